@@ -1,0 +1,45 @@
+# Every target works from a fresh clone: the environment in .venv is made when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint figures bench wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## forget the windows of the built-in bedroom DCGAN and say where the figure is
+	$(BIN)/probe forget-windows --ckpt rooms
+
+test: $(READY)  ## the fast tests (under 4 minutes on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow'
+
+test-all: $(READY)  ## all tests, the slow ones too
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+lint: $(READY)  ## style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+figures: $(READY)  ## run the recipes of analyses/ that take minutes, into figures/
+	$(BIN)/python -m analyses.all
+
+bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in the same run
+	$(BIN)/python benchmarks/train_step.py
+
+wheel: $(READY)  ## build the wheel and check what is in it
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/check-wheel-contents dist/*.whl
+
+clean:  ## remove what can be made again
+	rm -rf $(VENV) dist out .pytest_cache .mypy_cache .ruff_cache
