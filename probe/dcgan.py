@@ -1,0 +1,189 @@
+"""The DCGAN of Radford et al. 2015, as a list of blocks, for any image size, width and kernel.
+
+    Block                        one layer: projection or (transposed) convolution, BatchNorm, activation
+    generator_blocks(...)        the five guidelines of the paper as a list of blocks
+    discriminator_blocks(...)    likewise
+    Erase                        an optional edit behind a layer
+    Generator, Discriminator     modules built from such lists; foreign checkpoints are read into the same
+
+The guidelines (section 3 of the paper): strided convolutions instead of pooling; BatchNorm in both networks but
+not on the generator's output and the discriminator's input layer; no hidden fully connected layer; ReLU in the
+generator and tanh on its output; LeakyReLU(0.2) in the discriminator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from probe.errors import ProbeError
+
+Kind = Literal["linear", "conv", "deconv"]
+Norm = Literal["none", "map", "unit"]
+Activation = Literal["none", "relu", "leaky", "tanh", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer of a DCGAN.
+
+    `norm` is BatchNorm over each feature map (`map`) or, for a linear layer, over each of its outputs (`unit`).
+    `grid` is the side of the square a generator's linear layer is folded into; its `outputs` are then feature maps.
+    `erase` marks a layer with an `Erase` edit behind its activation, which an ordinary DCGAN does not have.
+    """
+
+    kind: Kind
+    inputs: int
+    outputs: int
+    kernel: int = 4
+    stride: int = 2
+    padding: int = 1
+    output_padding: int = 0
+    bias: bool = False
+    norm: Norm = "map"
+    activation: Activation = "relu"
+    eps: float = 1e-5
+    slope: float = 0.2
+    grid: int = 1
+    erase: bool = False
+
+
+class Erase(nn.Module):
+    """One-sided erasure of a direction at every place: x -> max(0, x - max(0, w·x + b) v), for maps (N, C, H, W).
+
+    An edit that `surgery.erase` puts behind a layer; w (`weight`), b (`bias`) and v (`step`) are its buffers.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    step: Tensor
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        for name, shape in (("weight", maps), ("bias", 1), ("step", maps)):
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        excess = torch.relu(torch.einsum("nchw,c->nhw", x, self.weight) + self.bias)
+        return torch.relu(x - excess[:, None] * self.step[:, None, None])  # (N, C, H, W)
+
+
+class Layer(nn.Sequential):
+    """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        b = block
+        if b.kind == "linear":
+            self.add_module("project", nn.Linear(b.inputs, b.outputs * b.grid**2, bias=b.bias))
+        elif b.kind == "conv":
+            self.add_module("conv", nn.Conv2d(b.inputs, b.outputs, b.kernel, b.stride, b.padding, bias=b.bias))
+        else:
+            deconv = nn.ConvTranspose2d(
+                b.inputs, b.outputs, b.kernel, b.stride, b.padding, b.output_padding, bias=b.bias
+            )
+            self.add_module("conv", deconv)
+        if b.norm == "unit":
+            self.add_module("norm", nn.BatchNorm1d(b.outputs * b.grid**2, eps=b.eps))
+        if b.grid > 1:
+            self.add_module("fold", nn.Unflatten(1, (b.outputs, b.grid, b.grid)))
+        if b.norm == "map":
+            self.add_module("norm", nn.BatchNorm2d(b.outputs, eps=b.eps))
+        activations = {"relu": nn.ReLU(), "leaky": nn.LeakyReLU(b.slope), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}
+        if b.activation != "none":
+            self.add_module("act", activations[b.activation])
+        if b.erase:
+            self.add_module("erase", Erase(b.outputs))
+
+
+def kernel_geometry(kernel: int) -> dict[str, int]:
+    """Padding that makes a stride-2 transposed convolution exactly double its input (and a convolution halve it)."""
+    return {"padding": (kernel - 1) // 2, "output_padding": kernel % 2}
+
+
+def stages(size: int) -> tuple[int, int]:
+    """Split an image side into a first grid of 4 to 7 and the number of doublings; Raises ProbeError otherwise."""
+    grid, doublings = size, 0
+    while grid > 7 and grid % 2 == 0:
+        grid, doublings = grid // 2, doublings + 1
+    if not 4 <= grid <= 7 or doublings < 2:
+        raise ProbeError(
+            f"image size {size}: not 4, 5, 6 or 7 times a power of two of at least 4; try 28, 32, 64 or 128"
+        )
+    return grid, doublings
+
+
+def generator_blocks(size: int = 64, channels: int = 3, nz: int = 100, width: int = 64, kernel: int = 4) -> list[Block]:
+    """Blocks of a generator of `size` px: `width` maps before the output, doubling at each halving of the grid."""
+    grid, doublings = stages(size)
+    shape = kernel_geometry(kernel)
+    maps = [width * 2**i for i in reversed(range(doublings))]
+    blocks = [Block("deconv", nz, maps[0], grid, 1, 0)]
+    blocks += [Block("deconv", a, b, kernel, **shape) for a, b in zip(maps, maps[1:], strict=False)]
+    return [*blocks, Block("deconv", width, channels, kernel, **shape, norm="none", activation="tanh")]
+
+
+def discriminator_blocks(size: int = 64, channels: int = 3, width: int = 64, kernel: int = 4) -> list[Block]:
+    """Blocks of the mirror-image discriminator; the last has one output, a logit."""
+    grid, doublings = stages(size)
+    pad = (kernel - 1) // 2
+    maps = [width * 2**i for i in range(doublings)]
+    blocks = [Block("conv", channels, width, kernel, 2, pad, norm="none", activation="leaky")]
+    blocks += [Block("conv", a, b, kernel, 2, pad, activation="leaky") for a, b in zip(maps, maps[1:], strict=False)]
+    return [*blocks, Block("conv", maps[-1], 1, grid, 1, 0, norm="none", activation="none")]
+
+
+class _Stack(nn.Module):
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.blocks = tuple(blocks)
+        for i, block in enumerate(blocks):
+            self.add_module(f"layer{i + 1}", Layer(block))
+
+    def layers(self) -> list[nn.Module]:
+        """The layers in order; all but the last hold feature maps."""
+        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.blocks))]
+
+
+class Generator(_Stack):
+    """Latents (N, nz) or (N, nz, 1, 1) -> images (N, channels, size, size) in [-1, 1]."""
+
+    @property
+    def nz(self) -> int:
+        return self.blocks[0].inputs
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z.flatten(1)  # (N, nz)
+        if self.blocks[0].kind != "linear":
+            x = x[:, :, None, None]  # (N, nz, 1, 1)
+        for layer in self.layers():
+            x = layer(x)
+        return x  # (N, channels, size, size)
+
+
+class Discriminator(_Stack):
+    """Images (N, channels, size, size) in [-1, 1] -> logits (N,); a final sigmoid of a checkpoint is left out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block, layer in zip(self.blocks, self.layers(), strict=True):
+            x = layer(x.flatten(1) if block.kind == "linear" else x)
+        return x.flatten(1).mean(1)  # (N,)
+
+
+def initialise(model: nn.Module, seed: int) -> None:
+    """The paper's initial weights: N(0, 0.02) for every kernel, N(1, 0.02) for BatchNorm's gain, zero biases."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                module.weight.normal_(0, 0.02, generator=generator)
+            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.weight.normal_(1, 0.02, generator=generator)
+            else:
+                continue
+            if module.bias is not None:
+                module.bias.zero_()

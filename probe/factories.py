@@ -1,0 +1,128 @@
+"""Any other generator: an nn.Module that a user's function returns, opened as `--model pkg.module:factory`.
+
+build(spec, tree)    the module with a checkpoint's weights in it, its latent size and what images it makes
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probe.errors import ProbeError
+from probe.formats import named_role, plain, state_dicts, words
+from probe.gan import Prior, latents
+
+_NZ = ("nz", "latent_dim", "z_dim")
+
+
+class Flat(nn.Module):
+    """A generator that takes (N, nz, 1, 1), made to take (N, nz)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents (N, nz) -> images."""
+        images: Tensor = self.module(z.flatten(1)[:, :, None, None])
+        return images
+
+
+def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Size]:
+    """A factory's generator in eval mode, its latent size, and the shape (2, channels, size, size) of two images."""
+    module = _call(spec)
+    if tree is not None:
+        _fill(module, tree, spec)
+    module.eval()
+    nz = _latent_size(module, spec)
+    z, reasons = latents(2, nz, 0, prior), []
+    for generator in (module, Flat(module).eval()):
+        try:
+            with torch.no_grad():
+                images = generator(z)
+        except Exception as error:  # somebody else's code may raise anything
+            reasons.append((str(error) or type(error).__name__).splitlines()[0][:120])
+            continue
+        return generator, nz, _checked(images, spec)
+    found = f"takes neither (N, {nz}) ({reasons[0]}) nor (N, {nz}, 1, 1) ({reasons[1]})"
+    raise ProbeError(f"{spec}: the module {found}; return one that takes the latent alone and has its size as `nz`")
+
+
+def _checked(images: Any, spec: str) -> torch.Size:
+    advice = "expected images (N, channels, size, size) in [-1, 1]; return a module that makes them"
+    if not isinstance(images, Tensor):
+        raise ProbeError(f"{spec}: the module returns a {type(images).__name__}; {advice}")
+    if images.dim() != 4 or images.shape[2] != images.shape[3] or len(images) != 2:
+        raise ProbeError(f"{spec}: the module makes {tuple(images.shape)} of 2 latents; {advice}")
+    if not images.isfinite().all():
+        raise ProbeError(f"{spec}: the module makes NaN or infinite pixels; {advice}")
+    return images.shape
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Put a folder first on the import path for a while."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _call(spec: str) -> nn.Module:
+    """What a factory given as pkg.module:name returns."""
+    place, _, name = spec.partition(":")
+    if not place or not name.isidentifier():
+        raise ProbeError(f"model {spec!r}: expected pkg.module:factory")
+    try:
+        with _importable(str(Path.cwd())):
+            module = getattr(importlib.import_module(place), name)()
+    except Exception as error:  # somebody else's code may raise anything
+        reason = (str(error) or "no message").splitlines()[0][:160]
+        raise ProbeError(
+            f"model {spec}: {type(error).__name__}: {reason}; expected a function without arguments"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ProbeError(f"model {spec}: the factory returns a {type(module).__name__}; expected a torch.nn.Module")
+    return module
+
+
+def _latent_size(module: nn.Module, spec: str) -> int:
+    """The module's own `nz`, `latent_dim` or `z_dim`, or else the inputs of its first layer."""
+    for name in _NZ:
+        if isinstance(size := getattr(module, name, None), int):
+            return size
+    for layer in module.modules():
+        size = getattr(layer, "in_features", getattr(layer, "in_channels", None))
+        if isinstance(size, int):
+            return size
+    raise ProbeError(f"model {spec}: its latent size is not to be found; give the module an attribute `nz`")
+
+
+def _fill(module: nn.Module, tree: Any, spec: str) -> None:
+    """Load into a module, strictly, the state dict of a checkpoint whose keys agree best with its own."""
+    own = {plain(key): key for key in module.state_dict()}
+    best: tuple[tuple[int, bool, bool], dict[str, Tensor]] | None = None
+    for place, state in state_dicts(tree, ""):
+        for prefix in ("", *dict.fromkeys(key.partition(".")[0] + "." for key in state)):
+            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            name = f"{place}/{prefix}"
+            rank = (-len(own.keys() ^ part.keys()), "ema" in words(name), named_role(name) == "generator")
+            if best is None or rank > best[0]:
+                best = rank, part
+    if best is None:
+        raise ProbeError(
+            f"model {spec}: the checkpoint holds no state dict; save one with torch.save(model.state_dict(), path)"
+        )
+    try:
+        module.load_state_dict({own.get(key, key): value for key, value in best[1].items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ProbeError(f"model {spec}: the checkpoint's weights do not fit ({reason})") from None

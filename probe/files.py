@@ -1,0 +1,85 @@
+"""Writing so that nobody ever sees half a file: a temporary name in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from probe.errors import ProbeError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` when the block ends well and vanishes when it does not.
+
+    Raises ProbeError with the system's reason (no space, no permission) in place of OSError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise ProbeError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ProbeError(
+            f"{path}: could not be written ({error.strerror or error}); free some space or choose another --out"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that takes the place of `folder` when the block ends well."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    except OSError as error:
+        raise ProbeError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+    old = temporary.with_name(temporary.name + ".old")
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    except OSError as error:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        raise ProbeError(
+            f"{folder}: could not be written ({error.strerror or error}); free some space or choose another --out"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
+    """Write torch tensors and text metadata as one safetensors file, atomically."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with writing(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # a full disk comes back as this
+            raise OSError(None, str(error)) from error
+
+
+def clear(folder: Path, *patterns: str) -> None:
+    """Remove what an earlier run left: the files below `folder` that match."""
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink()

@@ -1,0 +1,366 @@
+"""Can the generator be made to forget a concept? The paper's map dropping, one-sided erasure, and their controls.
+
+    Settings       every constant of a run
+    forget(...)    (GAN, boxes, readers) -> Result and the operated GAN
+
+Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks layers and strength), held-out (the
+judge measures). Formulas and names of the measures: README, "What the numbers mean".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probe import measures, surgery
+from probe.errors import ProbeError
+from probe.gan import GAN, to_bytes
+from probe.labels import Boxes
+from probe.layers import Replay, Site, capture, resolve, sites
+from probe.measures import Array
+from probe.probing import NEGATIVES, cross_auc, gather, logistic
+from probe.readers import Reader
+from probe.result import Result
+from probe.rooms import WINDOW_SHARE
+
+Edits = Mapping[str, Callable[[Tensor], Tensor]]
+Report = Callable[[str, int, int], None]
+TARGET = 0.95
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer."""
+
+    concept: str = "window"
+    layer: str | None = None
+    negatives: str = "auto"
+    tuning: int = 128
+    heldout: int = 256
+    random_latents: int = 64
+    draws: int = 200
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.negatives not in ("auto", *NEGATIVES):
+            raise ProbeError(f"negatives {self.negatives}: expected auto, {' or '.join(NEGATIVES)}")
+        if self.draws < 1 or self.heldout < 32 or self.tuning < 16:
+            raise ProbeError(
+                f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
+            )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an edit did to each image: concept area before and after, and mean change by place, (N,) each."""
+
+    before: Array
+    after: Array
+    outside: Array
+    inside: Array
+    has: Array
+    others: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def removal(self) -> float:
+        """1 - ΣA_after / ΣA_before."""
+        return float(1 - self.after.sum() / max(self.before.sum(), 1))
+
+    @property
+    def collateral(self) -> float:
+        """Mean change outside the dilated mask, over images that have the concept."""
+        return float(self.outside[self.has].mean())
+
+    def metrics(self) -> dict[str, Any]:
+        """The published names, with intervals over images."""
+        low, high = measures.ratio_ci(self.after, self.before)
+        return {
+            "removal": self.removal,
+            "removal_ci": [1 - high, 1 - low],
+            "collateral": self.collateral,
+            "collateral_ci": measures.mean_ci(self.outside[self.has]),
+            "inside": float(np.nanmean(self.inside[self.has])),
+            "concept_free_change": float(self.outside[~self.has].mean()) if (~self.has).any() else None,
+            "others": self.others,
+        }
+
+
+class Bench:
+    """Fixed latents, their unedited images and what a reader saw in them; scores edits on the same latents."""
+
+    def __init__(self, gan: GAN, z: Tensor, reader: Reader, concept: str, names: list[str]) -> None:
+        self.reader, self.value = reader, reader.objects.index(concept)
+        self.replay = Replay(gan, z, names)
+        self.images = self.replay.images({})
+        self.labels = reader.labels(self.images)
+        self.masks = self.labels == self.value
+        self.before = measures.areas(self.masks)
+        self.has = self.before >= WINDOW_SHARE * self.masks[0].numel()
+        self.near = measures.dilate(self.masks)
+
+    def collateral(self, edits: Edits, n: int) -> float:
+        """Collateral alone, on the first n latents: no reader is asked."""
+        outside, _ = measures.change(self.images[:n], self.replay.images(edits, n), self.near[:n])
+        return float(outside[self.has[:n]].mean())
+
+    def score(self, edits: Edits) -> Scores:
+        after = self.replay.images(edits)
+        labels = self.reader.labels(after)
+        outside, inside = measures.change(self.images, after, self.near)
+        counts = [[float((maps == k).sum()) for maps in (self.labels, labels)] for k in range(len(self.reader.objects))]
+        others = {n: counts[k] for k, n in enumerate(self.reader.objects) if k and k != self.value}
+        return Scores(self.before, measures.areas(labels == self.value), outside, inside, self.has, others)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to forget: edits for a dose, the doses of its curve, and a random counterpart."""
+
+    sites: tuple[Site, ...]
+    edits: Callable[[float], Edits]
+    doses: tuple[float, ...]
+    dose: float
+    random: Callable[[np.random.Generator], Callable[[float], Edits]]
+    maps_dropped: int = 0
+
+
+def _scaler(units: Tensor, maps: int) -> Callable[[float], Callable[[Tensor], Tensor]]:
+    """dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
+    mask = torch.zeros(maps)
+    mask[units] = 1
+    return lambda dose: lambda x: x * (1 - dose * mask.to(x.device))[:, None, None]
+
+
+def energy_matched(energy: Array, units: Array, rng: np.random.Generator, tolerance: float = 0.1) -> Array:
+    """A random set of as many maps whose summed activation energy is within 10 % of that of `units`.
+
+    Starts from a uniform set and swaps single maps towards the target; the closest set found where none is near enough.
+    """
+    target, n = energy[units].sum(), len(energy)
+    order = rng.permutation(n)
+    inside, outside = order[: len(units)], order[len(units) :]
+    for _ in range(20 * n):
+        excess = energy[inside].sum() - target
+        if abs(excess) <= tolerance * target or not len(outside):
+            break
+        i, j = rng.integers(len(inside)), rng.integers(len(outside))
+        if abs(excess - energy[inside[i]] + energy[outside[j]]) < abs(excess):
+            inside[i], outside[j] = outside[j], inside[i]
+    return np.asarray(inside)
+
+
+def _paper(site: Site, maps: Tensor, boxes: Boxes, settings: Settings, size: int) -> Method:
+    """Every map with a positive logistic weight dropped at all locations (section 6.2.2 of the paper)."""
+    weights = logistic(gather(maps, boxes, size, "same-image", settings.seed)).coef_[0]
+    units = np.flatnonzero(weights > 0)
+    energy = measures.to_numpy(maps.square().mean((0, 2, 3)))
+
+    def edits(chosen: Array) -> Callable[[float], Edits]:
+        scale = _scaler(torch.from_numpy(chosen), site.maps)
+        return lambda dose: {site.name: scale(dose)}
+
+    doses = (0.25, 0.5, 0.75, 1.0)
+    return Method((site,), edits(units), doses, 1.0, lambda rng: edits(energy_matched(energy, units, rng)), len(units))
+
+
+def _erasers(directions: Mapping[str, surgery.Direction], device: torch.device) -> Callable[[float], Edits]:
+    return lambda dose: {name: d.eraser(dose).to(device) for name, d in directions.items()}
+
+
+def _shuffled(boxes: Boxes, rng: np.random.Generator) -> Boxes:
+    """The same boxes, moved to other images."""
+    order = rng.permutation(boxes.images)
+    moved = {int(order[boxes.images.index(i)]): b for i, b in boxes.boxes.items()}
+    return Boxes(boxes.concept, boxes.images, moved, boxes.seed)
+
+
+def _erase(
+    places: tuple[Site, ...],
+    maps: dict[str, Tensor],
+    boxes: Boxes,
+    negatives: dict[str, str],
+    settings: Settings,
+    size: int,
+    device: torch.device,
+) -> tuple[Method, dict[str, surgery.Direction]]:
+    """One-sided erasure at one or several layers."""
+
+    def fit(labels: Boxes, seed: int) -> dict[str, surgery.Direction]:
+        gathered = {s.name: gather(maps[s.name], labels, size, negatives[s.name], seed) for s in places}
+        return {name: surgery.fit_erase(*g.split()) for name, g in gathered.items()}
+
+    def random(rng: np.random.Generator) -> Callable[[float], Edits]:
+        return _erasers(fit(_shuffled(boxes, rng), int(rng.integers(2**31))), device)
+
+    directions = fit(boxes, settings.seed)
+    return Method(places, _erasers(directions, device), settings.strengths, 0.0, random), directions
+
+
+def _tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, float]:
+    """The layers and the smallest strength that reach the target on the tuning latents, by the chooser.
+
+    Among layers that reach it the one with the least collateral; if none does, the largest removal.
+    """
+    reached: list[tuple[float, Method, float]] = []
+    best: tuple[float, Method, float] | None = None
+    for k, method in enumerate(methods):
+        for dose in method.doses:
+            scores = bench.score(method.edits(dose))
+            report("tuning", k + 1, len(methods))
+            if best is None or scores.removal > best[0]:
+                best = (scores.removal, method, dose)
+            if scores.removal >= TARGET:
+                reached.append((scores.collateral, method, dose))
+                break
+    assert best is not None
+    _, method, dose = min(reached, key=lambda r: r[0]) if reached else best
+    return method, dose
+
+
+def _match(edits: Callable[[float], Edits], dose: float, target: float, bench: Bench, n: int = 16) -> float:
+    """The dose at which a random edit's collateral on n latents is near the target: two proportional steps."""
+    for _ in range(2):
+        found = bench.collateral(edits(dose), n)
+        dose = float(np.clip(dose * target / max(found, 1e-6), dose / 50, dose * 20))
+    return dose
+
+
+def _random_control(
+    method: Method, dose: float, bench: Bench, settings: Settings, report: Report, name: str
+) -> tuple[dict[str, Any], float, Array]:
+    """Random edits at the method's own collateral, the method rescored on the same latents; (metrics, p, points)."""
+    own = bench.score(method.edits(dose))
+    rng = np.random.default_rng([settings.seed, len(name)])
+    points = []
+    for k in range(settings.draws):
+        edits = method.random(rng)
+        scores = bench.score(edits(_match(edits, dose, own.collateral, bench)))
+        points.append((scores.removal, scores.collateral))
+        report(f"random control of {name}", k + 1, settings.draws)
+    found = np.array(points)
+    summary = {
+        "removal_mean": float(found[:, 0].mean()), "removal_p95": float(np.percentile(found[:, 0], 95)),
+        "collateral": float(found[:, 1].mean()), "draws": settings.draws, "method_removal": own.removal, "method_collateral": own.collateral,
+    }  # fmt: skip
+    return summary, measures.p_value(own.removal, found[:, 0]), found
+
+
+def _feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
+    """Feature maps of every site on latents, (N, maps, grid, grid) on the CPU."""
+    parts: dict[str, list[Tensor]] = {s.name: [] for s in places}
+    with capture(gan.generator, list(parts)) as seen:
+        for _ in gan.batches(z):
+            for name, kept in parts.items():
+                kept.append(seen[name].cpu())
+    return {name: torch.cat(kept) for name, kept in parts.items()}
+
+
+def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
+    """The layers to work on, and the reading of the paper that chose them."""
+    if layer is not None:
+        site = resolve(gan, layer)
+        return [site], f"the layer is {site}, as asked"
+    known = sites(gan)
+    if len(known) < 2:
+        raise ProbeError(f"{len(known)} layers with feature maps in the generator; forgetting needs at least 2")
+    chosen = {s.name: s for s in (known[1], known[-2])}
+    names = " and ".join(str(s) for s in chosen.values())
+    return list(
+        chosen.values()
+    ), f"'second-highest convolution layer' is read from the latent and from the pixels: {names}"
+
+
+def _heldout(gan: GAN, settings: Settings, judge: Reader, names: list[str]) -> tuple[Bench, Bench]:
+    """The held-out bench, and the smaller one of its first latents that show the concept, for random draws."""
+    z = gan.latents(settings.heldout, settings.seed * 1000 + 7_000_003)
+    bench = Bench(gan, z, judge, settings.concept, names)
+    having = np.flatnonzero(bench.has)
+    if len(having) < 16:
+        raise ProbeError(
+            f"{settings.concept}: the judge sees it in {len(having)} of {settings.heldout} held-out samples; at least 16 are needed, raise --heldout"
+        )
+    return bench, Bench(gan, z[having[: settings.random_latents]], judge, settings.concept, names)
+
+
+def forget(
+    gan: GAN, boxes: Boxes, chooser: Reader, judge: Reader, settings: Settings | None = None, *,
+    judge_iou: float = float("nan"), report: Report | None = None,
+) -> tuple[Result, GAN | None]:  # fmt: skip
+    """Make a generator forget a concept, by the paper's rule and by one-sided erasure, and measure both.
+
+    `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
+    under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
+    where the generator cannot be rebuilt. The input GAN is unchanged. Raises ProbeError where the concept is too rare.
+    """
+    s = settings or Settings(concept=boxes.concept)
+    tell = report or (lambda *_: None)
+    places, reading = _places(gan, s.layer)
+    names = [p.name for p in places]
+    z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
+    maps = _feature_maps(gan, z, places)
+    aucs = {p.name: cross_auc(maps[p.name], boxes, gan.size, s.seed) for p in places}
+    negatives = {n: s.negatives if s.negatives != "auto" else _better(auc) for n, auc in aucs.items()}
+    heldout, small = _heldout(gan, s, judge, names)
+    tuning = Bench(gan, gan.latents(s.tuning, s.seed * 1000 + 3_000_017), chooser, s.concept, names)
+
+    papers = [_paper(p, maps[p.name], boxes, s, gan.size) for p in places]
+    readings = [heldout.score(m.edits(m.dose)) for m in papers]
+    paper = papers[int(np.argmax([r.removal for r in readings]))]
+    candidates = [
+        _erase(c, maps, boxes, negatives, s, gan.size, gan.device) for c in {(p,) for p in places} | {tuple(places)}
+    ]
+    candidates.sort(key=lambda c: [p.name for p in c[0].sites])
+    erase, dose = _tune([m for m, _ in candidates], tuning, tell)
+    directions = next(d for m, d in candidates if m is erase)
+
+    methods: dict[str, Any] = {}
+    arrays: dict[str, Array] = {}
+    shown = np.flatnonzero(heldout.has)[:SHOWN]
+    arrays["before"] = to_bytes(heldout.images[shown]).numpy()
+    for name, method, at in (("paper", paper, paper.dose), ("erase", erase, dose)):
+        random, p, points = _random_control(method, at, small, s, tell, name)
+        scores = heldout.score(method.edits(at))
+        about = {"layers": [p.name for p in method.sites], "dose": at, "maps_dropped": method.maps_dropped}
+        methods[name] = {**about, **scores.metrics(), "random": random, "p_value": p}
+        curve = [heldout.score(method.edits(d)) for d in method.doses]
+        arrays[f"{name}_curve"] = np.array(
+            [(d, c.removal, c.collateral) for d, c in zip(method.doses, curve, strict=True)]
+        )
+        arrays[f"{name}_random"] = points
+        arrays[name] = to_bytes(heldout.replay.images(method.edits(at))[shown]).numpy()
+    methods["paper"]["readings"] = {
+        m.sites[0].name: {
+            "removal": r.removal,
+            "collateral": r.collateral,
+            "maps_dropped": m.maps_dropped,
+            "maps": m.sites[0].maps,
+        }
+        for m, r in zip(papers, readings, strict=True)
+    }
+    auc, interval = aucs[paper.sites[0].name]["same-image"]["same-image"]
+    metrics = {
+        "concept": s.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
+        "negatives": negatives[erase.sites[0].name], "probe_auc": auc, "probe_auc_ci": interval,
+        "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
+        "judge_iou": judge_iou, "methods": methods,
+    }  # fmt: skip
+    assumptions = [
+        f"{reading}; the reading that removes more is methods.paper",
+        "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the same images as places inside",
+        "random sets of maps match the number and the activation energy of the dropped ones; random edits are scaled to the method's collateral",
+    ]
+    result = Result("forget", metrics, asdict(s), assumptions, dict(gan.provenance), arrays)
+    operated = surgery.erase(gan, directions, dose) if names[0].startswith("layer") else None
+    return result, operated
+
+
+def _better(aucs: dict[str, dict[str, tuple[float, list[float]]]]) -> str:
+    """The kind of negatives whose probe has the higher minimum AUC over both held-out sets."""
+    return max(NEGATIVES, key=lambda kind: min(auc for auc, _ in aucs[kind].values()))

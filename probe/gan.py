@@ -1,0 +1,145 @@
+"""A GAN as probe sees it: two networks, the prior its latents come from, and how BatchNorm is to be read.
+
+GAN             generator, discriminator, prior, image size; latents(), images(), sample()
+latents(...)    the latents of a seed: row i is the same whatever the number drawn, and on any machine
+best_precision  bfloat16 where the hardware is fast at it
+recalibrate     BatchNorm statistics estimated anew from the prior
+to_unit, ...    the ONE table of image value ranges
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from probe.errors import ProbeError
+
+Prior = Literal["uniform", "normal"]
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def to_unit(x: Tensor) -> Tensor:
+    """Images in [-1, 1] -> [0, 1]."""
+    return (x * 0.5 + 0.5).clamp(0, 1)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """Images in [-1, 1] -> uint8 in 0 … 255."""
+    return (to_unit(x.float()) * 255 + 0.5).to(torch.uint8)
+
+
+def from_bytes(x: Tensor) -> Tensor:
+    """uint8 images in 0 … 255 -> float32 in [-1, 1]."""
+    return x.float() / 127.5 - 1
+
+
+def latents(n: int, nz: int, seed: int, prior: Prior) -> Tensor:
+    """Draw latents (n, nz) float32 from U(-1, 1) or N(0, 1).
+
+    Normal variates are quantiles of uniform ones, so that the first rows of a seed do not depend on `n`
+    (torch's own normal generator works in blocks and does not promise that).
+    """
+    uniform = torch.rand(n, nz, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    if prior == "uniform":
+        return (uniform * 2 - 1).float()
+    return torch.special.ndtri(uniform.clamp(1e-15, 1 - 1e-15)).float()
+
+
+@dataclass
+class GAN:
+    """A trained DCGAN.
+
+    `generator` maps latents (N, nz) to images (N, channels, size, size) in [-1, 1]; `discriminator`, where there is
+    one, maps images to logits (N,). Both are in eval mode. `batchnorm` names for each network where its statistics
+    come from: `running` (stored in the checkpoint), `recalibrated` (estimated from the prior) or `batch` (of the
+    batch at hand). `provenance` is text about the checkpoint that results carry along.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module | None
+    nz: int
+    size: int
+    channels: int
+    prior: Prior = "normal"
+    batchnorm: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator's weights are."""
+        return next(iter(self.generator.parameters()), torch.empty(0)).device
+
+    def to(self, device: str | torch.device) -> GAN:
+        """Move both networks; returns self."""
+        self.generator.to(device)
+        if self.discriminator is not None:
+            self.discriminator.to(device)
+        return self
+
+    def latents(self, n: int, seed: int = 0) -> Tensor:
+        """The first n latents (n, nz) of a seed, on the CPU."""
+        return latents(n, self.nz, seed, self.prior)
+
+    def batches(self, z: Tensor, size: int = 64) -> Iterator[Tensor]:
+        """Images of latents, a batch at a time, on the generator's device; no gradient."""
+        for part in z.split(size):
+            with torch.no_grad():
+                yield self.generator(part.to(self.device))
+
+    def images(self, z: Tensor) -> Tensor:
+        """Images (N, channels, size, size) in [-1, 1] of latents (N, nz), on the CPU."""
+        return torch.cat([batch.cpu() for batch in self.batches(z)])
+
+    def sample(self, n: int, seed: int = 0) -> Tensor:
+        """Images (n, channels, size, size) in [-1, 1] of the first n latents of a seed."""
+        return self.images(self.latents(n, seed))
+
+    def require_discriminator(self) -> nn.Module:
+        """The discriminator; raises ProbeError where the checkpoint has none."""
+        if self.discriminator is None:
+            raise ProbeError(
+                "the checkpoint holds a generator only; a discriminator is needed: pass its file as --disc"
+            )
+        return self.discriminator
+
+
+def best_precision(device: str | torch.device) -> str:
+    """`bfloat16` where the hardware multiplies it, else `float32`."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    fast = kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed: int = 0) -> None:
+    """Estimate a generator's BatchNorm statistics from n latents of the prior, in place; it is left in eval mode."""
+    norms = [m for m in generator.modules() if isinstance(m, _BATCH_NORMS)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None  # a cumulative average
+    device = next(generator.parameters()).device
+    try:
+        for m in norms:
+            m.train()
+        with torch.no_grad():
+            for z in latents(n, nz, seed, prior).split(256):
+                generator(z.to(device))
+    finally:
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        generator.eval()
+
+
+def use_batch_statistics(model: nn.Module) -> None:
+    """Make BatchNorm use the statistics of the batch at hand, in eval mode too; in place."""
+    for m in model.modules():
+        if isinstance(m, _BATCH_NORMS):
+            m.track_running_stats = False
+            m.running_mean = m.running_var = None
+            m.num_batches_tracked = None

@@ -1,0 +1,167 @@
+"""Labels of generated samples: boxes by image, in and out as COCO JSON.
+
+    Boxes            boxes of one concept on the samples of a seed
+    load(...)        from a COCO file
+    save(...)        to one
+    from_masks(...)  the boxes around connected regions of masks
+
+In a labels file an image's number is the index of its sample (from the file name's digits, else its `id`). Every image
+listed was looked at; one without a box does not show the concept. `info.probe.seed` names the seed of the samples.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probe.errors import ProbeError
+from probe.files import writing
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of a concept. `images` are the samples looked at; `boxes` gives (K, 4) floats x0, y0, x1, y1 in pixels."""
+
+    concept: str
+    images: tuple[int, ...]
+    boxes: dict[int, np.ndarray[Any, Any]]
+    seed: int | None = None
+    checkpoint: str | None = None
+
+    def __len__(self) -> int:
+        return sum(len(b) for b in self.boxes.values())
+
+    def cells(self, image: int, grid: int, size: int) -> Tensor:
+        """Places of a grid x grid feature map inside a box of an image, (grid, grid) boolean.
+
+        A place counts when its centre is in a box; a box too small to hold one takes the place of its own centre.
+        """
+        inside = torch.zeros(grid, grid, dtype=torch.bool)
+        scale = grid / size
+        for x0, y0, x1, y1 in self.boxes.get(image, np.zeros((0, 4))) * scale:
+            columns = [i for i in range(grid) if x0 <= i + 0.5 < x1] or [min(int((x0 + x1) / 2), grid - 1)]
+            rows = [i for i in range(grid) if y0 <= i + 0.5 < y1] or [min(int((y0 + y1) / 2), grid - 1)]
+            inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        return inside
+
+    def masks(self, size: int) -> Tensor:
+        """Filled boxes, one mask an image, (len(images), size, size) boolean."""
+        return torch.stack([self.cells(i, size, size) for i in self.images])
+
+
+def from_masks(masks: Tensor, concept: str, seed: int, smallest: int = 12) -> Boxes:
+    """Boxes around the 4-connected regions of at least `smallest` pixels of masks (N, S, S) boolean."""
+    from scipy.ndimage import find_objects, label
+
+    boxes = {}
+    for i, mask in enumerate(masks.numpy()):
+        regions, _ = label(mask)
+        found = [
+            (s[1].start, s[0].start, s[1].stop, s[0].stop)
+            for k, s in enumerate(find_objects(regions), 1)
+            if (regions[s] == k).sum() >= smallest
+        ]
+        if found:
+            boxes[i] = np.array(found, dtype=np.float64)
+    return Boxes(concept, tuple(range(len(masks))), boxes, seed)
+
+
+def save(labels: Boxes, path: Path, size: int) -> None:
+    """Write a COCO JSON file."""
+    images = [{"id": i, "file_name": f"{i:06d}.png", "width": size, "height": size} for i in labels.images]
+    rows = [(i, *map(float, box)) for i, boxes in labels.boxes.items() for box in boxes]
+    annotations = [
+        {
+            "id": k,
+            "image_id": i,
+            "category_id": 1,
+            "bbox": [x, y, u - x, v - y],
+            "area": (u - x) * (v - y),
+            "iscrowd": 0,
+        }
+        for k, (i, x, y, u, v) in enumerate(rows, 1)
+    ]
+    info = {"probe": {"seed": labels.seed, "samples": len(images), "checkpoint": labels.checkpoint}}
+    categories = [{"id": 1, "name": labels.concept}]
+    document = {"info": info, "images": images, "categories": categories, "annotations": annotations}
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProbeError(
+            f"{path}: no such labels file; write one with `probe sample --each` and a labelling tool"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ProbeError(f"{path.name}: not a JSON file ({error}); expected COCO labels") from None
+    if not isinstance(document, dict) or not all(
+        isinstance(document.get(k), list) for k in ("images", "annotations", "categories")
+    ):
+        raise ProbeError(f"{path.name}: not COCO labels; expected the lists images, annotations and categories")
+    return document
+
+
+def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
+    """Read the boxes of one concept; with none named, the file must have one category only.
+
+    Boxes are scaled where the file's images are larger than `size` (labelled on enlarged samples). Raises ProbeError
+    for a file without boxes, boxes outside their image, unknown image ids and unknown concepts.
+    """
+    path = Path(path)
+    document = _read(path)
+    try:
+        names = {c["id"]: c["name"] for c in document["categories"]}
+        chosen = [k for k, name in names.items() if concept is None or name == concept]
+        if len(chosen) != 1:
+            raise ProbeError(
+                f"{path.name}: concept {concept or '(none named)'}: the file has {', '.join(names.values()) or 'none'}; name one of them"
+            )
+        index, scale = {}, {}
+        for image in document["images"]:
+            digits = re.findall(r"\d+", Path(image.get("file_name", "")).stem)
+            index[image["id"]] = int(digits[-1]) if digits else int(image["id"])
+            scale[image["id"]] = (image.get("width", size), image.get("height", size))
+        boxes: dict[int, list[list[float]]] = {}
+        for row in document["annotations"]:
+            if row["category_id"] not in names:
+                raise ProbeError(
+                    f"{path.name}: annotation {row.get('id')}: category {row['category_id']} is not in the file's list"
+                )
+            if row["image_id"] not in index:
+                raise ProbeError(
+                    f"{path.name}: annotation {row.get('id')}: image {row['image_id']} is not in the file's list of images"
+                )
+            if row["category_id"] == chosen[0]:
+                box = _box(path, row, *scale[row["image_id"]], size)
+                boxes.setdefault(index[row["image_id"]], []).append(box)
+        about = document.get("info", {}).get("probe", {})
+        found = {i: np.array(b, dtype=np.float64) for i, b in boxes.items()}
+        checkpoint = about.get("sha256")
+        seed = about.get("seed")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, ProbeError):
+            raise
+        raise ProbeError(f"{path.name}: not COCO labels: a field is missing or of the wrong kind ({error})") from None
+    if not found:
+        raise ProbeError(f"{path.name}: no boxes of {names[chosen[0]]} in it; draw at least a few")
+    return Boxes(names[chosen[0]], tuple(sorted(set(index.values()))), found, seed, checkpoint)
+
+
+def _box(path: Path, row: dict[str, Any], width: float, height: float, size: int) -> list[float]:
+    x, y, w, h = map(float, row["bbox"])
+    if not (w > 0 and h > 0 and x > -0.5 and y > -0.5 and x + w < width + 0.5 and y + h < height + 0.5):
+        raise ProbeError(
+            f"{path.name}: annotation {row.get('id')}: box {row['bbox']} lies outside its image of {width}x{height}"
+        )
+    sx, sy = size / width, size / height
+    return [max(x * sx, 0), max(y * sy, 0), min((x + w) * sx, size), min((y + h) * sy, size)]

@@ -1,0 +1,155 @@
+"""Layers of a generator by name or rank; looking at their feature maps, and changing them, for a while.
+
+    Site              a layer that holds feature maps: name, number of maps, grid
+    sites(gan)        all of a generator, from the latent to the pixels
+    resolve(gan, …)   one of them, by name (`layer2`), rank (`2`, `-2`) or grid (`8x8`)
+    capture(...)      a context in which feature maps are recorded
+    edit(...)         a context in which feature maps are replaced by a function of themselves
+
+Ranks count hidden layers (feature maps, not the image): 1 is the first after the latent, -1 the last before the
+pixels. Both contexts restore the model when they end, however they end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from probe.dcgan import Generator
+from probe.errors import ProbeError
+from probe.gan import GAN
+
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer's feature maps: `maps` of them, `grid` x `grid` each, after the activation."""
+
+    name: str
+    maps: int
+    grid: int
+    rank: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.maps} maps of {self.grid}x{self.grid})"
+
+
+def sites(gan: GAN) -> list[Site]:
+    """The generator's hidden layers in the order of execution.
+
+    Of a `Generator` all layers but the last; of any other module its activations, or where it has none as modules
+    its BatchNorms, that yield maps smaller than the image.
+    """
+    model = gan.generator
+    found: list[tuple[str, type[nn.Module], torch.Size]] = []
+    wanted = {m: name for name, m in model.named_modules() if name and _is_candidate(model, name, m)}
+
+    def note(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] < gan.size:
+            found.append((wanted[module], type(module), output.shape))
+
+    handles = [m.register_forward_hook(note) for m in wanted]
+    try:
+        for _ in gan.batches(gan.latents(2)):
+            pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    if any(issubclass(kind, _ACTIVATIONS) for _, kind, _ in found):
+        found = [f for f in found if issubclass(f[1], _ACTIVATIONS)]
+    return [Site(name, shape[1], shape[2], i + 1) for i, (name, _, shape) in enumerate(found)]
+
+
+def _is_candidate(model: nn.Module, name: str, module: nn.Module) -> bool:
+    if isinstance(model, Generator):
+        return name in {f"layer{i}" for i in range(1, len(model.blocks))}
+    return isinstance(module, (*_ACTIVATIONS, nn.BatchNorm2d))
+
+
+def resolve(gan: GAN, layer: str | int) -> Site:
+    """The layer of a name, a rank from the latent (1 …) or from the pixels (-1 …), or a grid such as `8x8`."""
+    known = sites(gan)
+    text = str(layer)
+    for site in known:
+        grid = f"{site.grid}x{site.grid}"
+        if text in (site.name, str(site.rank), str(site.rank - len(known) - 1), grid):
+            return site
+    listing = ", ".join(f"{s.name} = {s.rank} = {s.rank - len(known) - 1} = {s.grid}x{s.grid}" for s in known)
+    raise ProbeError(f"layer {text}: the generator has no such layer; it has {listing or 'none with feature maps'}")
+
+
+@contextmanager
+def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Record the outputs of the named modules at each forward pass; yields name -> the latest output, a clone."""
+    modules = {name: _module(model, name) for name in names}
+    seen: dict[str, Tensor] = {}
+
+    def recorder(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def record(_: nn.Module, __: object, output: Tensor) -> None:
+            seen[name] = output.detach().clone()  # a later in-place activation would overwrite it
+
+        return record
+
+    handles = [module.register_forward_hook(recorder(name)) for name, module in modules.items()]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Replace the outputs of the named modules by a function of themselves while the context lasts."""
+    modules = {name: _module(model, name) for name in edits}
+    handles = [
+        modules[name].register_forward_hook(lambda _, __, output, change=change: change(output))
+        for name, change in edits.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        names = ", ".join(n for n, _ in model.named_children())
+        raise ProbeError(f"layer {name}: the model has no such module; at the top it has {names}") from None
+
+
+class Replay:
+    """A generator's images of fixed latents under many edits, without running again what lies before the edits."""
+
+    def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
+        self.gan, self.z = gan, z
+        self.stem: list[Tensor] = []
+        if isinstance(gan.generator, Generator):
+            modules = gan.generator.layers()
+            self.first = min(modules.index(_module(gan.generator, name)) for name in names)
+            with capture(gan.generator, [f"layer{self.first + 1}"]) as seen:
+                for _ in gan.batches(z):
+                    self.stem.append(seen[f"layer{self.first + 1}"])
+
+    @torch.no_grad()
+    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
+        """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
+        n = len(self.z) if n is None else n
+        if not self.stem:
+            with edit(self.gan.generator, edits):
+                return self.gan.images(self.z[:n])
+        out = []
+        for x in torch.cat(self.stem)[:n].split(64):
+            for i, layer in enumerate(self.gan.generator.layers()[self.first :], self.first + 1):  # type: ignore[operator]
+                x = x if i == self.first + 1 else layer(x)
+                x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
+            out.append(x.cpu())
+        return torch.cat(out)

@@ -1,0 +1,99 @@
+"""Measures: tensors in, numbers out, with their confidence intervals.
+
+    areas, dilate           a concept's area and its neighbourhood in label maps
+    change(...)             how much pixels moved inside and outside a mask
+    ratio_ci, mean_ci       bootstrap intervals over images
+    p_value(...)            of a permutation or randomisation test
+
+Pixel differences are in [0, 1] units; every interval is at 95 %, from a percentile bootstrap over images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+Array = NDArray[Any]
+_RESAMPLES = 2000
+
+
+def areas(masks: Tensor) -> Array:
+    """Pixels covered in each image, (N,), of boolean masks (N, S, S)."""
+    return np.asarray(masks.flatten(1).sum(1).numpy())
+
+
+def dilate(masks: Tensor) -> Tensor:
+    """Masks (N, S, S) grown by 4 px at 64 px, in proportion at other sizes; a square neighbourhood."""
+    radius = max(1, round(4 * masks.shape[-1] / 64))
+    return F.max_pool2d(masks[:, None].float(), 2 * radius + 1, 1, radius)[:, 0] > 0
+
+
+def change(before: Tensor, after: Tensor, masks: Tensor) -> tuple[Array, Array]:
+    """Mean |x - x'| over pixels and channels outside and inside of masks, (N,) each, in [0, 1] units.
+
+    Images (N, C, S, S) in [-1, 1], masks (N, S, S) boolean; nan where there is no such pixel.
+    """
+    difference = (before - after).abs().mean(1) / 2  # (N, S, S)
+    inside = masks.flatten(1).float()
+    flat = difference.flatten(1)
+    outside = (flat * (1 - inside)).sum(1) / (1 - inside).sum(1)
+    within = (flat * inside).sum(1) / inside.sum(1)
+    return outside.numpy(), within.numpy()
+
+
+def ratio_ci(numerator: Array, denominator: Array, seed: int = 0) -> list[float]:
+    """Bootstrap interval of Σ numerator / Σ denominator over images."""
+    rows = _resamples(len(numerator), seed)
+    values = numerator[rows].sum(1) / np.maximum(denominator[rows].sum(1), 1e-12)
+    return _interval(values)
+
+
+def mean_ci(values: Array, seed: int = 0) -> list[float]:
+    """Bootstrap interval of the mean over images."""
+    return _interval(values[_resamples(len(values), seed)].mean(1))
+
+
+def _resamples(n: int, seed: int) -> Array:
+    return np.random.default_rng(seed).integers(0, n, (_RESAMPLES, n))
+
+
+def _interval(values: Array) -> list[float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def p_value(observed: float, random: Array) -> float:
+    """(1 + #{random >= observed}) / (B + 1): Phipson and Smyth 2010."""
+    return float((1 + np.sum(np.asarray(random) >= observed)) / (len(random) + 1))
+
+
+def iou(found: Tensor, truth: Tensor) -> float:
+    """Intersection over union of boolean masks, pooled over all images; nan where both are empty."""
+    union = (found | truth).sum()
+    return float((found & truth).sum() / union) if union else float("nan")
+
+
+def auc_ci(
+    scores: Array, truth: Array, groups: Array, seed: int = 0, resamples: int = 300
+) -> tuple[float, list[float]]:
+    """Area under the ROC curve of scores (M,) for 0/1 truth (M,), and its interval over groups (images) (M,)."""
+    from sklearn.metrics import roc_auc_score
+
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    generator = np.random.default_rng(seed)
+    values = []
+    for _ in range(resamples):
+        rows = np.concatenate([members[i] for i in generator.integers(0, len(members), len(members))])
+        if 0 < truth[rows].sum() < len(rows):
+            values.append(roc_auc_score(truth[rows], scores[rows]))
+    return float(roc_auc_score(truth, scores)), _interval(np.array(values))
+
+
+def to_numpy(x: Tensor) -> Array:
+    """A tensor as an array on the CPU."""
+    return np.asarray(x.detach().to("cpu", torch.float32 if x.is_floating_point() else x.dtype).numpy())

@@ -1,0 +1,90 @@
+"""Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them.
+
+Places           feature vectors with and without the concept, and the image each came from
+gather(...)      from feature maps and boxes, with one of two kinds of negatives
+logistic(...)    the paper's logistic regression
+cross_auc(...)   how well a probe does on images it did not see, against both kinds of negatives
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probe.errors import ProbeError
+from probe.labels import Boxes
+from probe.measures import Array, auc_ci, to_numpy
+
+NEGATIVES = ("same-image", "same-place")
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Places:
+    """Feature vectors (M, C) with the concept (truth 1) and without (0), and the index of each one's image."""
+
+    vectors: Tensor
+    truth: Array
+    images: Array
+
+    def split(self) -> tuple[Tensor, Tensor]:
+        """Vectors with the concept and vectors without it."""
+        return self.vectors[torch.from_numpy(self.truth == 1)], self.vectors[torch.from_numpy(self.truth == 0)]
+
+
+def gather(maps: Tensor, boxes: Boxes, size: int, negatives: str, seed: int = 0) -> Places:
+    """Places of feature maps (N, C, H, H), one row of N for each of `boxes.images`; as many negatives as positives.
+
+    `same-image` takes negatives at random from outside the boxes of the boxed images, as the paper does;
+    `same-place` from images without the concept, at the very places where others have it.
+    """
+    grid = maps.shape[-1]
+    inside = torch.stack([boxes.cells(i, grid, size) for i in boxes.images])
+    boxed = inside.flatten(1).any(1)
+    rng = np.random.default_rng(seed)
+    image, row, column = (part.numpy() for part in inside.nonzero(as_tuple=True))
+    if negatives == "same-image":
+        free = (~inside & boxed[:, None, None]).nonzero().numpy()
+        chosen = free[rng.choice(len(free), size=min(len(image), len(free)), replace=False)]
+    else:
+        without = np.flatnonzero(~boxed.numpy())
+        if not len(without):
+            raise ProbeError("negatives same-place: every labelled image shows the concept; label some without it")
+        chosen = np.stack([rng.choice(without, size=len(image)), row, column], 1)
+    at = np.concatenate([np.stack([image, row, column], 1), chosen])
+    truth = np.repeat([1, 0], [len(image), len(chosen)])
+    return Places(maps[at[:, 0], :, at[:, 1], at[:, 2]], truth, at[:, 0])
+
+
+def logistic(places: Places) -> Any:
+    """scikit-learn's logistic regression on raw activations, L2 with C = 1."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1.0, max_iter=2000).fit(to_numpy(places.vectors), places.truth)
+
+
+def cross_auc(maps: Tensor, boxes: Boxes, size: int, seed: int = 0) -> dict[str, dict[str, tuple[float, list[float]]]]:
+    """AUC of the probe of each kind of negatives on each kind of held-out set: {trained: {tested: (auc, interval)}}.
+
+    Five folds by image; a fold's scores come from a probe fitted to the other four.
+    """
+    sets = {kind: gather(maps, boxes, size, kind, seed) for kind in NEGATIVES}
+    fold = np.random.default_rng(seed).permutation(len(maps)) % _FOLDS
+    out: dict[str, dict[str, tuple[float, list[float]]]] = {}
+    for trained, places in sets.items():
+        scores = {tested: np.zeros(len(other.truth)) for tested, other in sets.items()}
+        for k in range(_FOLDS):
+            rows = fold[places.images] != k
+            probe = logistic(Places(places.vectors[torch.from_numpy(rows)], places.truth[rows], places.images[rows]))
+            for tested, other in sets.items():
+                held = fold[other.images] == k
+                if held.any():
+                    scores[tested][held] = probe.decision_function(to_numpy(other.vectors)[held])
+        out[trained] = {
+            tested: auc_ci(scores[tested], other.truth, other.images, seed) for tested, other in sets.items()
+        }
+    return out

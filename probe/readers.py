@@ -1,0 +1,289 @@
+"""Readers: small networks that say what an image shows, from its pixels alone.
+
+    ARCHITECTURES    `unet` (the chooser) and `dilated` (the judge): nothing shared but the training loop
+    Reader           images -> label maps and attributes
+    fit(...)         train a reader on images and label maps
+    degrade(...)     make renders look as bad as samples of a GAN
+    load_rooms()     the built-in chooser and judge for rooms
+    fit_to_boxes()   a chooser and a judge of a concept somebody boxed by hand
+
+The chooser may draw boxes, rank units and tune; only the judge reports numbers. They are trained on disjoint
+images and have different architectures, so that an edit tuned to please one cannot please the other by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from probe import rooms
+from probe.errors import ProbeError
+from probe.gan import best_precision, from_bytes, to_bytes
+from probe.labels import Boxes
+from probe.measures import iou
+from probe.rooms import ATTRIBUTES, OBJECTS
+
+WEIGHTS = Path(__file__).parent / "weights"
+_HUES = [i for i, name in enumerate(ATTRIBUTES) if name.endswith("hue")]
+_FLAGS = [i for i, name in enumerate(ATTRIBUTES) if name in ("window", "night", "lamp")]
+_YAW, _YAW_SCALE = ATTRIBUTES.index("yaw"), 14.0
+
+
+def _unit(inputs: int, outputs: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skips (Ronneberger et al. 2015): three halvings, max-pooled."""
+
+    def __init__(self, channels: int, classes: int, attributes: int, width: int = 16) -> None:
+        super().__init__()
+        w = width
+        self.down = nn.ModuleList([_unit(channels, w), _unit(w, 2 * w), _unit(2 * w, 4 * w), _unit(4 * w, 4 * w)])
+        self.up = nn.ModuleList([_unit(8 * w, 2 * w), _unit(4 * w, w), _unit(2 * w, w)])
+        self.masks = nn.Conv2d(w, classes, 1)
+        self.attributes = nn.Linear(4 * w * 4, attributes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        skips = []
+        for i, layer in enumerate(self.down):
+            x = layer(F.max_pool2d(x, 2) if i else x)
+            skips.append(x)
+        attributes = self.attributes(F.adaptive_avg_pool2d(x, 2).flatten(1))
+        for layer, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = layer(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="nearest"), skip], 1))
+        return self.masks(x), attributes  # (N, classes, S, S), (N, attributes)
+
+
+class Dilated(nn.Module):
+    """Residual dilated convolutions at half resolution (Yu and Koltun 2016), sharpened by the input at the end."""
+
+    def __init__(self, channels: int, classes: int, attributes: int, width: int = 32) -> None:
+        super().__init__()
+        w = width
+        self.stem = nn.Sequential(nn.Conv2d(channels, w, 5, 2, 2, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
+        self.body = nn.ModuleList([_unit(w, w, dilation) for dilation in (1, 2, 4, 8, 4, 2, 1)])
+        self.rise = nn.Conv2d(w, 4 * 16, 1)
+        self.masks = nn.Sequential(_unit(16 + channels, 24), _unit(24, 24), nn.Conv2d(24, classes, 1))
+        self.attributes = nn.Linear(w * 16, attributes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.stem(x)
+        for layer in self.body:
+            h = h + layer(h)
+        attributes = self.attributes(F.adaptive_max_pool2d(h, 4).flatten(1))
+        return self.masks(torch.cat([F.pixel_shuffle(self.rise(h), 2), x], 1)), attributes
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "dilated": Dilated}
+
+
+@dataclass
+class Reader:
+    """A fitted reader. `objects` names the values of its label maps; `size` is the side it was trained at."""
+
+    network: nn.Module
+    architecture: str
+    objects: tuple[str, ...]
+    size: int = 64
+    channels: int = 3
+
+    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if images.shape[-1] != self.size:
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return self.network(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def labels(self, images: Tensor, batch: int = 64) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] -> label maps (N, S, S) uint8 with values indexing `objects`."""
+        maps = [self.scores(part).argmax(1).to(torch.uint8) for part in images.split(batch)]
+        return torch.cat(maps)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Class logits (N, classes, S, S) at the images' own size; differentiable."""
+        scores = self._forward(images)[0]
+        if scores.shape[-1] != images.shape[-1]:
+            scores = F.interpolate(scores, images.shape[-2:], mode="bilinear")
+        return scores
+
+    @torch.no_grad()
+    def attributes(self, images: Tensor, batch: int = 64) -> Tensor:
+        """The attribute table (N, 6) of rooms, columns as `rooms.ATTRIBUTES`; flags as probabilities."""
+        raw = torch.cat([self._forward(part)[1] for part in images.split(batch)]).float()
+        out = torch.zeros(len(raw), len(ATTRIBUTES))
+        out[:, _FLAGS] = raw[:, : len(_FLAGS)].sigmoid()
+        out[:, _YAW] = raw[:, len(_FLAGS)] * _YAW_SCALE
+        for i, column in enumerate(_HUES):
+            sine, cosine = raw[:, len(_FLAGS) + 1 + 2 * i], raw[:, len(_FLAGS) + 2 + 2 * i]
+            out[:, column] = torch.atan2(sine, cosine) / (2 * torch.pi) % 1
+        return out
+
+
+N_ATTRIBUTE_OUTPUTS = len(_FLAGS) + 1 + 2 * len(_HUES)
+
+
+def _attribute_loss(raw: Tensor, truth: Tensor) -> Tensor:
+    k = len(_FLAGS)
+    hues = truth[:, _HUES] * 2 * torch.pi
+    circle = torch.stack([hues.sin(), hues.cos()], -1).flatten(1)
+    flags = F.binary_cross_entropy_with_logits(raw[:, :k], truth[:, _FLAGS])
+    return flags + F.mse_loss(raw[:, k], truth[:, _YAW] / _YAW_SCALE) + F.mse_loss(raw[:, k + 1 :], circle)
+
+
+def degrade(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Warp, blend, blur, stain and add noise to images (N, C, S, S) in [-1, 1], each by its own random amount.
+
+    Label maps (N, S, S) follow the warp, so the truth stays exact; one image in four is left clean.
+    """
+    n, channels, size, _ = x.shape
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    def smooth(planes: int, grid: int) -> Tensor:
+        return F.interpolate(rand(n, planes, grid, grid) * 2 - 1, (size, size), mode="bicubic")
+
+    amount = rand(n, 1, 1, 1) * (rand(n, 1, 1, 1) > 0.25)
+    shift = smooth(2, 6).permute(0, 2, 3, 1) * amount * 0.09
+    identity = torch.eye(2, 3).expand(n, 2, 3)
+    grid = F.affine_grid(identity, [n, channels, size, size], align_corners=False) + shift
+    x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+    truth = labels[:, None].float()
+    labels = F.grid_sample(truth, grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0].to(
+        labels.dtype
+    )
+    x = x + (x.roll(1, 0) - x) * (0.4 * amount * (smooth(1, 4) > 0.2))
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
+    x = x + (blurred - x) * amount * rand(n, 1, 1, 1)
+    x = x * (1 + 0.3 * (rand(n, channels, 1, 1) - 0.5)) + 0.2 * amount * smooth(channels, 8)
+    noise = torch.randn(x.shape, generator=generator)
+    return (x + noise * 0.12 * amount * rand(n, 1, 1, 1)).clamp(-1, 1), labels
+
+
+def fit(
+    architecture: str,
+    objects: tuple[str, ...],
+    images: Any,
+    labels: Any,
+    attributes: Any = None,
+    *,
+    steps: int = 1500,
+    batch: int = 64,
+    lr: float = 3e-3,
+    seed: int = 0,
+    flip: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> Reader:
+    """Train a reader on uint8 images (N, C, S, S) and label maps (N, S, S), degraded afresh at every step.
+
+    Cross-entropy over pixels, classes weighted by the inverse fourth root of their frequency; one-cycle AdamW.
+    `flip` mirrors half of the images, for concepts with no left and right.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ARCHITECTURES[architecture](images.shape[1], len(objects), N_ATTRIBUTE_OUTPUTS)
+    network.to(memory_format=torch.channels_last)
+    counts = np.bincount(labels[:2000].ravel(), minlength=len(objects)) + 1.0
+    weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32)
+    optimiser = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
+    network.train()
+    for step in range(steps):
+        chosen = torch.randint(len(images), (batch,), generator=generator).numpy()
+        x, y = from_bytes(torch.from_numpy(images[chosen])), torch.from_numpy(labels[chosen])
+        if flip:
+            mirrored = torch.rand(batch, generator=generator) < 0.5
+            x, y = (
+                torch.where(mirrored[:, None, None, None], x.flip(-1), x),
+                torch.where(mirrored[:, None, None], y.flip(-1), y),
+            )
+        x, y = degrade(x, y, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=best_precision("cpu") == "bfloat16"):
+            scores, raw = (out.float() for out in network(x.contiguous(memory_format=torch.channels_last)))
+        loss = F.cross_entropy(scores, y.long(), weight)
+        if attributes is not None:
+            loss = loss + 0.3 * _attribute_loss(raw, torch.from_numpy(np.asarray(attributes)[chosen]))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if report:
+            report(step + 1, steps)
+    network.eval()
+    return Reader(network, architecture, objects, images.shape[-1], images.shape[1])
+
+
+def state(readers: dict[str, Reader]) -> dict[str, Tensor]:
+    """The tensors of named readers in half precision, for one safetensors file."""
+    tensors = ((f"{name}.{k}", v) for name, r in readers.items() for k, v in r.network.state_dict().items())
+    return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}
+
+
+def load_rooms(path: Path = WEIGHTS / "readers.safetensors") -> dict[str, Reader]:
+    """The built-in readers for rooms: `chooser` (a U-Net) and `judge` (dilated convolutions)."""
+    out = {}
+    with safe_open(path, "pt") as file:
+        for name, architecture in (("chooser", "unet"), ("judge", "dilated")):
+            network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
+            keys = network.state_dict()
+            network.load_state_dict({k: file.get_tensor(f"{name}.{k}").to(v.dtype) for k, v in keys.items()})
+            out[name] = Reader(network.eval().to(memory_format=torch.channels_last), architecture, OBJECTS)  # type: ignore[call-overload]
+    return out
+
+
+def fit_to_boxes(
+    images: Tensor,
+    boxes: Boxes,
+    *,
+    steps: int = 500,
+    seed: int = 0,
+    report: Callable[[str, int, int], None] | None = None,
+) -> tuple[Reader, Reader, float]:
+    """A chooser and a judge of one concept from boxes on disjoint halves of images (N, C, S, S) in [-1, 1].
+
+    Returns them with the judge's intersection over union on the chooser's half, which it never saw. Raises ProbeError
+    where fewer than 16 images have a box.
+    """
+    boxed = [i in boxes.boxes for i in boxes.images]
+    if sum(boxed) < 16:
+        raise ProbeError(
+            f"{boxes.concept}: boxes in {sum(boxed)} images; at least 16 are needed to fit a chooser and a judge"
+        )
+    data, truth = to_bytes(images).numpy(), boxes.masks(images.shape[-1])
+    order = np.random.default_rng(seed).permutation(len(data))
+    order = order[np.argsort([not boxed[i] for i in order], kind="stable")]  # wearers dealt evenly to both halves
+    fitted = []
+    for k, (role, architecture) in enumerate((("chooser", "unet"), ("judge", "dilated"))):
+        half = np.sort(order[k::2])
+
+        def tell(step: int, total: int, role: str = role) -> None:
+            if report:
+                report(f"fitting the {role}", step, total)
+
+        objects = ("background", boxes.concept)
+        labels = truth[half].to(torch.uint8).numpy()
+        fitted.append(
+            fit(architecture, objects, data[half], labels, steps=steps, batch=32, seed=seed + k, flip=True, report=tell)
+        )
+    unseen = np.sort(order[0::2])
+    found = fitted[1].labels(images[unseen]) == 1
+    return fitted[0], fitted[1], iou(found, truth[unseen])
+
+
+def rooms_iou(reader: Reader, concept: str = "window", n: int = 128, seed: int = 9_000_001) -> float:
+    """A rooms reader's intersection over union for an object on clean renders that no reader was trained on."""
+    fresh = rooms.render(n, seed)
+    k = reader.objects.index(concept)
+    found = reader.labels(from_bytes(torch.from_numpy(fresh.images)))
+    return iou(found == k, torch.from_numpy(fresh.labels) == k)

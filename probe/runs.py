@@ -1,0 +1,108 @@
+"""What every command shares: the device, provenance, progress, and an output folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from probe.errors import ProbeError
+from probe.files import replacing
+from probe.result import Result, versions
+
+if TYPE_CHECKING:
+    from probe.gan import GAN
+    from probe.training import Progress
+
+
+def pick_device(name: str) -> str:
+    """`auto` is CUDA, else Apple's MPS, else the CPU; raises ProbeError for a device this machine lacks."""
+    import torch
+
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(d for d in ("cuda", "mps", "cpu") if have[d])
+    if name.split(":")[0] not in have:
+        raise ProbeError(f"device {name}: expected auto, cpu, cuda or mps")
+    if not have[name.split(":")[0]]:
+        raise ProbeError(f"device {name}: torch sees none on this machine; use --device auto")
+    return name
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command with paths cut to their base names, as results record it."""
+    words = ["probe", *argv]
+    return " ".join(w if "/" not in w or w.startswith("-") else Path(w).name for w in words)
+
+
+def provenance(gan: GAN, seed: int) -> dict[str, Any]:
+    """Where a result came from: checkpoint, versions, seed, device, precision, command."""
+    about = {"seed": seed, "device": gan.device.type, "precision": "float32", "command": command_line(sys.argv[1:])}
+    return {**gan.provenance, "prior": gan.prior, "batchnorm": gan.batchnorm, "versions": versions(), **about}
+
+
+def check_output(out: Path) -> None:
+    """Refuse, before any work, to replace a folder that is not a result of probe."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "result.json").exists()):
+        raise ProbeError(f"{out}: exists and is not a result of probe; choose another --out")
+    parent = next(p for p in (out, *out.resolve().parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise ProbeError(f"{out}: cannot write there (permission denied in {parent}); choose another --out")
+
+
+def publish(result: Result, out: Path, formats: Sequence[str], extra: Callable[[Path], None] | None = None) -> Path:
+    """Save and draw a result into `out`, replaced as a whole; returns the first figure's path."""
+    from probe.plots import draw
+
+    with replacing(out) as folder:
+        result.save(folder)
+        figures = draw(result, folder, formats)
+        if extra:
+            extra(folder)
+    return out / figures[0].name
+
+
+class Report(Protocol):
+    """Tells of a named task: how much is done, of how much, and a note behind the name."""
+
+    def __call__(self, name: str, done: int, total: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Report]:
+    """A bar with time left for each named task, on standard error; silent where that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name, done, total, note="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, done: int, total: int, note: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total, description=f"{name}  {note}".strip())
+
+        yield tell
+
+
+@contextmanager
+def training_bar(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """Reports a training run's losses and time left; warnings are printed once, terminal or not."""
+    warned: set[str] = set()
+    with progress(quiet) as tell:
+
+        def report(p: Progress) -> None:
+            tell("training", p.step, p.steps, f"loss D {p.loss_d:.2f}  G {p.loss_g:.2f}")
+            if p.warning and p.warning not in warned:
+                warned.add(p.warning)
+                print(f"step {p.step}: {p.warning}", file=sys.stderr)
+
+        yield report

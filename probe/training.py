@@ -1,0 +1,311 @@
+"""The training loop: the paper's recipe, resumable to the bit, deterministic from one seed.
+
+    Settings        every constant of a run; the defaults are the paper's
+    split(...)      training and held-out images, reserved before training
+    train(...)      images -> GAN; writes samples, losses and a complete state as it goes
+
+No random state is ever stored: the batch and the latents of step k are functions of (seed, k), so a run killed at
+any moment and resumed from its last state repeats the same steps and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from probe import files
+from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
+from probe.errors import ProbeError
+from probe.gan import GAN, Prior, from_bytes, latents, recalibrate, to_bytes
+
+STATE = "state.safetensors"
+_COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the generator nothing to learn from
+_COLLAPSE_STEPS = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
+
+    `ema` is the decay per step of the averaged generator that the checkpoint keeps (0 turns it off).
+    `precision` is `bfloat16` (autocast, weights stay float32) or `float32`.
+    """
+
+    size: int = 64
+    channels: int = 3
+    nz: int = 100
+    width: int = 64
+    kernel: int = 4
+    prior: Prior = "uniform"
+    batch: int = 128
+    steps: int = 10_000
+    lr: float = 2e-4
+    beta1: float = 0.5
+    ema: float = 0.999
+    holdout: int = 0
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "nz", "width", "kernel", "batch", "steps"):
+            if getattr(self, name) < 1:
+                raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")
+        if self.channels not in (1, 3):
+            raise ProbeError(f"channels {self.channels}: expected 1 (grey) or 3 (colour)")
+        if not 3 <= self.kernel <= 7:
+            raise ProbeError(f"kernel {self.kernel}: expected 3 to 7; the paper's code has 5, the ports 4")
+        if not (0 <= self.ema < 1 and self.lr > 0 and self.holdout >= 0):
+            raise ProbeError(
+                f"ema {self.ema}, lr {self.lr}, holdout {self.holdout}: expected 0 <= ema < 1, lr > 0, holdout >= 0"
+            )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop tells of itself after a step: losses are means since the last report, `left` is in seconds."""
+
+    step: int
+    steps: int
+    loss_d: float
+    loss_g: float
+    left: float
+    warning: str = ""
+
+
+def split(n: int, holdout: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Indices of the training and of the held-out images among n, both sorted; a function of (n, holdout, seed)."""
+    if holdout >= n:
+        raise ProbeError(f"holdout {holdout}: the source has {n} images; leave some to train on")
+    order = np.random.default_rng([seed, n]).permutation(n)
+    return np.sort(order[holdout:]), np.sort(order[:holdout])
+
+
+class _Batches:
+    """The batch of step k: epochs are permutations of the training images, a function of (seed, epoch)."""
+
+    def __init__(self, images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], batch: int, seed: int) -> None:
+        self.images, self.chosen, self.batch, self.seed = images, chosen, batch, seed
+        self.orders: dict[int, np.ndarray[Any, Any]] = {}
+
+    def order(self, epoch: int) -> np.ndarray[Any, Any]:
+        if epoch not in self.orders:
+            self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1}
+            self.orders[epoch] = np.random.default_rng([self.seed, epoch, 1]).permutation(self.chosen)
+        return self.orders[epoch]
+
+    def __getitem__(self, step: int) -> Tensor:
+        places = np.arange(step * self.batch, (step + 1) * self.batch)
+        epochs, n = places // len(self.chosen), len(self.chosen)
+        picked = np.concatenate([self.order(e)[places[epochs == e] % n] for e in np.unique(epochs)])
+        return torch.from_numpy(self.images[picked])
+
+
+class _Run:
+    """Networks, averaged generator and optimisers, and the state that goes to disk."""
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        s = settings
+        self.settings, self.device, self.step = s, device, 0
+        self.g = Generator(generator_blocks(s.size, s.channels, s.nz, s.width, s.kernel))
+        self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel))
+        self.ema = Generator(self.g.blocks)
+        initialise(self.g, s.seed)
+        initialise(self.d, s.seed + 1)
+        for net in (self.g, self.d, self.ema):
+            net.to(device=device, memory_format=torch.channels_last)
+        self.ema.load_state_dict(self.g.state_dict())
+        self.ema.eval()
+        self.opt_g, self.opt_d = (
+            torch.optim.Adam(net.parameters(), lr=s.lr, betas=(s.beta1, 0.999), fused=device.type != "mps")
+            for net in (self.g, self.d)
+        )
+        self.nets = {"generator": self.g, "discriminator": self.d, "ema": self.ema}
+
+    def advance(self, real: Tensor, z: Tensor) -> Tensor:
+        """One step of both networks on uint8 images and latents; returns the losses (2,), detached."""
+        real = from_bytes(real.to(self.device)).contiguous(memory_format=torch.channels_last)
+        z = z.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            fake = self.g(z)
+            on_real, on_fake = self.d(real), self.d(fake.detach())
+        loss_d = softplus(-on_real.float()).mean() + softplus(on_fake.float()).mean()
+        self.opt_d.zero_grad(set_to_none=True)
+        loss_d.backward()
+        self.opt_d.step()
+        self.d.requires_grad_(False)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            on_fake = self.d(fake)
+        loss_g = softplus(-on_fake.float()).mean()
+        self.opt_g.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.opt_g.step()
+        self.d.requires_grad_(True)
+        self.step += 1
+        self._average()
+        return torch.stack([loss_d.detach(), loss_g.detach()])
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))  # a short memory while the run is young
+        pairs = [
+            (a, b)
+            for a, b in zip(self.ema.state_dict().values(), self.g.state_dict().values(), strict=True)
+            if a.is_floating_point()
+        ]
+        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the state by name; the networks' own memory, so that `restore` can write into it."""
+        for name, net in self.nets.items():
+            for key, value in net.state_dict().items():
+                yield f"{name}.{key}", value
+        for name, opt, net in (("opt_g", self.opt_g, self.g), ("opt_d", self.opt_d, self.d)):
+            for key, parameter in net.named_parameters():
+                for part in ("step", "exp_avg", "exp_avg_sq"):
+                    if part not in opt.state[parameter]:
+                        zeros = (
+                            torch.zeros_like(parameter) if part != "step" else torch.zeros((), device=parameter.device)
+                        )
+                        opt.state[parameter][part] = zeros.detach()
+                    yield f"{name}.{key}.{part}", opt.state[parameter][part]
+
+    def save(self, path: Path, about: dict[str, str]) -> None:
+        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors()}
+        files.save_tensors(path, tensors, {"step": str(self.step), **about})
+
+    def restore(self, path: Path) -> dict[str, str]:
+        """Load a state; returns its metadata."""
+        try:
+            with safe_open(path, "pt") as file, torch.no_grad():
+                about = dict(file.metadata() or {})
+                _same_run(json.loads(about["settings"]), asdict(self.settings), path)
+                for name, value in self.tensors():
+                    value.copy_(file.get_tensor(name))
+        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            raise ProbeError(
+                f"{path.name}: not a complete training state ({error}); start again without --resume"
+            ) from error
+        self.step = int(about["step"])
+        return about
+
+
+def _same_run(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+    different = [k for k in asked if k != "steps" and stored.get(k) != asked[k]]
+    if different:
+        found = ", ".join(f"{k} {stored.get(k)} (asked: {asked[k]})" for k in different)
+        raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another --out")
+
+
+def _log(path: Path, rows: list[list[float]]) -> None:
+    """Append loss rows to the CSV, after dropping rows a killed run wrote beyond its last state."""
+    kept: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) < rows[0][0]]
+    with files.writing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss_d", "loss_g"])
+        writer.writerows([*kept, *[[int(a), f"{b:.5f}", f"{c:.5f}"] for a, b, c in rows]])
+
+
+def _draw(run: _Run, folder: Path, z: Tensor) -> None:
+    with torch.no_grad():
+        x = to_bytes(run.ema(z.to(run.device))).cpu()
+    side = math.isqrt(len(x))
+    grid = x.unflatten(0, (side, side)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (side·S, side·S, C)
+    with files.writing(folder / f"step-{run.step:07d}.png") as temporary:
+        Image.fromarray(grid.squeeze(-1).numpy()).save(temporary, "PNG")
+
+
+def _animate(folder: Path, path: Path) -> None:
+    """All drawn steps as one animated GIF."""
+    frames = [Image.open(p).convert("RGB") for p in sorted(folder.glob("step-*.png"))]
+    if frames:
+        with files.writing(path) as temporary:
+            frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0)
+
+
+def _finish(run: _Run, provenance: dict[str, Any]) -> GAN:
+    s = run.settings
+    generator: nn.Module = run.ema if s.ema else run.g
+    recalibrate(generator, s.nz, s.prior)
+    run.d.eval()
+    batchnorm = {"generator": "recalibrated", "discriminator": "running"}
+    gan = GAN(generator, run.d, s.nz, s.size, s.channels, s.prior, batchnorm, {"training": provenance})
+    for net in (generator, run.d):
+        net.to(memory_format=torch.contiguous_format)
+    return gan
+
+
+def train(
+    images: np.ndarray[Any, Any],
+    settings: Settings,
+    out: Path,
+    *,
+    source: str = "",
+    resume: bool = False,
+    device: str = "cpu",
+    save_every: int = 500,
+    report: Callable[[Progress], None] | None = None,
+    report_every: int = 20,
+) -> GAN:
+    """Train a DCGAN on uint8 images (N, C, S, S) and return it, with the averaged generator.
+
+    Writes to `out`: `state.safetensors` (all that a resumed run needs), `losses.csv`, `samples/step-*.png` (the same
+    64 latents each time) and `training.gif`. Raises ProbeError where images and settings disagree, where a state
+    cannot be resumed, and on a loss that is not finite (the last good state stays on disk).
+    """
+    s = settings
+    if images.shape[1:] != (s.channels, s.size, s.size):
+        raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
+    chosen, _ = split(len(images), s.holdout, s.seed)
+    batches = _Batches(images, chosen, s.batch, s.seed)
+    run = _Run(s, torch.device(device))
+    (out / "samples").mkdir(parents=True, exist_ok=True)
+    if resume and (out / STATE).exists():
+        run.restore(out / STATE)
+    elif not resume:
+        files.clear(out, "samples/step-*.png", "losses.csv", STATE)
+    about = {"settings": json.dumps(asdict(s)), "source": source}
+    fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
+    drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
+    losses: list[list[float]] = []
+    recent: list[float] = []
+    began, first = time.monotonic(), run.step
+    while run.step < s.steps:
+        z = latents(s.batch, s.nz, (s.seed << 32) + run.step + 1, s.prior)
+        loss_d, loss_g = run.advance(batches[run.step], z).tolist()
+        if not math.isfinite(loss_d + loss_g):
+            raise ProbeError(
+                f"step {run.step}: the loss is not a number; lower lr, or resume from the last state in {out.name}"
+            )
+        losses.append([run.step, loss_d, loss_g])
+        recent = [*recent[1 - _COLLAPSE_STEPS :], loss_d]
+        if run.step in drawn or run.step == s.steps:
+            _draw(run, out / "samples", fixed)
+        if run.step % save_every == 0 or run.step == s.steps:
+            _log(out / "losses.csv", losses)
+            run.save(out / STATE, about)
+            losses = []
+        if report and (run.step % report_every == 0 or run.step == s.steps):
+            left = (time.monotonic() - began) / (run.step - first) * (s.steps - run.step)
+            collapsed = len(recent) >= _COLLAPSE_STEPS and sum(recent) / len(recent) < _COLLAPSE
+            warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
+            last = np.mean(recent[-report_every:])
+            report(Progress(run.step, s.steps, float(last), loss_g, left, warning))
+    _animate(out / "samples", out / "training.gif")
+    split_note = {"holdout": s.holdout, "of": len(images), "rule": "training.split(of, holdout, seed)"}
+    return _finish(run, {"settings": asdict(s), "source": source, "steps": run.step, "split": split_note})
