@@ -13,6 +13,7 @@ generator and tanh on its output; LeakyReLU(0.2) in the discriminator.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -123,7 +124,7 @@ def generator_blocks(size: int = 64, channels: int = 3, nz: int = 100, width: in
     shape = kernel_geometry(kernel)
     maps = [width * 2**i for i in reversed(range(doublings))]
     blocks = [Block("deconv", nz, maps[0], grid, 1, 0)]
-    blocks += [Block("deconv", a, b, kernel, **shape) for a, b in zip(maps, maps[1:], strict=False)]
+    blocks += [Block("deconv", a, b, kernel, **shape) for a, b in itertools.pairwise(maps)]
     return [*blocks, Block("deconv", width, channels, kernel, **shape, norm="none", activation="tanh")]
 
 
@@ -133,7 +134,7 @@ def discriminator_blocks(size: int = 64, channels: int = 3, width: int = 64, ker
     pad = (kernel - 1) // 2
     maps = [width * 2**i for i in range(doublings)]
     blocks = [Block("conv", channels, width, kernel, 2, pad, norm="none", activation="leaky")]
-    blocks += [Block("conv", a, b, kernel, 2, pad, activation="leaky") for a, b in zip(maps, maps[1:], strict=False)]
+    blocks += [Block("conv", a, b, kernel, 2, pad, activation="leaky") for a, b in itertools.pairwise(maps)]
     return [*blocks, Block("conv", maps[-1], 1, grid, 1, 0, norm="none", activation="none")]
 
 

@@ -132,7 +132,7 @@ class Method:
 
 
 def _scaler(units: Tensor, maps: int) -> Callable[[float], Callable[[Tensor], Tensor]]:
-    """dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
+    """Dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
     mask = torch.zeros(maps)
     mask[units] = 1
     return lambda dose: lambda x: x * (1 - dose * mask.to(x.device))[:, None, None]

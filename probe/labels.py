@@ -88,7 +88,7 @@ def save(labels: Boxes, path: Path, size: int) -> None:
         }
         for k, (i, x, y, u, v) in enumerate(rows, 1)
     ]
-    info = {"probe": {"seed": labels.seed, "samples": len(images), "checkpoint": labels.checkpoint}}
+    info = {"probe": {"seed": labels.seed, "samples": len(images), "sha256": labels.checkpoint}}
     categories = [{"id": 1, "name": labels.concept}]
     document = {"info": info, "images": images, "categories": categories, "annotations": annotations}
     with writing(path) as temporary:

@@ -86,7 +86,15 @@ def load(folder: str | Path) -> Result:
                 f"{folder}: written by a newer probe (schema {schema}; this one reads {SCHEMA}); upgrade dcgan-probe"
             )
         return Result(**document, arrays=load_file(folder / "arrays.safetensors"))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, SafetensorError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        SafetensorError,
+    ) as error:
         raise ProbeError(
             f"{folder}: not a result directory ({error}); expected result.json and arrays.safetensors"
         ) from error

@@ -30,7 +30,7 @@ class Direction:
     shift: Tensor
 
     def eraser(self, strength: float) -> Erase:
-        """x -> max(0, x - s·max(0, w·(x - μ₀))·(μ₁ - μ₀) / (w·(μ₁ - μ₀))), s the strength.
+        """X -> max(0, x - s·max(0, w·(x - μ₀))·(μ₁ - μ₀) / (w·(μ₁ - μ₀))), s the strength.
 
         Strength 1 brings a place from the concept's mean to the mean without it; more overshoots.
         """

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probe.checkpoints.formats import named_role, plain, state_dicts, words
 from probe.errors import ProbeError
-from probe.formats import named_role, plain, state_dicts, words
 from probe.gan import Prior, latents
 
 _NZ = ("nz", "latent_dim", "z_dim")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from probe.chains import Conventions, MismatchError, Network, Role, read_network
+from probe.checkpoints.chains import Conventions, MismatchError, Network, Role, read_network
 from probe.errors import ProbeError
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from probe.chains import Conventions, Geometry, Link, Network
+from probe.checkpoints.chains import Conventions, Geometry, Link, Network
 from probe.dcgan import Activation, Block, Discriminator, Generator
 from probe.errors import ProbeError
 from probe.gan import use_batch_statistics

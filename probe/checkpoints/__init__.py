@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from probe import conversion, factories, native, weightfiles
+from probe.checkpoints import conversion, factories, native, weightfiles
+from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
+from probe.checkpoints.native import save
 from probe.errors import ProbeError
-from probe.formats import Found, find_networks, named_role, theano_state
 from probe.gan import GAN, Prior, recalibrate, use_batch_statistics
-from probe.native import save
 
 __all__ = ["BUILTIN", "describe", "load", "save"]
 
@@ -68,7 +68,7 @@ def load(
 def _resolve(path: str | Path) -> Path:
     """A checkpoint's path, or that of a built-in one."""
     if path in BUILTIN:
-        builtin = Path(__file__).parent / "weights" / BUILTIN[str(path)]
+        builtin = Path(__file__).parents[1] / "weights" / BUILTIN[str(path)]
         if not builtin.is_file():
             raise ProbeError(f"{path}: the built-in checkpoint is missing from the package; install dcgan-probe again")
         return builtin

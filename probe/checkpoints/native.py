@@ -17,9 +17,10 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from probe import files, weightfiles
-from probe.chains import SIZES
-from probe.conversion import assemble
+from probe import files
+from probe.checkpoints import weightfiles
+from probe.checkpoints.chains import SIZES
+from probe.checkpoints.conversion import assemble
 from probe.dcgan import Block, Discriminator, Generator
 from probe.errors import ProbeError
 from probe.gan import GAN, Prior

@@ -1,0 +1,33 @@
+"""Fig. 6: the generator forgets windows, three seeds (minutes each on 2 cores).
+
+Paper: 150 samples, 52 boxes by hand, logistic regression on the second-highest convolution layer, all 200 maps with a
+positive weight dropped; judged by eye. Here: boxes by the chooser, both readings of the layer, one-sided erasure
+beside it, removal and collateral by the judge on 256 held-out latents, 200 random edits of equal collateral.
+"""
+
+from __future__ import annotations
+
+from analyses.common import arguments, publish
+from probe.checkpoints import load
+from probe.concepts import from_rooms
+from probe.forgetting import Settings, forget
+
+SEEDS, SAMPLES, HELDOUT, DRAWS = (0, 1, 2), 150, 256, 200
+AIM = "erase: removal >= 0.95, collateral <= 0.025, p < 0.01"
+
+
+def main() -> None:
+    args = arguments(__doc__).parse_args()
+    gan = load(args.ckpt)
+    for seed in SEEDS:
+        concept = from_rooms(gan, "window", SAMPLES, seed)
+        settings = Settings(concept="window", heldout=HELDOUT, draws=DRAWS, seed=seed)
+        result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
+        result.assumptions += concept.assumptions
+        publish(result, gan, f"fig6_forget_windows_seed{seed}", args.out, seed)
+        for name, m in result.metrics["methods"].items():
+            print(f"  seed {seed} {name}: {m['removal']:.3f} / {m['collateral']:.4f}, p = {m['p_value']:.3g}  ({AIM})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Forgetting on a toy generator whose concept is known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from probe import forgetting, layers
+from probe.errors import ProbeError
+from probe.forgetting import Bench, Settings, energy_matched, forget
+from probe.gan import GAN, latents
+from probe.labels import from_masks
+from probe.measures import dilate
+
+SIZE, MAPS = 32, 6
+
+
+class Toy(nn.Module):
+    """Map 0 holds a bright "window" in one of four corners where z_0 > 0; the other maps hold smooth wallpaper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.ReLU(), nn.ReLU()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("paper", torch.rand(MAPS, 8, 8, generator=generator))
+        self.mix = nn.Parameter(torch.rand(3, MAPS, generator=generator) * 0.08)
+
+    def forward(self, z: Tensor) -> Tensor:
+        maps = self.paper * (1 + 0.3 * z[:, 1 : MAPS + 1, None, None])
+        maps[:, 0] = 0
+        corner = (z[:, 7] > 0).long() * 2 + (z[:, 8] > 0).long()
+        for i in torch.nonzero(z[:, 0] > 0)[:, 0].tolist():
+            y, x = 1 + 4 * (corner[i] // 2), 1 + 4 * (corner[i] % 2)
+            maps[i, 0, y : y + 2, x : x + 2] = 4.0
+        h = self.first(maps)
+        h = self.second(h.repeat_interleave(2, 2).repeat_interleave(2, 3))  # (N, 6, 16, 16)
+        image = torch.einsum("nchw,dc->ndhw", h, self.mix)
+        image[:, 0] = image[:, 0] + 0.4 * h[:, 0]
+        return torch.tanh(image - 0.8).repeat_interleave(2, 2).repeat_interleave(2, 3)  # (N, 3, 32, 32)
+
+
+class Reader:
+    """Sees a window where the red channel is bright."""
+
+    objects = ("background", "window")
+
+    def labels(self, images: Tensor) -> Tensor:
+        return (images[:, 0] > 0.2).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def toy() -> GAN:
+    return GAN(Toy().eval(), None, nz=10, size=SIZE, channels=3)
+
+
+@pytest.fixture(scope="module")
+def found(toy: GAN) -> forgetting.Result:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    settings = Settings(tuning=48, heldout=96, random_latents=32, draws=19)
+    result, operated = forget(toy, boxes, Reader(), Reader(), settings, judge_iou=1.0)
+    assert operated is None  # a module that probe did not build cannot be rebuilt
+    return result
+
+
+def test_toy_is_what_it_says(toy: GAN) -> None:
+    z = toy.latents(64, 0)
+    has = (Reader().labels(toy.images(z)) == 1).flatten(1).any(1)
+    assert torch.equal(has, z[:, 0] > 0)
+    assert [s.grid for s in layers.sites(toy)] == [8, 16]
+
+
+def test_erase_removes_the_planted_concept_and_nothing_else(found: forgetting.Result) -> None:
+    erase = found.metrics["methods"]["erase"]
+    assert erase["removal"] > 0.99
+    assert erase["collateral"] < 0.005
+    assert erase["concept_free_change"] < 0.005
+    assert erase["inside"] > 10 * erase["collateral"]
+    assert erase["removal_ci"][0] <= erase["removal"] <= erase["removal_ci"][1]
+
+
+def test_random_control_separates(found: forgetting.Result) -> None:
+    erase = found.metrics["methods"]["erase"]
+    assert erase["p_value"] == pytest.approx(1 / 20)
+    assert erase["random"]["draws"] == 19
+    assert erase["random"]["removal_p95"] < erase["removal"]
+
+
+def test_paper_drops_the_window_map(found: forgetting.Result) -> None:
+    paper = found.metrics["methods"]["paper"]
+    assert paper["removal"] > 0.99
+    assert paper["maps_dropped"] >= 1
+    assert set(paper["readings"]) == {"first", "second"}
+
+
+def test_contract_of_metrics(found: forgetting.Result) -> None:
+    names = {"maps_total", "boxes", "images_labelled", "negatives", "probe_auc", "judge_iou", "methods"}
+    assert names <= set(found.metrics)
+    inner = {"layers", "dose", "maps_dropped", "removal", "removal_ci", "collateral", "collateral_ci", "inside"}
+    for method in found.metrics["methods"].values():
+        assert inner | {"concept_free_change", "random", "p_value"} <= set(method)
+        assert {"removal_mean", "removal_p95", "collateral", "draws"} <= set(method["random"])
+    assert found.metrics["probe_auc"] > 0.99
+
+
+def test_scores_against_a_loop(toy: GAN) -> None:
+    z = toy.latents(12, 5)
+    bench = Bench(toy, z, Reader(), "window", ["first"])
+    scores = bench.score({"first": lambda x: x * 0.5})
+    with layers.edit(toy.generator, {"first": lambda x: x * 0.5}):
+        after = toy.images(z)
+    before = toy.images(z)
+    for i in range(12):
+        mask = (before[i, 0] > 0.2).numpy()
+        grown = np.zeros_like(mask)
+        for y, x in zip(*np.nonzero(mask), strict=True):
+            grown[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = True  # 4 px at 64 px
+        difference = ((before[i] - after[i]).abs().mean(0) / 2).numpy()
+        assert scores.before[i] == mask.sum()
+        assert scores.after[i] == (after[i, 0] > 0.2).sum()
+        assert scores.outside[i] == pytest.approx(difference[~grown].mean(), abs=1e-6)
+        assert (dilate(torch.from_numpy(mask)[None])[0].numpy() == grown).all()
+
+
+def test_energy_matched_sets() -> None:
+    rng = np.random.default_rng(0)
+    energy = rng.gamma(0.5, size=64)
+    units = rng.choice(64, 20, replace=False)
+    draws = [energy_matched(energy, units, rng) for _ in range(50)]
+    assert all(len(set(d.tolist())) == 20 for d in draws)
+    assert all(abs(energy[d].sum() / energy[units].sum() - 1) <= 0.1 for d in draws)
+    assert len({tuple(sorted(d.tolist())) for d in draws}) > 40
+
+
+def test_concept_too_rare(toy: GAN) -> None:
+    class Blind(Reader):
+        def labels(self, images: Tensor) -> Tensor:
+            return torch.zeros(images.shape[0], SIZE, SIZE, dtype=torch.uint8)
+
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    with pytest.raises(ProbeError, match=r"window: the judge sees it in 0 of 96 held-out samples; at least 16"):
+        forget(toy, boxes, Reader(), Blind(), Settings(tuning=48, heldout=96, draws=1))
+
+
+@pytest.mark.parametrize("wrong", [{"negatives": "none"}, {"draws": 0}, {"heldout": 3}])
+def test_bad_settings(wrong: dict[str, object]) -> None:
+    with pytest.raises(ProbeError, match="expected"):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_labelled_tuning_and_heldout_latents_are_disjoint() -> None:
+    sets = [latents(200, 4, seed, "normal") for seed in (0, 3_000_017, 7_000_003, 1, 1000 + 3_000_017, 1000 + 7_000_003)]
+    rows = torch.cat(sets)
+    assert len(torch.unique(rows, dim=0)) == len(rows)

@@ -1,0 +1,274 @@
+"""Surgery: the input stays, and the output equals hooks, NumPy and scikit-learn."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor, nn
+
+from probe import checkpoints
+from probe.dcgan import Block, Generator
+from probe.errors import ProbeError
+from probe.gan import GAN
+from probe.layers import Replay, capture, edit
+from probe.surgery import Direction, ablate, erase, fit_erase
+
+Z = torch.randn(6, 8, generator=torch.Generator().manual_seed(4))
+
+
+def maps(gan: GAN, name: str, z: Tensor = Z) -> Tensor:
+    with capture(gan.generator, [name]) as seen:
+        gan.images(z)
+    return seen[name]
+
+
+def fitted(gan: GAN, name: str) -> Direction:
+    """A concept made up: places where two maps together are high."""
+    vectors = maps(gan, name, gan.latents(50)).permute(0, 2, 3, 1).flatten(0, 2)
+    score = vectors[:, 0] - vectors[:, 1]
+    return fit_erase(vectors[score > score.quantile(0.8)], vectors[score < score.quantile(0.6)])
+
+
+def snapshot(gan: GAN) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in gan.generator.state_dict().items()}
+
+
+# ---- the input is left as it was
+
+
+@pytest.mark.parametrize(
+    ("operate", "note"),
+    [
+        (lambda gan: ablate(gan, "layer2", [1, 3]), "ablate 2 maps of layer2"),
+        (lambda gan: erase(gan, {"layer2": fitted(gan, "layer2")}, 2.5), "erase at layer2, strength 2.5"),
+    ],
+)
+def test_the_input_is_unchanged(tiny_gan, operate, note):
+    before, weights = tiny_gan.images(Z), snapshot(tiny_gan)
+    blocks, provenance = tiny_gan.generator.blocks, dict(tiny_gan.provenance)
+    new = operate(tiny_gan)
+    assert (new.images(Z) - before).abs().max() > 0.05
+    assert torch.equal(tiny_gan.images(Z), before)
+    assert tiny_gan.generator.blocks == blocks
+    assert tiny_gan.provenance == provenance
+    assert set(tiny_gan.generator.state_dict()) == set(weights)
+    with torch.no_grad():
+        for value in new.generator.parameters():
+            value.fill_(9)  # nothing is shared
+    assert all(torch.equal(v, weights[k]) for k, v in tiny_gan.generator.state_dict().items())
+    assert new.provenance == {**provenance, "edits": [note]}
+    assert new.discriminator is tiny_gan.discriminator
+    assert (new.nz, new.size, new.channels, new.prior, new.batchnorm) == (8, 32, 3, "normal", tiny_gan.batchnorm)
+
+
+def test_edits_are_listed_in_order(tiny_gan):
+    new = ablate(ablate(tiny_gan, "layer1", [0]), "layer2", [0, 1])
+    assert new.provenance["edits"] == ["ablate 1 maps of layer1", "ablate 2 maps of layer2"]
+
+
+# ---- ablate
+
+
+def zeroing(units: list[int]):
+    def change(x: Tensor) -> Tensor:
+        x = x.clone()
+        for unit in units:
+            x[:, unit] = 0
+        return x
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "units"), [("layer1", [0, 15, 7]), ("layer2", [2]), ("layer3", [0, 1, 2, 3]), ("layer2", [])]
+)
+def test_ablate_equals_zeroing_by_a_hook(tiny_gan, name, units):
+    with edit(tiny_gan.generator, {name: zeroing(units)}):
+        expected = tiny_gan.images(Z)
+    new = ablate(tiny_gan, name, units)
+    torch.testing.assert_close(new.images(Z), expected)
+    assert new.generator.blocks == tiny_gan.generator.blocks  # an ordinary DCGAN
+    assert not maps(new, name)[:, units].any()
+
+
+LAYERS = [
+    Block("linear", 8, 6, norm="unit", grid=4),
+    Block("linear", 8, 6, norm="map", grid=4, activation="leaky"),
+    Block("linear", 8, 6, bias=True, norm="none", grid=4),
+    Block("linear", 8, 6, bias=False, norm="none", grid=4),
+    Block("deconv", 8, 6, 4, 1, 0, bias=True, norm="none"),
+    Block("deconv", 8, 6, 4, 1, 0, bias=False, norm="none", activation="leaky"),
+]
+
+
+@pytest.mark.parametrize("first", LAYERS, ids=lambda b: f"{b.kind}-{b.norm}-{b.bias}")
+def test_ablate_of_other_layers(first):
+    check_ablate([first, Block("deconv", 6, 1, norm="none", activation="tanh")], "layer1")
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_ablate_of_a_convolution_that_keeps_the_grid(bias):
+    middle = Block("conv", 5, 6, 3, 1, 1, bias=bias, norm="none")
+    check_ablate(
+        [Block("deconv", 8, 5, 4, 1, 0), middle, Block("deconv", 6, 1, norm="none", activation="tanh")], "layer2"
+    )
+
+
+def check_ablate(blocks: list[Block], name: str) -> None:
+    g = Generator(blocks).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for key, value in g.state_dict().items():
+            if value.is_floating_point() and not key.endswith("running_var"):
+                value.normal_(0.1, 0.4)
+    gan = GAN(g, None, 8, 8, 1)
+    assert maps(gan, name)[:, [1, 4]].abs().max() > 0.1
+    with edit(g, {name: zeroing([1, 4])}):
+        expected = gan.images(Z)
+    torch.testing.assert_close(ablate(gan, name, [1, 4]).images(Z), expected)
+
+
+@pytest.mark.parametrize("unit", [-1, 8])
+def test_ablate_of_a_map_that_is_not_there(tiny_gan, unit):
+    with pytest.raises(ProbeError, match=rf"^ablate: layer2 has maps 0 to 7; there is no map {unit}$"):
+        ablate(tiny_gan, "layer2", [0, unit])
+
+
+# ---- the direction
+
+
+def test_direction_is_the_linear_discriminant():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(6, 6))
+    positive = (rng.normal(size=(40, 6)) @ mix + rng.normal(size=6)).astype(np.float32)
+    negative = (rng.normal(size=(90, 6)) @ mix).astype(np.float32)
+    found = fit_erase(torch.from_numpy(positive), torch.from_numpy(negative))
+    np.testing.assert_allclose(found.mean, negative.mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.shift, positive.mean(0) - negative.mean(0), atol=1e-6)
+    within = (np.cov(positive.T, bias=True) * 40 + np.cov(negative.T, bias=True) * 90) / 130
+    shrunk = 0.95 * within + 0.05 * np.trace(within) / 6 * np.eye(6)
+    by_hand = np.linalg.inv(shrunk) @ (positive.mean(0) - negative.mean(0))
+    np.testing.assert_allclose(found.weight, by_hand, rtol=1e-3)
+    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.05)
+    lda.fit(np.concatenate([positive, negative]).astype(np.float64), np.repeat([1, 0], [40, 90]))
+    np.testing.assert_allclose(found.weight, lda.coef_[0], rtol=1e-3)
+
+
+def test_dead_maps_do_not_break_the_fit():
+    generator = torch.Generator().manual_seed(0)
+    positive, negative = torch.randn(9, 3, generator=generator) + 1, torch.randn(9, 3, generator=generator)
+    positive[:, 1] = negative[:, 1] = 0
+    assert fit_erase(positive, negative).weight.isfinite().all()
+    assert fit_erase(positive, negative).weight[1] == 0
+
+
+@pytest.mark.parametrize(("p", "q"), [(1, 9), (9, 1), (0, 0)])
+def test_too_few_places(p, q):
+    message = rf"^erase: {p} places with the concept, {q} without; at least 2 of each are needed$"
+    with pytest.raises(ProbeError, match=message):
+        fit_erase(torch.ones(p, 3), torch.ones(q, 3))
+
+
+@pytest.fixture
+def direction() -> Direction:
+    g = torch.Generator().manual_seed(1)
+    mean0 = torch.rand(5, generator=g) + 1
+    mean1 = torch.rand(5, generator=g) + 1.5
+    noise = 0.2 * torch.randn(2, 300, 5, generator=g)
+    return fit_erase(mean1 + noise[0], mean0 + noise[1])
+
+
+def at(x: Tensor) -> Tensor:
+    return x.reshape(1, -1, 1, 1)
+
+
+def test_strength_one_maps_the_mean_with_the_concept_onto_the_mean_without(direction):
+    mean1 = direction.mean + direction.shift
+    torch.testing.assert_close(direction.eraser(1)(at(mean1)), at(direction.mean), atol=1e-5, rtol=1e-5)
+    half = direction.eraser(0.5)(at(mean1))
+    torch.testing.assert_close(half, at(direction.mean + direction.shift / 2), atol=1e-5, rtol=1e-5)
+    twice = direction.eraser(2)(at(mean1))
+    torch.testing.assert_close(twice, at(direction.mean - direction.shift).clamp(min=0), atol=1e-5, rtol=1e-5)
+
+
+def test_places_without_the_concept_are_left_alone(direction):
+    for step in (0.0, 0.2, 1.0):
+        x = at(direction.mean - step * direction.shift).clamp(min=0)
+        torch.testing.assert_close(direction.eraser(3)(x), x, atol=1e-5, rtol=1e-5)
+
+
+def test_eraser_against_the_formula(direction):
+    w, mean, shift = (np.float64(v.numpy()) for v in (direction.weight, direction.mean, direction.shift))
+    x = np.random.default_rng(2).random((2, 5, 3, 3)) * 3
+    expected = np.empty_like(x)
+    for n, i, j in product(range(2), range(3), range(3)):
+        place = x[n, :, i, j]
+        expected[n, :, i, j] = np.maximum(0, place - 2.5 * max(0, w @ (place - mean)) * shift / (w @ shift))
+    assert (expected == 0).any()
+    assert np.isclose(expected, x).any()
+    found = direction.eraser(2.5)(torch.from_numpy(x).float())
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+
+
+# ---- erase
+
+
+@pytest.mark.parametrize("names", [["layer2"], ["layer3"], ["layer1", "layer3"]])
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+def test_an_erased_gan_equals_a_replay_with_erasers(tiny_gan, names, strength, tmp_path):
+    directions = {name: fitted(tiny_gan, name) for name in names}
+    erasers = {name: d.eraser(strength) for name, d in directions.items()}
+    expected = Replay(tiny_gan, Z, names).images(erasers)
+    assert (expected - tiny_gan.images(Z)).abs().max() > 0.02
+    new = erase(tiny_gan, directions, strength)
+    torch.testing.assert_close(new.images(Z), expected)
+    assert [b.erase for b in new.generator.blocks] == [f"layer{i}" in names for i in (1, 2, 3, 4)]
+    checkpoints.save(new, tmp_path / "erased.safetensors")
+    again = checkpoints.load(tmp_path / "erased.safetensors")
+    assert torch.equal(again.images(Z), new.images(Z))
+    assert again.provenance["edits"] == [f"erase at {', '.join(names)}, strength {strength:g}"]
+
+
+def test_erasing_removes_the_concept_from_the_layer(tiny_gan):
+    direction = fitted(tiny_gan, "layer2")
+
+    def excess(gan: GAN) -> float:
+        centred = maps(gan, "layer2") - direction.mean[:, None, None]
+        return torch.einsum("nchw,c->nhw", centred, direction.weight).clamp(min=0).sum().item()
+
+    assert excess(erase(tiny_gan, {"layer2": direction}, 1)) < 0.7 * excess(tiny_gan)
+
+
+def test_one_erasure_a_layer(tiny_gan):
+    direction = fitted(tiny_gan, "layer2")
+    once = erase(tiny_gan, {"layer2": direction}, 1)
+    with pytest.raises(ProbeError, match=r"^erase: layer2 already carries an erasure; one a layer$"):
+        erase(once, {"layer2": direction}, 1)
+    both = erase(once, {"layer3": fitted(once, "layer3")}, 1)
+    assert [b.erase for b in both.generator.blocks] == [False, True, True, False]
+
+
+def test_ablate_after_erase(tiny_gan):
+    """Ablated maps are at zero, though the erasure behind the layer would lift some of them."""
+    once = erase(tiny_gan, {"layer2": fitted(tiny_gan, "layer2")}, 3)
+    lifted = int(once.generator.layer2.erase.step.argmin())
+    assert once.generator.layer2.erase.step[lifted] < 0
+    assert not maps(ablate(once, "layer2", [lifted]), "layer2")[:, lifted].any()
+
+
+@pytest.mark.parametrize(
+    ("operate", "what"),
+    [
+        (lambda gan: ablate(gan, "0", [0]), "ablate 1 maps of 0"),
+        (lambda gan: erase(gan, {"0": Direction(*torch.ones(3, 2))}, 1), "erase at 0, strength 1"),
+    ],
+)
+def test_only_a_dcgan_can_be_rebuilt(operate, what):
+    gan = GAN(nn.Sequential(nn.Linear(8, 8)), None, 8, 16, 1)
+    message = rf"^{what}: the generator is a Sequential; only a DCGAN read by probe can be rebuilt$"
+    with pytest.raises(ProbeError, match=message):
+        operate(gan)
