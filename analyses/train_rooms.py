@@ -21,7 +21,10 @@ RENDERS, WIDTH, STEPS = 24_000, 48, 8000
 
 
 def say(p: Progress) -> None:
-    print(f"step {p.step}/{p.steps}  D {p.loss_d:.2f}  G {p.loss_g:.2f}  {p.left / 60:.0f} min left  {p.warning}", flush=True)
+    print(
+        f"step {p.step}/{p.steps}  D {p.loss_d:.2f}  G {p.loss_g:.2f}  {p.left / 60:.0f} min left  {p.warning}",
+        flush=True,
+    )
 
 
 def main() -> None:

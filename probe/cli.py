@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from probe.gan import GAN
     from probe.result import Result
 
-_UsageError = typer.BadParameter.__mro__[2]  # click's ClickException, wherever this version of typer keeps it
+_UsageError: type[Any] = typer.BadParameter.__mro__[
+    2
+]  # click's ClickException, wherever this version of typer keeps it
 
 app = typer.Typer(
     name="probe", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -46,9 +48,8 @@ def _load(ckpt: str, disc: Path | None, model: str | None, prior: str | None, de
 
     if prior not in (None, "uniform", "normal"):
         raise ProbeError(f"prior {prior}: expected uniform or normal")
-    return load(
-        None if model and ckpt == "rooms" else ckpt, disc=disc, model=model, prior=prior, device=pick_device(device)
-    )  # type: ignore[arg-type]
+    path = None if model and ckpt == "rooms" else ckpt
+    return load(path, disc=disc, model=model, prior=prior, device=pick_device(device))  # type: ignore[arg-type]
 
 
 def _formats(text: str) -> list[str]:
@@ -270,7 +271,7 @@ def main() -> None:
     except ProbeError as error:
         code = _fail(str(error))
     except _UsageError as error:
-        code = _fail(error.format_message())  # type: ignore[attr-defined]
+        code = _fail(error.format_message())
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:

@@ -101,9 +101,9 @@ class Layer(nn.Sequential):
             self.add_module("erase", Erase(b.outputs))
 
 
-def kernel_geometry(kernel: int) -> dict[str, int]:
-    """Padding that makes a stride-2 transposed convolution exactly double its input (and a convolution halve it)."""
-    return {"padding": (kernel - 1) // 2, "output_padding": kernel % 2}
+def kernel_geometry(kernel: int) -> tuple[int, int]:
+    """Padding and output padding that make a stride-2 transposed convolution exactly double its input (and a convolution halve it)."""
+    return (kernel - 1) // 2, kernel % 2
 
 
 def stages(size: int) -> tuple[int, int]:
@@ -121,11 +121,11 @@ def stages(size: int) -> tuple[int, int]:
 def generator_blocks(size: int = 64, channels: int = 3, nz: int = 100, width: int = 64, kernel: int = 4) -> list[Block]:
     """Blocks of a generator of `size` px: `width` maps before the output, doubling at each halving of the grid."""
     grid, doublings = stages(size)
-    shape = kernel_geometry(kernel)
+    pad, extra = kernel_geometry(kernel)
     maps = [width * 2**i for i in reversed(range(doublings))]
     blocks = [Block("deconv", nz, maps[0], grid, 1, 0)]
-    blocks += [Block("deconv", a, b, kernel, **shape) for a, b in itertools.pairwise(maps)]
-    return [*blocks, Block("deconv", width, channels, kernel, **shape, norm="none", activation="tanh")]
+    blocks += [Block("deconv", a, b, kernel, 2, pad, extra) for a, b in itertools.pairwise(maps)]
+    return [*blocks, Block("deconv", width, channels, kernel, 2, pad, extra, norm="none", activation="tanh")]
 
 
 def discriminator_blocks(size: int = 64, channels: int = 3, width: int = 64, kernel: int = 4) -> list[Block]:

@@ -43,6 +43,8 @@ def writing(path: Path) -> Iterator[Path]:
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of `folder` when the block ends well."""
+    if folder.is_file():
+        raise ProbeError(f"{folder}: is a file; expected a folder, choose another --out")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))

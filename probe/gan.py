@@ -24,12 +24,13 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 def to_unit(x: Tensor) -> Tensor:
     """Images in [-1, 1] -> [0, 1]."""
-    return (x * 0.5 + 0.5).clamp(0, 1)
+    unit: Tensor = (x * 0.5 + 0.5).clamp(0, 1)
+    return unit
 
 
 def to_bytes(x: Tensor) -> Tensor:
     """Images in [-1, 1] -> uint8 in 0 … 255."""
-    return (to_unit(x.float()) * 255 + 0.5).to(torch.uint8)
+    return (255 * to_unit(x.float())).add(0.5).to(torch.uint8)
 
 
 def from_bytes(x: Tensor) -> Tensor:
@@ -105,6 +106,12 @@ class GAN:
                 "the checkpoint holds a generator only; a discriminator is needed: pass its file as --disc"
             )
         return self.discriminator
+
+
+def lay_out(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """Put a model's kernels in a memory format (`torch.channels_last` is the fast one here), in place."""
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    return model
 
 
 def best_precision(device: str | torch.device) -> str:

@@ -130,7 +130,7 @@ class Replay:
     """A generator's images of fixed latents under many edits, without running again what lies before the edits."""
 
     def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
-        self.gan, self.z = gan, z
+        self.gan, self.z, self.names = gan, z, set(names)
         self.stem: list[Tensor] = []
         if isinstance(gan.generator, Generator):
             modules = gan.generator.layers()
@@ -142,6 +142,7 @@ class Replay:
     @torch.no_grad()
     def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
         """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
+        assert set(edits) <= self.names, f"edits at {set(edits) - self.names}, which this replay was not made for"
         n = len(self.z) if n is None else n
         if not self.stem:
             with edit(self.gan.generator, edits):

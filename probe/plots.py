@@ -25,7 +25,7 @@ from probe.result import Result
 FORMATS = ("png", "pdf", "svg")
 _COLOURS = {"paper": "#D55E00", "erase": "#0072B2"}  # Okabe and Ito's colour-blind-safe palette
 _NAMES = {"paper": "paper's rule", "erase": "erase"}
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "axes.linewidth": 0.6, "legend.fontsize": 6.5,
     "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
     "svg.fonttype": "none", "svg.hashsalt": "probe", "figure.dpi": 100, "savefig.dpi": 220, "image.interpolation": "none",

@@ -49,6 +49,8 @@ def gather(maps: Tensor, boxes: Boxes, size: int, negatives: str, seed: int = 0)
     image, row, column = (part.numpy() for part in inside.nonzero(as_tuple=True))
     if negatives == "same-image":
         free = (~inside & boxed[:, None, None]).nonzero().numpy()
+        if not len(free):
+            raise ProbeError("negatives same-image: the boxes cover every place of their images; draw them tighter")
         chosen = free[rng.choice(len(free), size=min(len(image), len(free)), replace=False)]
     else:
         without = np.flatnonzero(~boxed.numpy())

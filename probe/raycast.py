@@ -22,6 +22,10 @@ BACK, LEFT, RIGHT = 0, 1, 2
 NONE, WINDOW, PICTURE, MIRROR, DOOR, BED, LAMP = -1, 1, 2, 3, 4, 5, 6
 
 
+def _rgb32(values: list[float]) -> Array:
+    return np.array(values, dtype=np.float32)
+
+
 class Canvas:
     """The nearest hit so far of every ray of a batch: distance, normal, colour, label, own light; shapes (B, P, …)."""
 
@@ -101,8 +105,8 @@ def _waves(p: Array, phase: Array, frequency: float) -> Array:
     )
 
 
-def _floor(s: dict[str, Array]) -> Colour:
-    def colour(p: Array, room: Array) -> Array:
+def _floor(s: dict[str, Any]) -> Colour:
+    def colour(p: Array, room: Array) -> Any:
         planks = 0.85 + 0.15 * np.cos(18 * p[:, 0]) * np.sign(np.sin(3 * p[:, 2] + 9 * np.floor(p[:, 0] * 2.86)))
         grain = planks + 0.06 * _waves(p, s["phase"][room], 9)
         rug = ((p[:, 0] / 1.1) ** 2 + ((p[:, 2] - 2) / 0.8) ** 2) < s["rug_size"][room]
@@ -112,21 +116,21 @@ def _floor(s: dict[str, Array]) -> Colour:
     return colour
 
 
-def _wallpaper(s: dict[str, Array]) -> Colour:
-    def colour(p: Array, room: Array) -> Array:
+def _wallpaper(s: dict[str, Any]) -> Colour:
+    def colour(p: Array, room: Array) -> Any:
         paper = s["wall"][room] * (1 + 0.04 * _waves(p, s["phase"][room], 7))[:, None]
         return np.where((p[:, 1] < 0.12)[:, None], np.float32(0.88), paper)
 
     return colour
 
 
-def _shell(canvas: Canvas, s: dict[str, Array]) -> Array:
+def _shell(canvas: Canvas, s: dict[str, Any]) -> Array:
     """Walls, floor and ceiling; returns which a ray meets (0 back, 1 left, 2 right, 3 floor, 4 ceiling)."""
     wall = _wallpaper(s)
     zero = np.zeros_like(s["half"])
     planes: list[tuple[int, Array, int, Colour]] = [
         (2, s["depth"], -1, wall), (0, -s["half"], 1, wall), (0, s["half"], -1, wall), (1, zero, 1, _floor(s)),
-        (1, s["height"], -1, lambda p, room: np.float32(0.95)),
+        (1, s["height"], -1, lambda p, room: _rgb32([0.95] * 3)),
     ]  # fmt: skip
     which = np.zeros(canvas.t.shape, dtype=np.int8)
     for k, (axis, at, sign, colour) in enumerate(planes):
@@ -142,7 +146,7 @@ def _wall_axes(p: Array, wall: Array) -> tuple[Array, Array]:
     return np.where(wall == BACK, p[..., 0], p[..., 2]), p[..., 1]
 
 
-def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Array], s: dict[str, Array]) -> tuple[Array, Array]:
+def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Any], s: dict[str, Any]) -> tuple[Array, Array]:
     """Colours (M, 3) and own light (M,) of the points of fixtures of one kind; a, b in [0, 1] along and up, edge in metres."""
     frame, dark = edge < 0.09, np.zeros_like(a)
     if kind == WINDOW:
@@ -166,7 +170,7 @@ def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Array], s: di
     return np.where(knob[:, None], 0.9, f["frame"] * np.where(panel, 0.8, 1.0)[:, None]), dark
 
 
-def _hang(canvas: Canvas, s: dict[str, Array], which: Array) -> None:
+def _hang(canvas: Canvas, s: dict[str, Any], which: Array) -> None:
     """Fixtures are painted on the shell: the distance stays; colour, label and own light change."""
     p = canvas.points()
     for k in range(4):
@@ -186,7 +190,7 @@ def _hang(canvas: Canvas, s: dict[str, Array], which: Array) -> None:
             canvas.label[at] = kind
 
 
-def _daylight(canvas: Canvas, s: dict[str, Array], k: int, light: Array) -> None:
+def _daylight(canvas: Canvas, s: dict[str, Any], k: int, light: Array) -> None:
     """Add to `light` what comes in at the k-th fixture where it is a window by day: soft light, and a sun patch."""
     rooms = np.nonzero((s["fixtures"]["kind"][:, k] == WINDOW) & ~s["night"])[0]
     f = {name: value[rooms, k, None] for name, value in s["fixtures"].items() if value.ndim == 2}
@@ -206,10 +210,10 @@ def _daylight(canvas: Canvas, s: dict[str, Array], k: int, light: Array) -> None
     along, up = _wall_axes(p + travelled[..., None] * sun, f["wall"])
     lit = (along > f["u0"] + 0.09) & (along < f["u1"] - 0.09) & (up > f["v0"] + 0.09) & (up < f["v1"] - 0.09)
     lit &= (travelled < 0) & (n[..., 1] > 0.3)
-    light[rooms] += soft[..., None] * np.float32([1.0, 1.0, 0.96]) + lit[..., None] * np.float32([0.42, 0.38, 0.28])
+    light[rooms] += soft[..., None] * _rgb32([1.0, 1.0, 0.96]) + lit[..., None] * _rgb32([0.42, 0.38, 0.28])
 
 
-def _shade(canvas: Canvas, s: dict[str, Array]) -> Array:
+def _shade(canvas: Canvas, s: dict[str, Any]) -> Array:
     """Ambient light by normal and corner, daylight, the lamp's warm light; colours (B, P, 3), not yet clipped."""
     p, n = canvas.points(), canvas.normal
     half, depth, height = s["half"][:, None], s["depth"][:, None], s["height"][:, None]
@@ -217,19 +221,19 @@ def _shade(canvas: Canvas, s: dict[str, Array]) -> Array:
     corner = np.minimum(to_wall, np.minimum(p[..., 1], height - p[..., 1]))
     ambient = (0.86 + 0.1 * n[..., 1] + 0.06 * n[..., 0]) * (0.8 + 0.2 * np.clip(np.abs(corner) / 0.35, 0, 1))
     night = s["night"][:, None, None]
-    light = (ambient[..., None] * np.where(night, np.float32([0.52, 0.52, 0.62]), np.float32(1.0))).astype(np.float32)
+    light = (ambient[..., None] * np.where(night, _rgb32([0.52, 0.52, 0.62]), _rgb32([1.0]))).astype(np.float32)
     for k in range(4):
         _daylight(canvas, s, k, light)
-    to = s["shade"][:, None, :3] + np.float32([0, 0, -0.1]) - p
+    to = s["shade"][:, None, :3] + _rgb32([0, 0, -0.1]) - p
     distance = np.sqrt(_dot(to, to)) + 0.3
     strength = np.where(s["night"], 0.62, 0.22).astype(np.float32) * s["has_lamp"]
     facing = 0.35 + 0.65 * np.clip(_dot(n, to) / distance, 0, 1)
-    light += (strength[:, None] * facing / distance**1.4)[..., None] * np.float32([1.0, 0.8, 0.5])
+    light += (strength[:, None] * facing / distance**1.4)[..., None] * _rgb32([1.0, 0.8, 0.5])
     glow = canvas.glow[..., None]
     return np.asarray(canvas.colour * (light * (1 - glow) + glow))
 
 
-def _rays(s: dict[str, Array], size: int) -> tuple[Array, Array]:
+def _rays(s: dict[str, Any], size: int) -> tuple[Array, Array]:
     """Camera rays, (B, 3) origins and (B, P, 3) directions; 62 degrees of view."""
     grid = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(grid * 0.6, -grid * 0.6)
@@ -242,10 +246,10 @@ def _rays(s: dict[str, Array], size: int) -> tuple[Array, Array]:
     return origin, direction
 
 
-def _quilt(s: dict[str, Array]) -> Colour:
+def _quilt(s: dict[str, Any]) -> Colour:
     """A white sheet near the bed's head, a striped blanket below it."""
 
-    def colour(p: Array, room: Array) -> Array:
+    def colour(p: Array, room: Array) -> Any:
         half, head = s["half"][room], s["head"][room]
         far = np.select([head == BACK, head == LEFT], [s["depth"][room] - p[:, 2], p[:, 0] + half], half - p[:, 0])
         dark = np.sin(s["stripes"][room] * (p[:, 0] + p[:, 2])) > 0
@@ -255,7 +259,7 @@ def _quilt(s: dict[str, Array]) -> Colour:
     return colour
 
 
-def draw(s: dict[str, Array], size: int) -> tuple[Array, Array]:
+def draw(s: dict[str, Any], size: int) -> tuple[Array, Array]:
     """One batch of scenes -> colours (B, S·S, 3) and labels (B, S·S), one sample a pixel."""
     canvas = Canvas(*_rays(s, size))
     _hang(canvas, s, _shell(canvas, s))
@@ -269,6 +273,6 @@ def draw(s: dict[str, Array], size: int) -> tuple[Array, Array]:
         _ellipsoid(canvas, s["pillows"][:, k], lambda _, room: s["sheet"][room], BED, np.ones_like(s["night"]))
     _box(canvas, s["stand"], wood(1.1), 0)
     _box(canvas, np.where(s["has_lamp"][:, None], s["stem"], -9), wood(0.6), LAMP)
-    lit = _ellipsoid(canvas, s["shade"], lambda *_: np.float32([1.0, 0.9, 0.66]), LAMP, s["has_lamp"])
+    lit = _ellipsoid(canvas, s["shade"], lambda *_: _rgb32([1.0, 0.9, 0.66]), LAMP, s["has_lamp"])
     canvas.glow[lit] = 0.8
     return _shade(canvas, s), canvas.label

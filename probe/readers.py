@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from probe import rooms
 from probe.errors import ProbeError
-from probe.gan import best_precision, from_bytes, to_bytes
+from probe.gan import best_precision, from_bytes, lay_out, to_bytes
 from probe.labels import Boxes
 from probe.measures import iou
 from probe.rooms import ATTRIBUTES, OBJECTS
@@ -142,7 +142,7 @@ def _attribute_loss(raw: Tensor, truth: Tensor) -> Tensor:
 def degrade(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Warp, blend, blur, stain and add noise to images (N, C, S, S) in [-1, 1], each by its own random amount.
 
-    Label maps (N, S, S) follow the warp, so the truth stays exact; one image in four is left clean.
+    Label maps (N, S, S) follow the warp, so the truth stays exact; one image in four only has its colours scaled.
     """
     n, channels, size, _ = x.shape
 
@@ -193,7 +193,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES[architecture](images.shape[1], len(objects), N_ATTRIBUTE_OUTPUTS)
-    network.to(memory_format=torch.channels_last)
+    lay_out(network, torch.channels_last)
     counts = np.bincount(labels[:2000].ravel(), minlength=len(objects)) + 1.0
     weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32)
     optimiser = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
@@ -238,7 +238,7 @@ def load_rooms(path: Path = WEIGHTS / "readers.safetensors") -> dict[str, Reader
             network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
             keys = network.state_dict()
             network.load_state_dict({k: file.get_tensor(f"{name}.{k}").to(v.dtype) for k, v in keys.items()})
-            out[name] = Reader(network.eval().to(memory_format=torch.channels_last), architecture, OBJECTS)  # type: ignore[call-overload]
+            out[name] = Reader(lay_out(network.eval(), torch.channels_last), architecture, OBJECTS)
     return out
 
 

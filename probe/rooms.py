@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,13 +155,13 @@ def scene(rng: np.random.Generator) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _stack(scenes: Sequence[dict[str, Any]]) -> dict[str, Array]:
+def _stack(scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Scenes -> one dictionary of arrays with the batch first."""
     flat = {k: np.array([s[k] for s in scenes]) for k in scenes[0] if k != "fixtures"}
     names = scenes[0]["fixtures"][0]
     fixtures = {k: np.array([[f[k] for f in s["fixtures"]] for s in scenes]) for k in names}
     floats = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in flat.items()}
-    return floats | {"fixtures": {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in fixtures.items()}}  # type: ignore[dict-item]
+    return floats | {"fixtures": {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in fixtures.items()}}
 
 
 def _render_batch(job: tuple[int, range, int]) -> tuple[Array, Array, Array]:
@@ -197,8 +197,8 @@ def render(n: int, seed: int = 0, size: int = 64, start: int = 0) -> Rooms:
     if len(jobs) < 8:
         parts = [_render_batch(job) for job in jobs]
     else:
-        with ProcessPoolExecutor() as pool:
-            parts = list(pool.map(_render_batch, jobs, chunksize=4))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            parts = list(pool.map(_render_batch, jobs))
     return Rooms(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

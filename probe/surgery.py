@@ -95,15 +95,13 @@ def ablate(gan: GAN, name: str, units: Sequence[int]) -> GAN:
         raise ProbeError(f"ablate: {name} has maps 0 to {block.outputs - 1}; there is no map {wrong[0]}")
     index = torch.tensor(list(units), dtype=torch.long)
     with torch.no_grad():
-        if block.norm == "map":
-            layer.norm.weight[index] = 0
-            layer.norm.bias[index] = 0
-        elif block.norm == "unit" or block.kind == "linear":
-            last = layer.norm if block.norm == "unit" else layer.project
-            last.weight.unflatten(0, (block.outputs, -1))[index] = 0
-            last.bias.unflatten(0, (block.outputs, -1))[index] = 0
-        else:
-            layer.conv.weight[:, index] = 0
-            if block.bias:
-                layer.conv.bias[index] = 0
+        if block.norm != "none":
+            last, axis = layer.get_submodule("norm"), 0
+        else:  # only a transposed convolution has its outputs second
+            last, axis = layer[0], int(block.kind == "deconv")
+        if block.erase:
+            layer.get_submodule("erase").get_buffer("step")[index] = 0
+        for key, parameter in last.named_parameters():
+            outputs = axis if key == "weight" else 0
+            parameter.unflatten(outputs, (block.outputs, -1)).index_fill_(outputs, index, 0)
     return new

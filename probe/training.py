@@ -14,10 +14,11 @@ import csv
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch.nn.functional import softplus
 from probe import files
 from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.errors import ProbeError
-from probe.gan import GAN, Prior, from_bytes, latents, recalibrate, to_bytes
+from probe.gan import GAN, Prior, from_bytes, latents, lay_out, recalibrate, to_bytes
 
 STATE = "state.safetensors"
 _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the generator nothing to learn from
@@ -65,6 +66,9 @@ class Settings:
                 raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")
         if self.channels not in (1, 3):
             raise ProbeError(f"channels {self.channels}: expected 1 (grey) or 3 (colour)")
+        if self.prior not in get_args(Prior) or self.precision not in ("float32", "bfloat16") or self.seed < 0:
+            found = f"prior {self.prior}, precision {self.precision}, seed {self.seed}"
+            raise ProbeError(f"{found}: expected uniform or normal, float32 or bfloat16, a seed of at least 0")
         if not 3 <= self.kernel <= 7:
             raise ProbeError(f"kernel {self.kernel}: expected 3 to 7; the paper's code has 5, the ports 4")
         if not (0 <= self.ema < 1 and self.lr > 0 and self.holdout >= 0):
@@ -125,7 +129,7 @@ class _Run:
         initialise(self.g, s.seed)
         initialise(self.d, s.seed + 1)
         for net in (self.g, self.d, self.ema):
-            net.to(device=device, memory_format=torch.channels_last)
+            lay_out(net.to(device), torch.channels_last)
         self.ema.load_state_dict(self.g.state_dict())
         self.ema.eval()
         self.opt_g, self.opt_d = (
@@ -194,11 +198,13 @@ class _Run:
                 _same_run(json.loads(about["settings"]), asdict(self.settings), path)
                 for name, value in self.tensors():
                     value.copy_(file.get_tensor(name))
-        except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+                self.step = int(about["step"])
+        except ProbeError:
+            raise
+        except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise ProbeError(
                 f"{path.name}: not a complete training state ({error}); start again without --resume"
             ) from error
-        self.step = int(about["step"])
         return about
 
 
@@ -246,7 +252,7 @@ def _finish(run: _Run, provenance: dict[str, Any]) -> GAN:
     batchnorm = {"generator": "recalibrated", "discriminator": "running"}
     gan = GAN(generator, run.d, s.nz, s.size, s.channels, s.prior, batchnorm, {"training": provenance})
     for net in (generator, run.d):
-        net.to(memory_format=torch.contiguous_format)
+        lay_out(net, torch.contiguous_format)
     return gan
 
 
@@ -283,7 +289,8 @@ def train(
     fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
     losses: list[list[float]] = []
-    recent: list[float] = []
+    recent: deque[tuple[float, float]] = deque(maxlen=max(_COLLAPSE_STEPS, report_every))
+    told = run.step
     began, first = time.monotonic(), run.step
     while run.step < s.steps:
         z = latents(s.batch, s.nz, (s.seed << 32) + run.step + 1, s.prior)
@@ -293,7 +300,7 @@ def train(
                 f"step {run.step}: the loss is not a number; lower lr, or resume from the last state in {out.name}"
             )
         losses.append([run.step, loss_d, loss_g])
-        recent = [*recent[1 - _COLLAPSE_STEPS :], loss_d]
+        recent.append((loss_d, loss_g))
         if run.step in drawn or run.step == s.steps:
             _draw(run, out / "samples", fixed)
         if run.step % save_every == 0 or run.step == s.steps:
@@ -302,10 +309,11 @@ def train(
             losses = []
         if report and (run.step % report_every == 0 or run.step == s.steps):
             left = (time.monotonic() - began) / (run.step - first) * (s.steps - run.step)
-            collapsed = len(recent) >= _COLLAPSE_STEPS and sum(recent) / len(recent) < _COLLAPSE
+            means = np.array(recent)[told - run.step :].mean(0).tolist()
+            collapsed = len(recent) >= _COLLAPSE_STEPS and np.mean([d for d, _ in recent]) < _COLLAPSE
             warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
-            last = np.mean(recent[-report_every:])
-            report(Progress(run.step, s.steps, float(last), loss_g, left, warning))
+            report(Progress(run.step, s.steps, *means, left, warning))
+            told = run.step
     _animate(out / "samples", out / "training.gif")
     split_note = {"holdout": s.holdout, "of": len(images), "rule": "training.split(of, holdout, seed)"}
     return _finish(run, {"settings": asdict(s), "source": source, "steps": run.step, "split": split_note})

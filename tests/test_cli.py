@@ -76,7 +76,9 @@ def test_inspect_names_layers(run, checkpoint: Path) -> None:
 
 
 def test_sample_each_writes_numbered_images_with_their_latents(run, checkpoint: Path, tiny_gan: GAN) -> None:
-    code, out, _ = run("sample", "--ckpt", checkpoint, "-n", 5, "--seed", 3, "--each", "--format", "png,pdf,svg", "--out", "o")
+    code, out, _ = run(
+        "sample", "--ckpt", checkpoint, "-n", 5, "--seed", 3, "--each", "--format", "png,pdf,svg", "--out", "o"
+    )
     assert code == 0
     assert "figure: o/figure.png" in out
     names = sorted(p.name for p in Path("o/images").iterdir())

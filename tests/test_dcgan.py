@@ -56,10 +56,10 @@ def test_sizes_that_cannot_be(size):
 
 @pytest.mark.parametrize("kernel", [3, 4, 5, 6, 7])
 def test_kernel_geometry_doubles_and_halves(kernel):
-    geometry = kernel_geometry(kernel)
+    padding, output_padding = kernel_geometry(kernel)
     for side in (4, 7, 12):
-        up = nn.ConvTranspose2d(1, 1, kernel, 2, **geometry)
-        down = nn.Conv2d(1, 1, kernel, 2, geometry["padding"])
+        up = nn.ConvTranspose2d(1, 1, kernel, 2, padding, output_padding)
+        down = nn.Conv2d(1, 1, kernel, 2, padding)
         assert up(torch.zeros(1, 1, side, side)).shape[-2:] == (2 * side, 2 * side)
         assert down(torch.zeros(1, 1, 2 * side, 2 * side)).shape[-2:] == (side, side)
 
@@ -185,7 +185,9 @@ def test_guidelines(size):
         kinds = {type(m) for m in model.modules()}
         assert not any("Pool" in kind.__name__ or kind in (nn.Linear, nn.Upsample) for kind in kinds)
     g_layers, d_layers = list(g.children()), list(d.children())
-    normed = [[any(isinstance(m, nn.BatchNorm2d) for m in layer) for layer in layers] for layers in (g_layers, d_layers)]
+    normed = [
+        [any(isinstance(m, nn.BatchNorm2d) for m in layer) for layer in layers] for layers in (g_layers, d_layers)
+    ]
     assert normed[0] == [True] * (len(g_layers) - 1) + [False]
     assert normed[1] == [False] + [True] * (len(d_layers) - 2) + [False]
     assert [type(layer[-1]) for layer in g_layers] == [nn.ReLU] * (len(g_layers) - 1) + [nn.Tanh]
@@ -194,7 +196,9 @@ def test_guidelines(size):
     assert isinstance(d_layers[-1][-1], nn.Conv2d)  # a logit
     assert [layer.conv.stride for layer in g_layers] == [(1, 1)] + [(2, 2)] * (len(g_layers) - 1)
     assert [layer.conv.stride for layer in d_layers] == [(2, 2)] * (len(d_layers) - 1) + [(1, 1)]
-    assert [layer.conv.out_channels for layer in d_layers[:-1]] == [layer.conv.in_channels for layer in g_layers[1:]][::-1]
+    assert [layer.conv.out_channels for layer in d_layers[:-1]] == [layer.conv.in_channels for layer in g_layers[1:]][
+        ::-1
+    ]
 
 
 def test_the_papers_widths_at_64():

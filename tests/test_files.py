@@ -43,13 +43,18 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
         os.umask(before)
 
 
-@pytest.mark.parametrize("error", [KeyError("inside"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [KeyError("inside"), KeyboardInterrupt("stop")])
 def test_writing_leaves_the_old_in_place_on_an_exception(tmp_path, error):
     path = tmp_path / "x.json"
     path.write_text("old")
-    with pytest.raises(type(error)), files.writing(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with files.writing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        fail()
     assert path.read_text() == "old"
     assert names(tmp_path) == ["x.json"]
 
@@ -95,13 +100,18 @@ def test_replacing_takes_the_place_of_the_old(tmp_path):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
-@pytest.mark.parametrize("error", [KeyError("inside"), ProbeError("a user's mistake"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [KeyError("inside"), ProbeError("a user's mistake"), KeyboardInterrupt("stop")])
 def test_replacing_leaves_the_old_in_place_on_an_exception(tmp_path, error):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
-    with pytest.raises(type(error)), files.replacing(tmp_path / "out") as temporary:
-        (temporary / "new").write_text("half")
-        raise error
+
+    def fail() -> None:
+        with files.replacing(tmp_path / "out") as temporary:
+            (temporary / "new").write_text("half")
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        fail()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]
 

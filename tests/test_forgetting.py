@@ -150,6 +150,8 @@ def test_bad_settings(wrong: dict[str, object]) -> None:
 
 
 def test_labelled_tuning_and_heldout_latents_are_disjoint() -> None:
-    sets = [latents(200, 4, seed, "normal") for seed in (0, 3_000_017, 7_000_003, 1, 1000 + 3_000_017, 1000 + 7_000_003)]
+    sets = [
+        latents(200, 4, seed, "normal") for seed in (0, 3_000_017, 7_000_003, 1, 1000 + 3_000_017, 1000 + 7_000_003)
+    ]
     rows = torch.cat(sets)
     assert len(torch.unique(rows, dim=0)) == len(rows)

@@ -176,7 +176,9 @@ def test_a_field_missing_or_of_the_wrong_kind(tmp_path, changes):
 def test_no_boxes(tmp_path):
     with pytest.raises(ProbeError, match=r"^labels\.json: no boxes of glasses in it; draw at least a few$"):
         labels.load(written(tmp_path, document(annotations=[])))
-    with pytest.raises(ProbeError, match=r"^labels\.json: concept \(none named\): the file has none; name one of them$"):
+    with pytest.raises(
+        ProbeError, match=r"^labels\.json: concept \(none named\): the file has none; name one of them$"
+    ):
         labels.load(written(tmp_path, document(categories=[])))
 
 
@@ -189,9 +191,7 @@ def test_no_boxes(tmp_path):
 )  # fmt: skip
 def test_a_box_outside_its_image(tmp_path, box):
     boxes = [{"id": 31, "image_id": 7, "category_id": 5, "bbox": box}]
-    with pytest.raises(
-        ProbeError, match=r"^labels\.json: annotation 31: box \[.*\] lies outside its image of 64x64$"
-    ):
+    with pytest.raises(ProbeError, match=r"^labels\.json: annotation 31: box \[.*\] lies outside its image of 64x64$"):
         labels.load(written(tmp_path, document(annotations=boxes)))
 
 

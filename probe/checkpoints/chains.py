@@ -181,7 +181,7 @@ def _generator_geometry(links: list[Link]) -> tuple[list[Geometry], int]:
     for link in links[1:]:
         doubling = kernel_geometry(link.kernel)
         keeping = (1, link.kernel // 2, 0)
-        geometry.append((2, doubling["padding"], doubling["output_padding"]) if link.kind == "deconv" else keeping)
+        geometry.append((2, *doubling) if link.kind == "deconv" else keeping)
     size = (links[0].grid if links[0].kind == "linear" else links[0].kernel) * 2 ** len(strided)
     if size not in SIZES or (links[-1].kind == "conv" and links[-1].kernel % 2 == 0):
         raise MismatchError(f"kernels {listed} lead to an image of {size} px", len(links))
