@@ -10,7 +10,7 @@ judge measures). Formulas and names of the measures: README, "What the numbers m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,25 @@ import torch
 from torch import Tensor
 
 from probe import measures, surgery
+from probe.dcgan import Generator
 from probe.errors import ProbeError
 from probe.gan import GAN, to_bytes
 from probe.labels import Boxes
-from probe.layers import Replay, Site, capture, resolve, sites
+from probe.layers import Site, capture, resolve, sites
 from probe.measures import Array
 from probe.probing import NEGATIVES, cross_auc, gather, logistic
 from probe.readers import Reader
 from probe.result import Result
-from probe.rooms import WINDOW_SHARE
+from probe.trials import Bench, Edits, Method, Report, control
 
-Edits = Mapping[str, Callable[[Tensor], Tensor]]
-Report = Callable[[str, int, int], None]
 TARGET = 0.95
 SHOWN = 12
+_ASSUMED = (
+    "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the "
+    "same images as places inside; of two readings of the layer the one that removes more is methods.paper",
+    "random sets of maps match the number and the activation energy of the dropped ones; random edits are scaled to the "
+    "method's own collateral",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Settings:
     heldout: int = 256
     random_latents: int = 64
     draws: int = 200
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,80 +60,6 @@ class Settings:
             raise ProbeError(
                 f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
             )
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an edit did to each image: concept area before and after, and mean change by place, (N,) each."""
-
-    before: Array
-    after: Array
-    outside: Array
-    inside: Array
-    has: Array
-    others: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def removal(self) -> float:
-        """1 - ΣA_after / ΣA_before."""
-        return float(1 - self.after.sum() / max(self.before.sum(), 1))
-
-    @property
-    def collateral(self) -> float:
-        """Mean change outside the dilated mask, over images that have the concept."""
-        return float(self.outside[self.has].mean())
-
-    def metrics(self) -> dict[str, Any]:
-        """The published names, with intervals over images."""
-        low, high = measures.ratio_ci(self.after, self.before)
-        return {
-            "removal": self.removal,
-            "removal_ci": [1 - high, 1 - low],
-            "collateral": self.collateral,
-            "collateral_ci": measures.mean_ci(self.outside[self.has]),
-            "inside": float(np.nanmean(self.inside[self.has])),
-            "concept_free_change": float(self.outside[~self.has].mean()) if (~self.has).any() else None,
-            "others": self.others,
-        }
-
-
-class Bench:
-    """Fixed latents, their unedited images and what a reader saw in them; scores edits on the same latents."""
-
-    def __init__(self, gan: GAN, z: Tensor, reader: Reader, concept: str, names: list[str]) -> None:
-        self.reader, self.value = reader, reader.objects.index(concept)
-        self.replay = Replay(gan, z, names)
-        self.images = self.replay.images({})
-        self.labels = reader.labels(self.images)
-        self.masks = self.labels == self.value
-        self.before = measures.areas(self.masks)
-        self.has = self.before >= WINDOW_SHARE * self.masks[0].numel()
-        self.near = measures.dilate(self.masks)
-
-    def collateral(self, edits: Edits, n: int) -> float:
-        """Collateral alone, on the first n latents: no reader is asked."""
-        outside, _ = measures.change(self.images[:n], self.replay.images(edits, n), self.near[:n])
-        return float(outside[self.has[:n]].mean())
-
-    def score(self, edits: Edits) -> Scores:
-        after = self.replay.images(edits)
-        labels = self.reader.labels(after)
-        outside, inside = measures.change(self.images, after, self.near)
-        counts = [[float((maps == k).sum()) for maps in (self.labels, labels)] for k in range(len(self.reader.objects))]
-        others = {n: counts[k] for k, n in enumerate(self.reader.objects) if k and k != self.value}
-        return Scores(self.before, measures.areas(labels == self.value), outside, inside, self.has, others)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to forget: edits for a dose, the doses of its curve, and a random counterpart."""
-
-    sites: tuple[Site, ...]
-    edits: Callable[[float], Edits]
-    doses: tuple[float, ...]
-    dose: float
-    random: Callable[[np.random.Generator], Callable[[float], Edits]]
-    maps_dropped: int = 0
 
 
 def _scaler(units: Tensor, maps: int) -> Callable[[float], Callable[[Tensor], Tensor]]:
@@ -224,34 +155,6 @@ def _tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, 
     return method, dose
 
 
-def _match(edits: Callable[[float], Edits], dose: float, target: float, bench: Bench, n: int = 16) -> float:
-    """The dose at which a random edit's collateral on n latents is near the target: two proportional steps."""
-    for _ in range(2):
-        found = bench.collateral(edits(dose), n)
-        dose = float(np.clip(dose * target / max(found, 1e-6), dose / 50, dose * 20))
-    return dose
-
-
-def _random_control(
-    method: Method, dose: float, bench: Bench, settings: Settings, report: Report, name: str
-) -> tuple[dict[str, Any], float, Array]:
-    """Random edits at the method's own collateral, the method rescored on the same latents; (metrics, p, points)."""
-    own = bench.score(method.edits(dose))
-    rng = np.random.default_rng([settings.seed, len(name)])
-    points = []
-    for k in range(settings.draws):
-        edits = method.random(rng)
-        scores = bench.score(edits(_match(edits, dose, own.collateral, bench)))
-        points.append((scores.removal, scores.collateral))
-        report(f"random control of {name}", k + 1, settings.draws)
-    found = np.array(points)
-    summary = {
-        "removal_mean": float(found[:, 0].mean()), "removal_p95": float(np.percentile(found[:, 0], 95)),
-        "collateral": float(found[:, 1].mean()), "draws": settings.draws, "method_removal": own.removal, "method_collateral": own.collateral,
-    }  # fmt: skip
-    return summary, measures.p_value(own.removal, found[:, 0]), found
-
-
 def _feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
     """Feature maps of every site on latents, (N, maps, grid, grid) on the CPU."""
     parts: dict[str, list[Tensor]] = {s.name: [] for s in places}
@@ -272,21 +175,46 @@ def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
         raise ProbeError(f"{len(known)} layers with feature maps in the generator; forgetting needs at least 2")
     chosen = {s.name: s for s in (known[1], known[-2])}
     names = " and ".join(str(s) for s in chosen.values())
-    return list(
-        chosen.values()
-    ), f"'second-highest convolution layer' is read from the latent and from the pixels: {names}"
+    reading = f"'second-highest convolution layer' is read from the latent and from the pixels: {names}"
+    return list(chosen.values()), reading
 
 
-def _heldout(gan: GAN, settings: Settings, judge: Reader, names: list[str]) -> tuple[Bench, Bench]:
+def _heldout(gan: GAN, settings: Settings, judge: Reader, boxes: Boxes, names: list[str]) -> tuple[Bench, Bench]:
     """The held-out bench, and the smaller one of its first latents that show the concept, for random draws."""
     z = gan.latents(settings.heldout, settings.seed * 1000 + 7_000_003)
-    bench = Bench(gan, z, judge, settings.concept, names)
+    bench = Bench(gan, z, judge, boxes, names)
     having = np.flatnonzero(bench.has)
     if len(having) < 16:
         raise ProbeError(
-            f"{settings.concept}: the judge sees it in {len(having)} of {settings.heldout} held-out samples; at least 16 are needed, raise --heldout"
+            f"{settings.concept}: the judge sees it in {len(having)} of {settings.heldout} held-out samples; at least 16 "
+            "are needed: label more, or a concept that this generator draws more often"
         )
-    return bench, Bench(gan, z[having[: settings.random_latents]], judge, settings.concept, names)
+    return bench, Bench(gan, z[having[: settings.random_latents]], judge, boxes, names)
+
+
+def _trial(
+    method: Method, dose: float, heldout: Bench, small: Bench, settings: Settings, report: Callable[[int, int], None]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """One method's numbers at its dose, and its curve, random points and edited images for the figure."""
+    random, p, points = control(method, dose, small, settings.draws, settings.seed, report)
+    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": method.maps_dropped}
+    scored = {d: heldout.score(method.edits(d)) for d in sorted({*method.doses, dose})}
+    curve = [(d, scored[d].removal, scored[d].collateral) for d in method.doses]
+    shown = np.flatnonzero(heldout.has)[:SHOWN]
+    images = to_bytes(heldout.replay.images(method.edits(dose))[shown]).numpy()
+    arrays = {"": images, "_curve": np.array(curve), "_random": points}
+    return {**about, **scored[dose].metrics(), "random": random, "p_value": p}, arrays
+
+
+def _negatives(settings: Settings, aucs: dict[str, Any]) -> dict[str, str]:
+    """The kind of negatives at each layer: as asked, or whose probe has the higher minimum AUC over both test sets."""
+
+    def worst(table: Any, kind: str) -> float:
+        return float(min(auc for auc, _ in table[kind].values()))
+
+    if settings.negatives != "auto":
+        return dict.fromkeys(aucs, settings.negatives)
+    return {name: max(NEGATIVES, key=lambda kind, table=table: worst(table, kind)) for name, table in aucs.items()}  # type: ignore[misc]
 
 
 def forget(
@@ -303,47 +231,27 @@ def forget(
     tell = report or (lambda *_: None)
     places, reading = _places(gan, s.layer)
     names = [p.name for p in places]
-    z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    maps = _feature_maps(gan, z, places)
+    maps = _feature_maps(gan, gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)], places)
     aucs = {p.name: cross_auc(maps[p.name], boxes, gan.size, s.seed) for p in places}
-    negatives = {n: s.negatives if s.negatives != "auto" else _better(auc) for n, auc in aucs.items()}
-    heldout, small = _heldout(gan, s, judge, names)
-    tuning = Bench(gan, gan.latents(s.tuning, s.seed * 1000 + 3_000_017), chooser, s.concept, names)
+    negatives = _negatives(s, aucs)
+    heldout, small = _heldout(gan, s, judge, boxes, names)
+    tuning = Bench(gan, gan.latents(s.tuning, s.seed * 1000 + 3_000_017), chooser, boxes, names)
 
     papers = [_paper(p, maps[p.name], boxes, s, gan.size) for p in places]
-    readings = [heldout.score(m.edits(m.dose)) for m in papers]
-    paper = papers[int(np.argmax([r.removal for r in readings]))]
-    candidates = [
-        _erase(c, maps, boxes, negatives, s, gan.size, gan.device) for c in {(p,) for p in places} | {tuple(places)}
-    ]
-    candidates.sort(key=lambda c: [p.name for p in c[0].sites])
-    erase, dose = _tune([m for m, _ in candidates], tuning, tell)
-    directions = next(d for m, d in candidates if m is erase)
+    readings = {m.sites[0].name: _reading(m, heldout) for m in papers}
+    paper = max(papers, key=lambda m: readings[m.sites[0].name]["removal"])
+    together = [(p,) for p in places] + ([tuple(places)] if len(places) > 1 else [])
+    erasers = [_erase(sites, maps, boxes, negatives, s, gan.size, gan.device) for sites in together]
+    erase, dose = _tune([m for m, _ in erasers], tuning, tell)
 
     methods: dict[str, Any] = {}
-    arrays: dict[str, Array] = {}
     shown = np.flatnonzero(heldout.has)[:SHOWN]
-    arrays["before"] = to_bytes(heldout.images[shown]).numpy()
+    arrays = {"before": to_bytes(heldout.images[shown]).numpy()}
     for name, method, at in (("paper", paper, paper.dose), ("erase", erase, dose)):
-        random, p, points = _random_control(method, at, small, s, tell, name)
-        scores = heldout.score(method.edits(at))
-        about = {"layers": [p.name for p in method.sites], "dose": at, "maps_dropped": method.maps_dropped}
-        methods[name] = {**about, **scores.metrics(), "random": random, "p_value": p}
-        curve = [heldout.score(method.edits(d)) for d in method.doses]
-        arrays[f"{name}_curve"] = np.array(
-            [(d, c.removal, c.collateral) for d, c in zip(method.doses, curve, strict=True)]
-        )
-        arrays[f"{name}_random"] = points
-        arrays[name] = to_bytes(heldout.replay.images(method.edits(at))[shown]).numpy()
-    methods["paper"]["readings"] = {
-        m.sites[0].name: {
-            "removal": r.removal,
-            "collateral": r.collateral,
-            "maps_dropped": m.maps_dropped,
-            "maps": m.sites[0].maps,
-        }
-        for m, r in zip(papers, readings, strict=True)
-    }
+        label = f"random control of {name}"
+        methods[name], drawn = _trial(method, at, heldout, small, s, lambda k, n, label=label: tell(label, k, n))  # type: ignore[misc]
+        arrays |= {name + suffix: array for suffix, array in drawn.items()}
+    methods["paper"]["readings"] = readings
     auc, interval = aucs[paper.sites[0].name]["same-image"]["same-image"]
     metrics = {
         "concept": s.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
@@ -351,16 +259,13 @@ def forget(
         "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
         "judge_iou": judge_iou, "methods": methods,
     }  # fmt: skip
-    assumptions = [
-        f"{reading}; the reading that removes more is methods.paper",
-        "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the same images as places inside",
-        "random sets of maps match the number and the activation energy of the dropped ones; random edits are scaled to the method's collateral",
-    ]
-    result = Result("forget", metrics, asdict(s), assumptions, dict(gan.provenance), arrays)
-    operated = surgery.erase(gan, directions, dose) if names[0].startswith("layer") else None
-    return result, operated
+    result = Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays)
+    directions = next(d for m, d in erasers if m is erase)
+    return result, surgery.erase(gan, directions, dose) if isinstance(gan.generator, Generator) else None
 
 
-def _better(aucs: dict[str, dict[str, tuple[float, list[float]]]]) -> str:
-    """The kind of negatives whose probe has the higher minimum AUC over both held-out sets."""
-    return max(NEGATIVES, key=lambda kind: min(auc for auc, _ in aucs[kind].values()))
+def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
+    """What the paper's rule does at one layer, in short."""
+    scores = heldout.score(method.edits(method.dose))
+    found = {"removal": scores.removal, "collateral": scores.collateral}
+    return {**found, "maps_dropped": method.maps_dropped, "maps": method.sites[0].maps}

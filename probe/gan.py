@@ -47,7 +47,8 @@ def latents(n: int, nz: int, seed: int, prior: Prior) -> Tensor:
     uniform = torch.rand(n, nz, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     if prior == "uniform":
         return (uniform * 2 - 1).float()
-    return torch.special.ndtri(uniform.clamp(1e-15, 1 - 1e-15)).float()
+    normal: Tensor = torch.special.ndtri(uniform.clamp(1e-15, 1 - 1e-15)).float()
+    return normal
 
 
 @dataclass

@@ -38,6 +38,12 @@ class Boxes:
     def __len__(self) -> int:
         return sum(len(b) for b in self.boxes.values())
 
+    @property
+    def typical_area(self) -> float:
+        """The median area of a box, in square pixels."""
+        every = np.concatenate(list(self.boxes.values()))
+        return float(np.median((every[:, 2] - every[:, 0]) * (every[:, 3] - every[:, 1])))
+
     def cells(self, image: int, grid: int, size: int) -> Tensor:
         """Places of a grid x grid feature map inside a box of an image, (grid, grid) boolean.
 

@@ -246,7 +246,7 @@ def fit_to_boxes(
     images: Tensor,
     boxes: Boxes,
     *,
-    steps: int = 500,
+    steps: int = 600,
     seed: int = 0,
     report: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Reader, Reader, float]:

@@ -309,10 +309,10 @@ def train(
             losses = []
         if report and (run.step % report_every == 0 or run.step == s.steps):
             left = (time.monotonic() - began) / (run.step - first) * (s.steps - run.step)
-            means = np.array(recent)[told - run.step :].mean(0).tolist()
+            mean_d, mean_g = np.array(recent)[told - run.step :].mean(0).tolist()
             collapsed = len(recent) >= _COLLAPSE_STEPS and np.mean([d for d, _ in recent]) < _COLLAPSE
             warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
-            report(Progress(run.step, s.steps, *means, left, warning))
+            report(Progress(run.step, s.steps, mean_d, mean_g, left, warning))
             told = run.step
     _animate(out / "samples", out / "training.gif")
     split_note = {"holdout": s.holdout, "of": len(images), "rule": "training.split(of, holdout, seed)"}

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from probe import forgetting, layers
 from probe.errors import ProbeError
-from probe.forgetting import Bench, Settings, energy_matched, forget
+from probe.forgetting import Settings, energy_matched, forget
 from probe.gan import GAN, latents
 from probe.labels import from_masks
 from probe.measures import dilate
+from probe.trials import Bench
 
 SIZE, MAPS = 32, 6
 
@@ -106,7 +107,7 @@ def test_contract_of_metrics(found: forgetting.Result) -> None:
 
 def test_scores_against_a_loop(toy: GAN) -> None:
     z = toy.latents(12, 5)
-    bench = Bench(toy, z, Reader(), "window", ["first"])
+    bench = Bench(toy, z, Reader(), from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3), ["first"])
     scores = bench.score({"first": lambda x: x * 0.5})
     with layers.edit(toy.generator, {"first": lambda x: x * 0.5}):
         after = toy.images(z)
