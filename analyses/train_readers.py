@@ -49,8 +49,8 @@ def main() -> None:
             steps=STEPS[name], seed=SEEDS[name], report=lambda done, total: print(f"{done}/{total}", end="\r"),
         )  # fmt: skip
     test = rooms.load(TEST_RENDERS, TEST_SEED)
-    x, labels = from_bytes(torch.from_numpy(test.images[:])), torch.from_numpy(test.labels[:])
-    attributes = torch.from_numpy(test.attributes[:])
+    x, labels = from_bytes(torch.from_numpy(test.images.copy())), torch.from_numpy(test.labels.copy())
+    attributes = torch.from_numpy(test.attributes.copy())
     worse, moved = readers.degrade(x, labels, torch.Generator().manual_seed(5))
     metrics = {
         name: {"clean": report(reader, x, labels, attributes), "degraded": report(reader, worse, moved, attributes)}

@@ -133,6 +133,7 @@ def train(
     steps: Annotated[int, typer.Option(help="Steps in all.")] = 10_000,
     lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 2e-4,
     ema: Annotated[float, typer.Option(help="Decay of the averaged generator; 0 for none.")] = 0.999,
+    noise: Annotated[float, typer.Option(help="Instance noise on what D sees; 0 in the paper.")] = 0.0,
     holdout: Annotated[int, typer.Option(help="Images reserved before training, never seen.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Use only the first images of the source.")] = None,
     seed: Seed = 0, device: Device = "auto", as_json: AsJson = False,
@@ -150,7 +151,7 @@ def train(
     place = runs.pick_device(device)
     settings = Settings(
         size=size, channels=channels, nz=nz, width=width, kernel=kernel, prior=prior, batch=batch, steps=steps,  # type: ignore[arg-type]
-        lr=lr, ema=ema, holdout=holdout, seed=seed, precision=best_precision(place),
+        lr=lr, ema=ema, noise=noise, holdout=holdout, seed=seed, precision=best_precision(place),
     )  # fmt: skip
     with runs.progress(as_json) as tell:
         images = sources.load(

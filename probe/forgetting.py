@@ -50,7 +50,7 @@ class Settings:
     heldout: int = 256
     random_latents: int = 64
     draws: int = 200
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+    strengths: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -135,7 +135,9 @@ def _erase(
 
 
 def _tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, float]:
-    """The layers and the smallest strength that reach the target on the tuning latents, by the chooser.
+    """The layers and the smallest strength whose removal on the tuning latents, by the chooser, is surely on target.
+
+    Surely: the whole 95 % interval lies at or above it, so that the held-out removal does not fall just short.
 
     Among layers that reach it the one with the least collateral; if none does, the largest removal.
     """
@@ -147,7 +149,7 @@ def _tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, 
             report("tuning", k + 1, len(methods))
             if best is None or scores.removal > best[0]:
                 best = (scores.removal, method, dose)
-            if scores.removal >= TARGET:
+            if measures.ratio_ci(scores.after, scores.before)[1] <= 1 - TARGET:
                 reached.append((scores.collateral, method, dose))
                 break
     assert best is not None
