@@ -155,7 +155,7 @@ def forgetting(result: Result) -> Figure:
     _trade_off(axes, result)
     lines = [_verdict(name, m) for name, m in methods.items()]
     lines.append(
-        f"Held-out latents, read by the judge (IoU {result.metrics['judge_iou']:.2f});\nfirst {columns} held-out samples with the concept, not chosen."
+        f"Held-out latents, read by the judge (IoU {result.metrics['judge_iou']:.2f});\nfirst {columns} held-out samples in which the judge sees {concept}, not chosen."
     )
     figure.text(3.75 / 7, 0.34 / height, "\n".join(lines), va="bottom", fontsize=5.6, linespacing=1.35)
     return figure
