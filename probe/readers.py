@@ -98,6 +98,8 @@ class Reader:
     channels: int = 3
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if images.shape[1] != self.channels:  # grey images before a reader of colour ones
+            images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         return self.network(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
