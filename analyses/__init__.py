@@ -1,1 +1,1 @@
-"""The paper's experiments and ours, one short runnable recipe each; see figures/README.md for what they drew."""
+"""The paper's experiments and ours, one short runnable recipe each; figures/ holds what they drew."""

@@ -14,7 +14,8 @@ FIGURES = Path(__file__).parents[1] / "figures"
 
 def arguments(doc: str | None, ckpt: str | None = "rooms") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ckpt", default=ckpt, required=ckpt is None, help="checkpoint")
+    if ckpt:
+        parser.add_argument("--ckpt", default=ckpt, help="checkpoint")
     parser.add_argument("--out", type=Path, default=FIGURES, help="folder of figures (default: figures/)")
     return parser
 

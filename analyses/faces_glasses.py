@@ -15,14 +15,16 @@ from probe.concepts import from_labels
 from probe.forgetting import Settings, forget
 
 LABELS = Path(__file__).parent / "labels" / "faces-glasses.coco.json"
-SEED, HELDOUT, DRAWS = 0, 512, 200  # one sample in seven or eight wears glasses, so more held-out latents
+SEED, DRAWS = 0, 200
 
 
 def main() -> None:
-    args = arguments(__doc__, ckpt=None).parse_args()
+    parser = arguments(__doc__, ckpt=None)
+    parser.add_argument("--ckpt", required=True, help="weights.tar")
+    args = parser.parse_args()
     gan = load(args.ckpt)
     concept = from_labels(gan, LABELS, "glasses", None, SEED)
-    settings = Settings(concept="glasses", tuning=256, heldout=HELDOUT, draws=DRAWS, seed=SEED)
+    settings = Settings(draws=DRAWS, seed=SEED)
     result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
     result.assumptions += concept.assumptions
     publish(result, gan, "faces_glasses", args.out, SEED)

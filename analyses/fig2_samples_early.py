@@ -19,7 +19,7 @@ RENDERS, BATCH, WIDTH, SEED, SHOWN = 24_000, 128, 48, 0, 50
 
 
 def main() -> None:
-    args = arguments(__doc__).parse_args()
+    args = arguments(__doc__, ckpt=None).parse_args()
     steps = -(-RENDERS // BATCH)
     settings = Settings(width=WIDTH, batch=BATCH, steps=steps, ema=0.0, seed=SEED, precision=best_precision("cpu"))
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ def main() -> None:
     gan = load(args.ckpt)
     for seed in SEEDS:
         concept = from_rooms(gan, "window", SAMPLES, seed)
-        settings = Settings(concept="window", heldout=HELDOUT, draws=DRAWS, seed=seed)
+        settings = Settings(heldout=HELDOUT, draws=DRAWS, seed=seed)
         result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
         result.assumptions += concept.assumptions
         publish(result, gan, f"fig6_forget_windows_seed{seed}", args.out, seed)

@@ -35,7 +35,7 @@ Model = Annotated[str | None, typer.Option("--model", help="pkg.module:factory f
 PriorOption = Annotated[
     str | None, typer.Option("--prior", help="uniform or normal, where the checkpoint does not say.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Formats = Annotated[str, typer.Option("--format", help="Figure formats, comma-separated: png, pdf, svg.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the metrics as JSON, nothing else.")]
@@ -223,10 +223,15 @@ def _forget(
     from probe.concepts import from_labels, from_rooms
     from probe.forgetting import Settings
     from probe.forgetting import forget as run
+    from probe.layers import resolve
 
     wanted = _formats(formats)
     runs.check_output(out)
-    settings = Settings(concept=concept, layer=layer, negatives=negatives, draws=draws, seed=seed)
+    settings = Settings(layer=layer, negatives=negatives, draws=draws, seed=seed)
+    if save is not None:
+        runs.check_rebuildable(gan, save)
+    if layer is not None:
+        resolve(gan, layer)
     with runs.progress(as_json) as tell:
         if labels is None:
             readers = from_rooms(gan, concept, samples, seed)
@@ -237,13 +242,9 @@ def _forget(
         )
     result.assumptions += readers.assumptions
     result.provenance = runs.provenance(gan, seed)
-    if save is not None:
-        if operated is None:
-            raise ProbeError(
-                f"--save: the generator is a {type(gan.generator).__name__}; only a DCGAN read by probe can be rebuilt"
-            )
-        save_checkpoint(operated, save)
     figure = runs.publish(result, out, wanted)
+    if save is not None and operated is not None:
+        save_checkpoint(operated, save)
     lines = [f"{name}: {_summary(m)}" for name, m in result.metrics["methods"].items()]
     _conclude(result, figure, as_json, "\n".join(lines) + (f"\ncheckpoint without {concept}: {save}" if save else ""))
 
@@ -280,6 +281,10 @@ def main() -> None:
         code = 0
     except OSError as error:
         code = _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except RuntimeError as error:
+        if "memory" not in str(error) and "alloc" not in str(error):
+            raise
+        code = _fail("out of memory; use fewer samples, a smaller --batch or --width, or --device cpu")
     except MemoryError:
         code = _fail("out of memory; use fewer samples or a smaller model")
     sys.exit(code or 0)

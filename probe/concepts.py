@@ -72,6 +72,11 @@ def from_labels(
         boxes = labels.Boxes(boxes.concept, boxes.images, boxes.boxes, label_seed or 0, boxes.checkpoint)
         if label_seed is None:
             assumptions.append(f"{path.name} names no sampling seed: 0 taken")
+    if gan.provenance.get("prior_source") == "assumed":
+        assumptions.append(f"the checkpoint does not say its prior: {gan.prior} taken")
+    assumptions.append(
+        f"labels: {path.name}, {len(boxes)} boxes on {len(boxes.images)} samples of seed {boxes.seed or 0}"
+    )
     images = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     chooser, judge, found = readers.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
     assumptions.append(

@@ -70,7 +70,8 @@ class Erase(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         excess = torch.relu(torch.einsum("nchw,c->nhw", x, self.weight) + self.bias)
-        return torch.relu(x - excess[:, None] * self.step[:, None, None])  # (N, C, H, W)
+        floor = x.clamp(max=0)  # zero after a ReLU; what was negative already stays
+        return torch.maximum(x - excess[:, None] * self.step[:, None, None], floor)  # (N, C, H, W)
 
 
 class Layer(nn.Sequential):

@@ -78,10 +78,3 @@ def save_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) 
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # a full disk comes back as this
             raise OSError(None, str(error)) from error
-
-
-def clear(folder: Path, *patterns: str) -> None:
-    """Remove what an earlier run left: the files below `folder` that match."""
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            path.unlink()

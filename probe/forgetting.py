@@ -34,8 +34,11 @@ SHOWN = 12
 _ASSUMED = (
     "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the "
     "same images as places inside; of two readings of the layer the one that removes more is methods.paper",
-    "random sets of maps match the number and the activation energy of the dropped ones; random edits are scaled to the "
-    "method's own collateral",
+    "random sets of maps match the number and the activation energy of the dropped ones (10 %); random edits are scaled to "
+    "the method's own collateral, sets of maps no further than to zero",
+    "erase: layers and strength are the least at which the whole 95 % interval of removal on the tuning latents, by the "
+    "chooser, reaches 0.95; if there is none, the largest removal",
+    "an image has the concept when the reader sees a quarter of the median box's area of it",
 )
 
 
@@ -43,7 +46,6 @@ _ASSUMED = (
 class Settings:
     """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer."""
 
-    concept: str = "window"
     layer: str | None = None
     negatives: str = "auto"
     tuning: int = 128
@@ -98,7 +100,11 @@ def _paper(site: Site, maps: Tensor, boxes: Boxes, settings: Settings, size: int
         return lambda dose: {site.name: scale(dose)}
 
     doses = (0.25, 0.5, 0.75, 1.0)
-    return Method((site,), edits(units), doses, 1.0, lambda rng: edits(energy_matched(energy, units, rng)), len(units))
+
+    def random(rng: np.random.Generator) -> Callable[[float], Edits]:
+        return edits(energy_matched(energy, units, rng))
+
+    return Method((site,), edits(units), doses, 1.0, random, len(units), most=1.0)
 
 
 def _erasers(directions: Mapping[str, surgery.Direction], device: torch.device) -> Callable[[float], Edits]:
@@ -181,17 +187,18 @@ def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
     return list(chosen.values()), reading
 
 
-def _heldout(gan: GAN, settings: Settings, judge: Reader, boxes: Boxes, names: list[str]) -> tuple[Bench, Bench]:
-    """The held-out bench, and the smaller one of its first latents that show the concept, for random draws."""
-    z = gan.latents(settings.heldout, settings.seed * 1000 + 7_000_003)
-    bench = Bench(gan, z, judge, boxes, names)
-    having = np.flatnonzero(bench.has)
-    if len(having) < 16:
-        raise ProbeError(
-            f"{settings.concept}: the judge sees it in {len(having)} of {settings.heldout} held-out samples; at least 16 "
-            "are needed: label more, or a concept that this generator draws more often"
-        )
-    return bench, Bench(gan, z[having[: settings.random_latents]], judge, boxes, names)
+def _bench(gan: GAN, reader: Reader, boxes: Boxes, names: list[str], n: int, seed: int, least: int) -> Bench:
+    """A bench of n latents of a seed, doubled up to eight times n until `least` of them show the concept."""
+    for size in (n, 2 * n, 4 * n, 8 * n):
+        bench = Bench(gan, gan.latents(size, seed), reader, boxes, names)
+        if bench.has.sum() >= least:
+            return bench
+    if bench.has.sum() >= 16:
+        return bench
+    raise ProbeError(
+        f"{boxes.concept}: the reader sees it in {bench.has.sum()} of {size} samples; at least 16 are needed: "
+        "label more samples, or a concept that this generator draws more often"
+    )
 
 
 def _trial(
@@ -229,15 +236,18 @@ def forget(
     under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
     where the generator cannot be rebuilt. The input GAN is unchanged. Raises ProbeError where the concept is too rare.
     """
-    s = settings or Settings(concept=boxes.concept)
+    s = settings or Settings()
     tell = report or (lambda *_: None)
     places, reading = _places(gan, s.layer)
     names = [p.name for p in places]
+    _refuse_operated(gan, names)
     maps = _feature_maps(gan, gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)], places)
     aucs = {p.name: cross_auc(maps[p.name], boxes, gan.size, s.seed) for p in places}
     negatives = _negatives(s, aucs)
-    heldout, small = _heldout(gan, s, judge, boxes, names)
-    tuning = Bench(gan, gan.latents(s.tuning, s.seed * 1000 + 3_000_017), chooser, boxes, names)
+    heldout = _bench(gan, judge, boxes, names, s.heldout, s.seed * 1000 + 7_000_003, s.random_latents)
+    having = heldout.replay.z[torch.from_numpy(heldout.has)][: s.random_latents]
+    small = Bench(gan, having, judge, boxes, names)
+    tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
 
     papers = [_paper(p, maps[p.name], boxes, s, gan.size) for p in places]
     readings = {m.sites[0].name: _reading(m, heldout) for m in papers}
@@ -256,7 +266,7 @@ def forget(
     methods["paper"]["readings"] = readings
     auc, interval = aucs[paper.sites[0].name]["same-image"]["same-image"]
     metrics = {
-        "concept": s.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
+        "concept": boxes.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
         "negatives": negatives[erase.sites[0].name], "probe_auc": auc, "probe_auc_ci": interval,
         "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
         "judge_iou": judge_iou, "methods": methods,
@@ -264,6 +274,14 @@ def forget(
     result = Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays)
     directions = next(d for m, d in erasers if m is erase)
     return result, surgery.erase(gan, directions, dose) if isinstance(gan.generator, Generator) else None
+
+
+def _refuse_operated(gan: GAN, names: list[str]) -> None:
+    """An erasure cannot be put on top of another."""
+    blocks = getattr(gan.generator, "blocks", ())
+    for name in names:
+        if blocks and blocks[int(name.removeprefix("layer")) - 1].erase:
+            raise ProbeError(f"{name} already carries an erasure; take the original checkpoint, or another --layer")
 
 
 def _reading(method: Method, heldout: Bench) -> dict[str, Any]:

@@ -119,9 +119,9 @@ def best_precision(device: str | torch.device) -> str:
     """`bfloat16` where the hardware multiplies it, else `float32`."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    fast = kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if fast else "float32"
+        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+    has_units = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bfloat16" if kind == "cpu" and has_units() and torch.backends.mkldnn.is_available() else "float32"
 
 
 def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed: int = 0) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,10 +133,10 @@ def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
             raise ProbeError(
                 f"{path.name}: concept {concept or '(none named)'}: the file has {', '.join(names.values()) or 'none'}; name one of them"
             )
-        index, scale = {}, {}
+        index: dict[Any, int] = {}
+        scale = {}
         for image in document["images"]:
-            digits = re.findall(r"\d+", Path(image.get("file_name", "")).stem)
-            index[image["id"]] = int(digits[-1]) if digits else int(image["id"])
+            index[image["id"]] = _index(path, image, index.values())
             scale[image["id"]] = (image.get("width", size), image.get("height", size))
         boxes: dict[int, list[list[float]]] = {}
         for row in document["annotations"]:
@@ -154,6 +155,8 @@ def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
         found = {i: np.array(b, dtype=np.float64) for i, b in boxes.items()}
         checkpoint = about.get("sha256")
         seed = about.get("seed")
+        if not isinstance(seed, int | None):
+            raise ProbeError(f"{path.name}: info.probe.seed {seed!r}: expected a whole number")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ProbeError):
             raise
@@ -161,6 +164,19 @@ def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
     if not found:
         raise ProbeError(f"{path.name}: no boxes of {names[chosen[0]]} in it; draw at least a few")
     return Boxes(names[chosen[0]], tuple(sorted(set(index.values()))), found, seed, checkpoint)
+
+
+def _index(path: Path, image: dict[str, Any], taken: Iterable[int]) -> int:
+    """The sample an image shows: the six digits that `probe sample --each` put in its name, any digits, or its id."""
+    name = Path(image.get("file_name", "")).stem
+    digits = re.findall(r"(?<!\d)\d{6}(?!\d)", name) or re.findall(r"\d+", name)
+    number = int(digits[-1] if digits else image["id"])
+    if not 0 <= number < 1_000_000 or number in taken:
+        problem = "a second image of" if number in taken else "no such"
+        raise ProbeError(
+            f"{path.name}: image {image['id']} ({name}): {problem} sample {number}; name files as `probe sample --each`"
+        )
+    return number
 
 
 def _box(path: Path, row: dict[str, Any], width: float, height: float, size: int) -> list[float]:

@@ -12,6 +12,7 @@ pixels. Both contexts restore the model when they end, however they end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,9 +51,10 @@ def sites(gan: GAN) -> list[Site]:
     wanted = {m: name for name, m in model.named_modules() if name and _is_candidate(model, name, m)}
 
     def note(module: nn.Module, _: object, output: object) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] < gan.size:
+        if isinstance(output, Tensor) and output.ndim == 4 and (own or output.shape[-1] < gan.size):
             found.append((wanted[module], type(module), output.shape))
 
+    own = isinstance(model, Generator)
     handles = [m.register_forward_hook(note) for m in wanted]
     try:
         for _ in gan.batches(gan.latents(2)):
@@ -60,6 +62,8 @@ def sites(gan: GAN) -> list[Site]:
     finally:
         for handle in handles:
             handle.remove()
+    calls = Counter(name for name, _, _ in found)
+    found = [f for f in found if calls[f[0]] == 1]  # a module used twice is no one layer
     if any(issubclass(kind, _ACTIVATIONS) for _, kind, _ in found):
         found = [f for f in found if issubclass(f[1], _ACTIVATIONS)]
     return [Site(name, shape[1], shape[2], i + 1) for i, (name, _, shape) in enumerate(found)]
@@ -131,24 +135,23 @@ class Replay:
 
     def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
         self.gan, self.z, self.names = gan, z, set(names)
-        self.stem: list[Tensor] = []
+        self.stem: Tensor | None = None
         if isinstance(gan.generator, Generator):
             modules = gan.generator.layers()
             self.first = min(modules.index(_module(gan.generator, name)) for name in names)
             with capture(gan.generator, [f"layer{self.first + 1}"]) as seen:
-                for _ in gan.batches(z):
-                    self.stem.append(seen[f"layer{self.first + 1}"])
+                self.stem = torch.cat([seen[f"layer{self.first + 1}"] for _ in gan.batches(z)])
 
     @torch.no_grad()
     def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
         """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
         assert set(edits) <= self.names, f"edits at {set(edits) - self.names}, which this replay was not made for"
         n = len(self.z) if n is None else n
-        if not self.stem:
+        if self.stem is None:
             with edit(self.gan.generator, edits):
                 return self.gan.images(self.z[:n])
         out = []
-        for x in torch.cat(self.stem)[:n].split(64):
+        for x in self.stem[:n].split(64):
             for i, layer in enumerate(self.gan.generator.layers()[self.first :], self.first + 1):  # type: ignore[operator]
                 x = x if i == self.first + 1 else layer(x)
                 x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x

@@ -60,8 +60,8 @@ def _show(figure: Figure, box: Sequence[float], picture: np.ndarray[Any, Any]) -
 
 
 def samples(result: Result) -> Figure:
-    """A grid of samples, after the paper's Figs. 2 and 3."""
-    images = result.arrays["images"]
+    """A grid of samples, after the paper's Figs. 2 and 3; of more than 100 the first."""
+    images = result.arrays["images"][:100]
     columns = min(10, math.ceil(math.sqrt(len(images))))
     picture = tile(images, columns)
     width = min(7.0, max(2.0, picture.shape[1] / 95))
@@ -154,8 +154,11 @@ def forgetting(result: Result) -> Figure:
     axes = figure.add_axes((left / 7, 0.4 / height, 2.75 / 7, 1.75 / height))
     _trade_off(axes, result)
     lines = [_verdict(name, m) for name, m in methods.items()]
+    quality = result.metrics.get("judge_iou")
+    known = "not measured" if quality is None or math.isnan(quality) else f"{quality:.2f}"
     lines.append(
-        f"Held-out latents, read by the judge (IoU {result.metrics['judge_iou']:.2f});\nfirst {columns} held-out samples in which the judge sees {concept}, not chosen."
+        f"Held-out latents, read by the judge (IoU {known});\n"
+        f"first {columns} held-out samples in which the judge sees {concept}, not chosen."
     )
     figure.text(3.75 / 7, 0.34 / height, "\n".join(lines), va="bottom", fontsize=5.6, linespacing=1.35)
     return figure
@@ -169,6 +172,8 @@ def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> lis
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ProbeError(f"format {unknown[0]}: expected {', '.join(FORMATS)}")
+    if result.command not in FIGURES:
+        raise ProbeError(f"{result.command}: has no figure; expected a result of {', '.join(FIGURES)}")
     about = json.dumps(result.document()["provenance"])
     paths = []
     with _style():

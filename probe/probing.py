@@ -72,10 +72,21 @@ def logistic(places: Places) -> Any:
 def cross_auc(maps: Tensor, boxes: Boxes, size: int, seed: int = 0) -> dict[str, dict[str, tuple[float, list[float]]]]:
     """AUC of the probe of each kind of negatives on each kind of held-out set: {trained: {tested: (auc, interval)}}.
 
-    Five folds by image; a fold's scores come from a probe fitted to the other four.
+    Five folds by image, images with and without boxes dealt apart; a fold's scores come from a probe fitted to the other
+    four. Where fewer than five images lack the concept, only `same-image` is there. Raises ProbeError where fewer than
+    five have it.
     """
-    sets = {kind: gather(maps, boxes, size, kind, seed) for kind in NEGATIVES}
-    fold = np.random.default_rng(seed).permutation(len(maps)) % _FOLDS
+    boxed = np.array([i in boxes.boxes for i in boxes.images])
+    if boxed.sum() < _FOLDS:
+        raise ProbeError(
+            f"{boxes.concept}: boxes in {boxed.sum()} images; at least {_FOLDS} are needed to test a probe"
+        )
+    kinds = NEGATIVES if (~boxed).sum() >= _FOLDS else NEGATIVES[:1]
+    sets = {kind: gather(maps, boxes, size, kind, seed) for kind in kinds}
+    order = np.random.default_rng(seed).permutation(len(maps))
+    fold = np.zeros(len(maps), dtype=int)
+    for part in (order[boxed[order]], order[~boxed[order]]):
+        fold[part] = np.arange(len(part)) % _FOLDS
     out: dict[str, dict[str, tuple[float, list[float]]]] = {}
     for trained, places in sets.items():
         scores = {tested: np.zeros(len(other.truth)) for tested, other in sets.items()}

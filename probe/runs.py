@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.errors import ProbeError
-from probe.files import replacing
+from probe.files import replacing, writing
 from probe.result import Result, versions
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ def pick_device(name: str) -> str:
         return next(d for d in ("cuda", "mps", "cpu") if have[d])
     if name.split(":")[0] not in have:
         raise ProbeError(f"device {name}: expected auto, cpu, cuda or mps")
+    try:
+        torch.device(name)
+    except RuntimeError:
+        raise ProbeError(f"device {name}: expected auto, cpu, cuda or mps, or cuda:0 and so on") from None
     if not have[name.split(":")[0]]:
         raise ProbeError(f"device {name}: torch sees none on this machine; use --device auto")
     return name
@@ -34,8 +40,12 @@ def pick_device(name: str) -> str:
 
 def command_line(argv: Sequence[str]) -> str:
     """The command with paths cut to their base names, as results record it."""
-    words = ["probe", *argv]
-    return " ".join(w if "/" not in w or w.startswith("-") else Path(w).name for w in words)
+
+    def short(word: str) -> str:
+        head, rest = re.match(r"((?:--[\w-]+=)?(?:\w+:)?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+        return head + (Path(rest).name if "/" in rest else rest)
+
+    return shlex.join(["probe", *map(short, argv)])
 
 
 def provenance(gan: GAN, seed: int) -> dict[str, Any]:
@@ -51,6 +61,16 @@ def check_output(out: Path) -> None:
     parent = next(p for p in (out, *out.resolve().parents) if p.exists())
     if not os.access(parent, os.W_OK):
         raise ProbeError(f"{out}: cannot write there (permission denied in {parent}); choose another --out")
+
+
+def check_rebuildable(gan: GAN, path: Path) -> None:
+    """Refuse, before any work, to save an operated generator that cannot be rebuilt or has nowhere to go."""
+    if not hasattr(gan.generator, "blocks"):
+        kind = type(gan.generator).__name__
+        raise ProbeError(f"--save {path}: the generator is a {kind}; only a DCGAN read by probe can be rebuilt")
+    with writing(path.with_name(f".{path.name}.try")):
+        pass
+    path.with_name(f".{path.name}.try").unlink()
 
 
 def publish(result: Result, out: Path, formats: Sequence[str], extra: Callable[[Path], None] | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from probe.gan import GAN, to_bytes
@@ -14,7 +15,7 @@ from probe.result import Result
 def sample(gan: GAN, n: int, seed: int = 0) -> Result:
     """The first n samples of a seed: arrays `images` (n, C, S, S) uint8 and `latents` (n, nz) float32."""
     z = gan.latents(n, seed)
-    arrays = {"images": to_bytes(gan.images(z)).numpy(), "latents": to_numpy(z)}
+    arrays = {"images": torch.cat([to_bytes(x).cpu() for x in gan.batches(z)]).numpy(), "latents": to_numpy(z)}
     return Result("sample", {"images": n}, {"n": n, "seed": seed}, [], dict(gan.provenance), arrays)
 
 

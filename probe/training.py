@@ -5,7 +5,7 @@
     train(...)      images -> GAN; writes samples, losses and a complete state as it goes
 
 No random state is ever stored: the batch and the latents of step k are functions of (seed, k), so a run killed at
-any moment and resumed from its last state repeats the same steps and ends with the same bits.
+any moment and resumed from its last state repeats the same steps and, on the same CPU, ends with the same bits.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from probe.gan import GAN, Prior, from_bytes, latents, lay_out, recalibrate, to_
 STATE = "state.safetensors"
 _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the generator nothing to learn from
 _COLLAPSE_STEPS = 200
+_SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,8 @@ class _Run:
                 for name, value in self.tensors():
                     value.copy_(file.get_tensor(name))
                 self.step = int(about["step"])
+                for opt in (self.opt_g, self.opt_d):
+                    opt.param_groups[0]["lr"] = self.settings.lr
         except ProbeError:
             raise
         except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
@@ -223,8 +226,8 @@ class _Run:
 
 
 def _same_run(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
-    """Only the number of steps and the noise may change on the way; `history` in the provenance tells when."""
-    different = [k for k in asked if k not in ("steps", "noise") and stored.get(k) != asked[k]]
+    """Only what _SCHEDULE names may change on the way; `history` in the provenance tells when."""
+    different = [k for k in asked if k not in _SCHEDULE and stored.get(k) != asked[k]]
     if different:
         found = ", ".join(f"{k} {stored.get(k)} (asked: {asked[k]})" for k in different)
         raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another --out")
@@ -292,17 +295,33 @@ def train(
     s = settings
     if images.shape[1:] != (s.channels, s.size, s.size):
         raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
+    if (out / STATE).exists() and not resume:
+        raise ProbeError(f"{out}: holds a run already; go on with it by --resume, or choose another --out")
     chosen, _ = split(len(images), s.holdout, s.seed)
     batches = _Batches(images, chosen, s.batch, s.seed)
     run = _Run(s, torch.device(device))
     (out / "samples").mkdir(parents=True, exist_ok=True)
-    history = []
+    history: list[dict[str, Any]] = []
     if resume and (out / STATE).exists():
-        history = json.loads(run.restore(out / STATE).get("history", "[]"))
-    elif not resume:
-        files.clear(out, "samples/step-*.png", "losses.csv", STATE)
-    history = [*(h for h in history if h["from"] < run.step), {"from": run.step, "noise": s.noise}]
-    about = {"settings": json.dumps(asdict(s)), "source": source, "history": json.dumps(history)}
+        stored = run.restore(out / STATE)
+        if (stored.get("source"), stored.get("images")) != (source, str(len(images))):
+            found = f"{stored.get('images')} images of {stored.get('source')}"
+            raise ProbeError(
+                f"{out}: trained on {found}, not on {len(images)} of {source}; resume with the same --data"
+            )
+        history = json.loads(stored["history"])
+    else:
+        for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
+            stale.unlink()
+    now = {k: getattr(s, k) for k in _SCHEDULE if k != "steps"}
+    if not history or {**history[-1], **now} != history[-1]:
+        history.append({"from": run.step, **now})
+    about = {
+        "settings": json.dumps(asdict(s)),
+        "source": source,
+        "images": str(len(images)),
+        "history": json.dumps(history),
+    }
     fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
     losses: list[list[float]] = []
@@ -321,6 +340,10 @@ def train(
         if run.step in drawn or run.step == s.steps:
             _draw(run, out / "samples", fixed)
         if run.step % save_every == 0 or run.step == s.steps:
+            if not all(bool(p.isfinite().all()) for net in (run.g, run.d) for p in net.parameters()):
+                raise ProbeError(
+                    f"step {run.step}: weights are not finite; lower lr, or resume from the last state in {out.name}"
+                )
             _log(out / "losses.csv", losses)
             run.save(out / STATE, about)
             losses = []

@@ -24,6 +24,7 @@ from probe.readers import Reader
 
 Edits = Mapping[str, Callable[[Tensor], Tensor]]
 Report = Callable[[str, int, int], None]
+_MATCHED = 16  # latents on which collateral is matched
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Scores:
     @property
     def collateral(self) -> float:
         """Mean change outside the dilated mask, over images that have the concept."""
-        return float(self.outside[self.has].mean())
+        return float(np.nanmean(self.outside[self.has]))
 
     def metrics(self) -> dict[str, Any]:
         """The published names, with intervals over images."""
@@ -54,7 +55,7 @@ class Scores:
             "removal": self.removal,
             "removal_ci": [1 - high, 1 - low],
             "collateral": self.collateral,
-            "collateral_ci": measures.mean_ci(self.outside[self.has]),
+            "collateral_ci": measures.mean_ci(self.outside[self.has & np.isfinite(self.outside)]),
             "inside": float(np.nanmean(self.inside[self.has])),
             "concept_free_change": float(self.outside[~self.has].mean()) if (~self.has).any() else None,
             "others": self.others,
@@ -80,7 +81,7 @@ class Bench:
     def collateral(self, edits: Edits, n: int) -> float:
         """Collateral alone, on the first n latents: no reader is asked."""
         outside, _ = measures.change(self.images[:n], self.replay.images(edits, n), self.near[:n])
-        return float(outside[self.has[:n]].mean())
+        return float(np.nanmean(outside[self.has[:n]]))
 
     def score(self, edits: Edits) -> Scores:
         after = self.replay.images(edits)
@@ -93,7 +94,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to forget: edits for a dose, the doses of its curve, and a random counterpart."""
+    """A way to forget: edits for a dose (at `most`), the doses of its curve, and a random counterpart."""
 
     sites: tuple[Site, ...]
     edits: Callable[[float], Edits]
@@ -101,13 +102,14 @@ class Method:
     dose: float
     random: Callable[[np.random.Generator], Callable[[float], Edits]]
     maps_dropped: int = 0
+    most: float = float("inf")
 
 
-def _match(edits: Callable[[float], Edits], dose: float, target: float, bench: Bench, n: int = 16) -> float:
-    """The dose at which a random edit's collateral on n latents is near the target: two proportional steps."""
+def _match(edits: Callable[[float], Edits], method: Method, dose: float, target: float, bench: Bench) -> float:
+    """The dose at which a random edit's collateral is the method's, on the first latents: two proportional steps."""
     for _ in range(2):
-        found = bench.collateral(edits(dose), n)
-        dose = float(np.clip(dose * target / max(found, 1e-6), dose / 50, dose * 20))
+        found = bench.collateral(edits(dose), _MATCHED)
+        dose = float(np.clip(dose * target / max(found, 1e-6), dose / 50, min(dose * 20, method.most)))
     return dose
 
 
@@ -119,11 +121,12 @@ def control(
     Returns the published numbers, the p-value, and (removal, collateral) of every draw, (draws, 2).
     """
     own = bench.score(method.edits(dose))
+    target = bench.collateral(method.edits(dose), _MATCHED)
     rng = np.random.default_rng(seed)
     points = np.zeros((draws, 2))
     for k in range(draws):
         edits = method.random(rng)
-        scores = bench.score(edits(_match(edits, dose, own.collateral, bench)))
+        scores = bench.score(edits(_match(edits, method, dose, target, bench)))
         points[k] = scores.removal, scores.collateral
         report(k + 1, draws)
     removal, collateral = points.T
@@ -132,5 +135,10 @@ def control(
         "removal_p95": np.percentile(removal, 95),
         "collateral": collateral.mean(),
     }
-    summary |= {"draws": draws, "method_removal": own.removal, "method_collateral": own.collateral}
+    summary |= {
+        "latents": len(bench.has),
+        "draws": draws,
+        "method_removal": own.removal,
+        "method_collateral": own.collateral,
+    }
     return summary, measures.p_value(own.removal, removal), points

@@ -128,9 +128,9 @@ def test_train_resume_and_open(run) -> None:
     assert (gan.size, gan.nz, gan.prior) == (28, 6, "uniform")
     assert gan.provenance["training"]["steps"] == 5
     assert gan.provenance["training"]["split"]["holdout"] == 8
-    code, _, err = run(*common, "--steps", 5, "--out", "t", "--lr", 0.01, "--holdout", 8, "--resume")
+    code, _, err = run(*common, "--steps", 5, "--out", "t", "--ema", 0.5, "--holdout", 4, "--resume")
     assert code == 2
-    assert "lr 0.0002 (asked: 0.01)" in err
+    assert "holdout 8 (asked: 4)" in err
 
 
 def labels(path: Path, **changes: object) -> Path:

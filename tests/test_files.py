@@ -168,12 +168,3 @@ def test_tensors_on_a_full_disk(tmp_path, monkeypatch):
         files.save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2)}, {})
     assert (tmp_path / "x.safetensors").read_text() == "old"
     assert names(tmp_path) == ["x.safetensors"]
-
-
-def test_clear(tmp_path):
-    (tmp_path / "samples").mkdir()
-    for name in ("samples/step-1.png", "samples/keep.png", "losses.csv", "other.csv"):
-        (tmp_path / name).write_text("")
-    files.clear(tmp_path, "samples/step-*.png", "losses.csv", "absent")
-    assert names(tmp_path) == ["other.csv", "samples"]
-    assert names(tmp_path / "samples") == ["keep.png"]

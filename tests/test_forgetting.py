@@ -140,7 +140,7 @@ def test_concept_too_rare(toy: GAN) -> None:
             return torch.zeros(images.shape[0], SIZE, SIZE, dtype=torch.uint8)
 
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    with pytest.raises(ProbeError, match=r"window: the judge sees it in 0 of 96 held-out samples; at least 16"):
+    with pytest.raises(ProbeError, match=r"window: the reader sees it in 0 of 768 samples; at least 16"):
         forget(toy, boxes, Reader(), Blind(), Settings(tuning=48, heldout=96, draws=1))
 
 

@@ -296,7 +296,7 @@ def test_a_new_run_clears_what_an_old_one_left(tmp_path):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "step-0000099.png").write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("mine")
-    train(pictures(20), replace(TINY, seed=8, steps=9), tmp_path)
+    (tmp_path / "losses.csv").write_text("step,loss_d,loss_g\n1,2,3\n")
     train(pictures(20), TINY, tmp_path)
     assert max(p.name for p in (tmp_path / "samples").iterdir()) == "step-0000006.png"
     assert [r[0] for r in rows(tmp_path)] == ["step", "1", "2", "3", "4", "5", "6"]
@@ -309,7 +309,7 @@ def test_a_new_run_clears_what_an_old_one_left(tmp_path):
         ({"width": 2}, r"width 4 \(asked: 2\)"),
         ({"seed": 1}, r"seed 0 \(asked: 1\)"),
         ({"prior": "normal"}, r"prior uniform \(asked: normal\)"),
-        ({"lr": 1e-3, "batch": 4, "steps": 99}, r"batch 8 \(asked: 4\), lr 0\.0002 \(asked: 0\.001\)"),
+        ({"lr": 1e-3, "batch": 4, "beta1": 0.9, "steps": 99}, r"batch 8 \(asked: 4\), beta1 0\.5 \(asked: 0\.9\)"),
     ],
 )
 def test_resuming_with_other_settings(tmp_path, changes, named):
@@ -419,7 +419,10 @@ def test_files(tmp_path, settings, drawn):
     train(pictures(20, settings), settings, tmp_path / "out", source="noise")
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["losses.csv", "samples", "state.safetensors", "training.gif"]
-    assert about(out) == {"settings": json.dumps(asdict(settings)), "source": "noise", "step": "6"}
+    found = about(out)
+    schedule = {"from": 0, "lr": settings.lr, "noise": 0.0, "ema": settings.ema, "precision": "float32"}
+    assert json.loads(found.pop("history")) == [schedule]
+    assert found == {"settings": json.dumps(asdict(settings)), "source": "noise", "images": "20", "step": "6"}
     assert rows(out)[0] == ["step", "loss_d", "loss_g"]
     assert [r[0] for r in rows(out)[1:]] == list("123456")
     frames = sorted((out / "samples").iterdir())
@@ -467,7 +470,31 @@ def test_progress_gives_means_since_the_last_report(tmp_path):
 
 def test_a_discriminator_that_has_won_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_COLLAPSE_STEPS", 4)
-    assert [p.warning for p in told(tmp_path, 6, 1)[0]] == [""] * 6
+    assert [p.warning for p in told(tmp_path / "a", 6, 1)[0]] == [""] * 6
     monkeypatch.setattr(training, "_COLLAPSE", 100.0)
     warning = "the discriminator has won: the generator gets no gradient"
-    assert [p.warning for p in told(tmp_path, 6, 1)[0]] == [""] * 3 + [warning] * 3
+    assert [p.warning for p in told(tmp_path / "b", 6, 1)[0]] == [""] * 3 + [warning] * 3
+
+
+def test_a_run_is_not_overwritten_by_forgetting_to_resume(tmp_path):
+    train(pictures(20), TINY, tmp_path)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    with pytest.raises(ProbeError, match=r"holds a run already; go on with it by --resume"):
+        train(pictures(20), TINY, tmp_path)
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    train(pictures(20), TINY, tmp_path, source="a")
+    for images, source in ((pictures(21), "a"), (pictures(20), "b")):
+        with pytest.raises(ProbeError, match=rf"trained on 20 images of a, not on {len(images)} of {source}"):
+            train(images, TINY, tmp_path, source=source, resume=True)
+
+
+def test_the_schedule_may_change_and_is_remembered(tmp_path):
+    train(pictures(20), TINY, tmp_path)
+    changed = replace(TINY, steps=8, noise=0.2, lr=1e-4)
+    gan = train(pictures(20), changed, tmp_path, resume=True)
+    first, second = gan.provenance["training"]["history"]
+    assert (first["from"], first["noise"], first["lr"]) == (0, 0.0, TINY.lr)
+    assert (second["from"], second["noise"], second["lr"]) == (6, 0.2, 1e-4)
