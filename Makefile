@@ -10,12 +10,17 @@ READY := $(VENV)/ready
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
+# PIP_ARGS goes to pip, to choose another build of torch, say.
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable .
 	@touch $@
 
-demo: $(READY)  ## forget the windows of the built-in bedroom DCGAN and say where the figure is
+$(READY): $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed  ## forget the windows of the built-in bedroom DCGAN and say where the figure is
 	$(BIN)/probe forget-windows --ckpt rooms
 
 test: $(READY)  ## the fast tests (under 4 minutes on 2 cores)
