@@ -36,7 +36,7 @@ _ASSUMED = (
     "same images as places inside; of two readings of the layer the one that removes more is methods.paper",
     "random sets of maps match the number and the activation energy of the dropped ones (10 %); random edits are scaled to "
     "the method's own collateral, sets of maps no further than to zero",
-    "erase: layers and strength are the least at which the whole 95 % interval of removal on the tuning latents, by the "
+    "erase: layers, boundary and strength are the least at which the whole 95 % interval of removal on the tuning latents, by the "
     "chooser, reaches 0.95; if there is none, the largest removal",
     "an image has the concept when the reader sees a quarter of the median box's area of it",
 )
@@ -52,7 +52,8 @@ class Settings:
     heldout: int = 256
     random_latents: int = 64
     draws: int = 200
-    strengths: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0)
+    boundaries: tuple[float, ...] = (0.25, 0.5)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -126,12 +127,13 @@ def _erase(
     settings: Settings,
     size: int,
     device: torch.device,
+    boundary: float,
 ) -> tuple[Method, dict[str, surgery.Direction]]:
-    """One-sided erasure at one or several layers."""
+    """One-sided erasure at one or several layers, from a boundary on."""
 
     def fit(labels: Boxes, seed: int) -> dict[str, surgery.Direction]:
         gathered = {s.name: gather(maps[s.name], labels, size, negatives[s.name], seed) for s in places}
-        return {name: surgery.fit_erase(*g.split()) for name, g in gathered.items()}
+        return {name: surgery.fit_erase(*g.split(), boundary) for name, g in gathered.items()}
 
     def random(rng: np.random.Generator) -> Callable[[float], Edits]:
         return _erasers(fit(_shuffled(boxes, rng), int(rng.integers(2**31))), device)
@@ -253,7 +255,11 @@ def forget(
     readings = {m.sites[0].name: _reading(m, heldout) for m in papers}
     paper = max(papers, key=lambda m: readings[m.sites[0].name]["removal"])
     together = [(p,) for p in places] + ([tuple(places)] if len(places) > 1 else [])
-    erasers = [_erase(sites, maps, boxes, negatives, s, gan.size, gan.device) for sites in together]
+    erasers = [
+        _erase(sites, maps, boxes, negatives, s, gan.size, gan.device, boundary)
+        for sites in together
+        for boundary in s.boundaries
+    ]
     erase, dose = _tune([m for m, _ in erasers], tuning, tell)
 
     methods: dict[str, Any] = {}
@@ -264,6 +270,8 @@ def forget(
         methods[name], drawn = _trial(method, at, heldout, small, s, lambda k, n, label=label: tell(label, k, n))  # type: ignore[misc]
         arrays |= {name + suffix: array for suffix, array in drawn.items()}
     methods["paper"]["readings"] = readings
+    directions = next(d for m, d in erasers if m is erase)
+    methods["erase"]["boundary"] = next(iter(directions.values())).boundary
     auc, interval = aucs[paper.sites[0].name]["same-image"]["same-image"]
     metrics = {
         "concept": boxes.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
@@ -272,7 +280,6 @@ def forget(
         "judge_iou": judge_iou, "methods": methods,
     }  # fmt: skip
     result = Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays)
-    directions = next(d for m, d in erasers if m is erase)
     return result, surgery.erase(gan, directions, dose) if isinstance(gan.generator, Generator) else None
 
 

@@ -23,25 +23,32 @@ SHRINKAGE = 0.05
 
 @dataclass(frozen=True)
 class Direction:
-    """A concept at a layer: discriminant w (C,), mean without it (C,), and the shift between the means (C,)."""
+    """A concept at a layer: discriminant w (C,), mean without it μ₀ (C,), and the shift between the means μ₁ - μ₀ (C,).
+
+    `boundary` says where between the means erasure begins: 0 at μ₀, 0.5 half way, the discriminant's own boundary.
+    """
 
     weight: Tensor
     mean: Tensor
     shift: Tensor
+    boundary: float = 0.5
 
     def eraser(self, strength: float) -> Erase:
-        """X -> max(0, x - s·max(0, w·(x - μ₀))·(μ₁ - μ₀) / (w·(μ₁ - μ₀))), s the strength.
+        """The edit x' = max(0, x - s·max(0, w·(x - m))·(μ₁ - μ₀) / (w·(μ₁ - m))), s the strength, m on the boundary.
 
-        Strength 1 brings a place from the concept's mean to the mean without it; more overshoots.
+        m = μ₀ + boundary·(μ₁ - μ₀): only places on the concept's side of it, w·(x - m) > 0, are touched. Strength 1
+        brings a place from the concept's mean to the mean without it; more overshoots.
         """
+        across = self.weight @ self.shift
+        reach = (1 - self.boundary) * across  # w·(μ₁ - m)
         module = Erase(len(self.weight))
         module.weight.copy_(self.weight)
-        module.bias.copy_(-(self.weight @ self.mean))
-        module.step.copy_(strength * self.shift / (self.weight @ self.shift))
+        module.bias.copy_(-(self.weight @ self.mean + self.boundary * across))
+        module.step.copy_(strength * self.shift / reach)
         return module
 
 
-def fit_erase(positive: Tensor, negative: Tensor) -> Direction:
+def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Direction:
     """Fit a direction to feature vectors (P, C) with the concept and (Q, C) without it.
 
     Linear discriminant w = Σ⁻¹(μ₁ - μ₀); Σ the within-class covariance, shrunk by 5 % to a multiple of the identity.
@@ -56,7 +63,7 @@ def fit_erase(positive: Tensor, negative: Tensor) -> Direction:
     ridge = covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance), dtype=torch.float64)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * ridge
     weight = torch.linalg.solve(covariance, (mean1 - mean0).double()).float()
-    return Direction(weight, mean0, mean1 - mean0)
+    return Direction(weight, mean0, mean1 - mean0, boundary)
 
 
 def _copy(gan: GAN, what: str) -> tuple[GAN, Generator]:

@@ -197,7 +197,7 @@ def test_strength_one_maps_the_mean_with_the_concept_onto_the_mean_without(direc
 
 def test_places_without_the_concept_are_left_alone(direction):
     for step in (0.0, 0.2, 1.0):
-        x = at(direction.mean - step * direction.shift).clamp(min=0)
+        x = at(direction.mean + (0.5 - step) * direction.shift).clamp(min=0)
         torch.testing.assert_close(direction.eraser(3)(x), x, atol=1e-5, rtol=1e-5)
 
 
@@ -207,7 +207,9 @@ def test_eraser_against_the_formula(direction):
     expected = np.empty_like(x)
     for n, i, j in product(range(2), range(3), range(3)):
         place = x[n, :, i, j]
-        expected[n, :, i, j] = np.maximum(0, place - 2.5 * max(0, w @ (place - mean)) * shift / (w @ shift))
+        expected[n, :, i, j] = np.maximum(
+            0, place - 2.5 * max(0, w @ (place - mean - shift / 2)) * shift / (w @ shift / 2)
+        )
     assert (expected == 0).any()
     assert np.isclose(expected, x).any()
     found = direction.eraser(2.5)(torch.from_numpy(x).float())
