@@ -24,6 +24,7 @@ PHASES = (  # up to this step: instance noise, learning rate, decay of the avera
     (4750, 0.1, 2e-4, 0.999),  # without noise D wins by the renders' grain, which G cannot draw
     (5750, 0.2, 2e-4, 0.999),
     (6350, 0.2, 5e-5, 0.99),
+    (6650, 0.05, 1e-4, 0.99),  # less noise again, so that D sees the grain and G loses it
 )
 
 
