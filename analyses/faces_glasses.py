@@ -16,6 +16,7 @@ from probe.forgetting import Settings, forget
 
 LABELS = Path(__file__).parent / "labels" / "faces-glasses.coco.json"
 SEED, DRAWS = 0, 200
+STRENGTHS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)  # beyond these the faces only blur
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     gan = load(args.ckpt)
     concept = from_labels(gan, LABELS, "glasses", None, SEED)
-    settings = Settings(draws=DRAWS, seed=SEED)
+    settings = Settings(draws=DRAWS, seed=SEED, strengths=STRENGTHS)
     result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
     result.assumptions += concept.assumptions
     publish(result, gan, "faces_glasses", args.out, SEED)

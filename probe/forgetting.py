@@ -53,7 +53,7 @@ class Settings:
     random_latents: int = 64
     draws: int = 200
     boundaries: tuple[float, ...] = (0.25, 0.5)
-    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
+    strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -62,7 +62,7 @@ def _show(figure: Figure, box: Sequence[float], picture: np.ndarray[Any, Any]) -
 def samples(result: Result) -> Figure:
     """A grid of samples, after the paper's Figs. 2 and 3; of more than 100 the first."""
     images = result.arrays["images"][:100]
-    columns = min(10, math.ceil(math.sqrt(len(images))))
+    columns = 10 if len(images) >= 50 else math.ceil(math.sqrt(len(images)))
     picture = tile(images, columns)
     width = min(7.0, max(2.0, picture.shape[1] / 95))
     figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1]))
