@@ -241,5 +241,5 @@ def test_ctrl_c(run, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_builtin_names_are_files_of_the_package() -> None:
-    weights = Path(cli.__file__).parent / "weights"
+    weights = Path(cli.__file__).parents[1] / "weights"
     assert all((weights / name).is_file() for name in BUILTIN.values())

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from probe.errors import ProbeError
-from probe.plots import draw, tile
+from probe.plots import draw
+from probe.plots.common import tile
 from probe.result import Result
 
 

@@ -1,73 +1,18 @@
-"""Results -> figures; the only module that imports matplotlib, and none that runs a model.
-
-FIGURES      command -> drawing function
-draw(...)    a result directory's figure, in the formats asked for, with its provenance inside
-"""
+"""Forgetting: images before and after, removal against collateral."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from probe.errors import ProbeError
-from probe.files import writing
+from probe.plots.common import show, tile
 from probe.result import Result
 
-FORMATS = ("png", "pdf", "svg")
 _COLOURS = {"paper": "#D55E00", "erase": "#0072B2"}  # Okabe and Ito's colour-blind-safe palette
 _NAMES = {"paper": "paper's rule", "erase": "erase"}
-_STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "axes.linewidth": 0.6, "legend.fontsize": 6.5,
-    "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
-    "svg.fonttype": "none", "svg.hashsalt": "probe", "figure.dpi": 100, "savefig.dpi": 220, "image.interpolation": "none",
-}  # fmt: skip
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with mpl.rc_context(_STYLE):
-        yield
-
-
-def tile(images: np.ndarray[Any, Any], columns: int, gap: int = 2) -> np.ndarray[Any, Any]:
-    """Images (N, C, S, S) uint8 -> one picture (H, W, 3) uint8, row by row, with white gaps."""
-    n, channels, size, _ = images.shape
-    rows = math.ceil(n / columns)
-    canvas = np.full((rows * (size + gap) - gap, columns * (size + gap) - gap, 3), 255, dtype=np.uint8)
-    for i, image in enumerate(images):
-        y, x = divmod(i, columns)
-        pixels = image.transpose(1, 2, 0)
-        canvas[y * (size + gap) :, x * (size + gap) :][:size, :size] = (
-            pixels if channels == 3 else np.repeat(pixels, 3, 2)
-        )
-    return canvas
-
-
-def _show(figure: Figure, box: Sequence[float], picture: np.ndarray[Any, Any]) -> Any:
-    axes = figure.add_axes(box)  # type: ignore[call-overload]
-    axes.imshow(picture)
-    axes.set_axis_off()
-    return axes
-
-
-def samples(result: Result) -> Figure:
-    """A grid of samples, after the paper's Figs. 2 and 3; of more than 100 the first."""
-    images = result.arrays["images"][:100]
-    columns = 10 if len(images) >= 50 else math.ceil(math.sqrt(len(images)))
-    picture = tile(images, columns)
-    width = min(7.0, max(2.0, picture.shape[1] / 95))
-    figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1]))
-    _show(figure, [0, 0, 1, 1], picture)
-    return figure
 
 
 def _percent(value: float) -> str:
@@ -140,7 +85,7 @@ def forgetting(result: Result) -> Figure:
     figure = Figure(figsize=(7.0, height))
     for k, name in enumerate(rows):
         bottom = height - (k + 1) * side
-        _show(figure, [left / 7, bottom / height, 6.2 / 7, side * 0.97 / height], tile(result.arrays[name], columns))
+        show(figure, [left / 7, bottom / height, 6.2 / 7, side * 0.97 / height], tile(result.arrays[name], columns))
         label = _row_label(name, methods.get(name, {}), concept)
         figure.text(
             (left - 0.06) / 7,
@@ -162,30 +107,3 @@ def forgetting(result: Result) -> Figure:
     )
     figure.text(3.75 / 7, 0.34 / height, "\n".join(lines), va="bottom", fontsize=5.6, linespacing=1.35)
     return figure
-
-
-FIGURES: dict[str, Callable[[Result], Figure]] = {"sample": samples, "forget": forgetting}
-
-
-def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Draw a result's figure into a folder, as figure.png and so on; returns the files written."""
-    unknown = [f for f in formats if f not in FORMATS]
-    if unknown:
-        raise ProbeError(f"format {unknown[0]}: expected {', '.join(FORMATS)}")
-    if result.command not in FIGURES:
-        raise ProbeError(f"{result.command}: has no figure; expected a result of {', '.join(FIGURES)}")
-    about = json.dumps(result.document()["provenance"])
-    paths = []
-    with _style():
-        figure = FIGURES[result.command](result)
-        FigureCanvasAgg(figure)
-        for kind in formats:
-            metadata = {
-                "png": {"Software": None, "probe": about},
-                "pdf": {"Subject": about, "CreationDate": None},
-                "svg": {"Description": about, "Date": None},
-            }
-            with writing(folder / f"figure.{kind}") as temporary:
-                figure.savefig(temporary, format=kind, metadata=metadata[kind])
-            paths.append(folder / f"figure.{kind}")
-    return paths

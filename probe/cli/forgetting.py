@@ -1,0 +1,107 @@
+"""`probe forget-windows` and `probe forget`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from probe.cli.common import (
+    AsJson,
+    Ckpt,
+    Device,
+    Disc,
+    Formats,
+    Layer,
+    Model,
+    PriorOption,
+    Seed,
+    app,
+    conclude,
+    figure_formats,
+    load_gan,
+)
+
+if TYPE_CHECKING:
+    from probe.gan import GAN
+
+
+@app.command("forget-windows")
+def forget_windows(
+    ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="COCO JSON of window boxes; not needed on rooms.")] = None,
+    label_seed: Annotated[int | None, typer.Option("--label-seed", help="Seed of the labelled samples, where the file does not say.")] = None,
+    samples: Annotated[int, typer.Option(help="Samples to label with the built-in reader.", min=16)] = 150,
+    layer: Layer = None,
+    negatives: Annotated[str, typer.Option(help="auto, same-image (the paper) or same-place, for erase.")] = "auto",
+    draws: Annotated[int, typer.Option(help="Random edits a control.", min=1)] = 200,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the operated generator as a checkpoint.")] = None,
+    out: Annotated[Path, typer.Option("--out")] = Path("out/forget-windows"),
+    seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Make the generator forget windows, as in the figure 6 of the paper, and measure what else it lost."""
+    gan = load_gan(ckpt, disc, model, prior, device)
+    _forget(gan, "window", labels, label_seed, samples, layer, negatives, draws, save, out, seed, formats, as_json)
+
+
+@app.command()
+def forget(
+    concept: Annotated[str, typer.Option("--concept", help="Name of a category in the labels file.")],
+    labels: Annotated[Path, typer.Option("--labels", help="COCO JSON of boxes on samples of this generator.")],
+    ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
+    label_seed: Annotated[int | None, typer.Option("--label-seed", help="Seed of the labelled samples, where the file does not say.")] = None,
+    layer: Layer = None,
+    negatives: Annotated[str, typer.Option(help="auto, same-image (the paper) or same-place, for erase.")] = "auto",
+    draws: Annotated[int, typer.Option(help="Random edits a control.", min=1)] = 200,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the operated generator as a checkpoint.")] = None,
+    out: Annotated[Path, typer.Option("--out")] = Path("out/forget"),
+    seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Make the generator forget a concept that somebody boxed by hand."""
+    gan = load_gan(ckpt, disc, model, prior, device)
+    _forget(gan, concept, labels, label_seed, 0, layer, negatives, draws, save, out, seed, formats, as_json)
+
+
+def _forget(
+    gan: GAN, concept: str, labels: Path | None, label_seed: int | None, samples: int, layer: str | None, negatives: str,
+    draws: int, save: Path | None, out: Path, seed: int, formats: str, as_json: bool,
+) -> None:  # fmt: skip
+    from probe import runs
+    from probe.checkpoints import save as save_checkpoint
+    from probe.concepts import from_labels, from_rooms
+    from probe.forgetting import Settings
+    from probe.forgetting import forget as run
+    from probe.layers import resolve
+
+    wanted = figure_formats(formats)
+    runs.check_output(out)
+    settings = Settings(layer=layer, negatives=negatives, draws=draws, seed=seed)
+    if save is not None:
+        runs.check_rebuildable(gan, save)
+    if layer is not None:
+        resolve(gan, layer)
+    with runs.progress(as_json) as tell:
+        if labels is None:
+            readers = from_rooms(gan, concept, samples, seed)
+        else:
+            readers = from_labels(gan, labels, concept, label_seed, seed, tell)
+        result, operated = run(
+            gan, readers.boxes, readers.chooser, readers.judge, settings, judge_iou=readers.judge_iou, report=tell
+        )
+    result.assumptions += readers.assumptions
+    result.provenance = runs.provenance(gan, seed)
+    figure = runs.publish(result, out, wanted)
+    if save is not None and operated is not None:
+        save_checkpoint(operated, save)
+    lines = [f"{name}: {_summary(m)}" for name, m in result.metrics["methods"].items()]
+    conclude(result, figure, as_json, "\n".join(lines) + (f"\ncheckpoint without {concept}: {save}" if save else ""))
+
+
+def _summary(m: dict[str, Any]) -> str:
+    (low, high), random = m["removal_ci"], m["random"]
+    verdict = "beats" if m["p_value"] < 0.05 else "does NOT beat"
+    return (
+        f"removal {m['removal']:.2f} [{low:.2f}, {high:.2f}], collateral {m['collateral']:.3f}; {verdict} random edits "
+        f"of equal collateral ({random['removal_mean']:.2f}, p = {m['p_value']:.2g})"
+    )
