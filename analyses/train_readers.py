@@ -16,9 +16,8 @@ from probe.gan import from_bytes
 from probe.measures import iou
 from probe.result import Result, versions
 
-RENDERS, STEPS = 6000, {"chooser": 1200, "judge": 1500}
-SEEDS = {"chooser": 101, "judge": 102}  # disjoint renders: training of the generator uses seed 0, tests 103
-ARCHITECTURE = {"chooser": "unet", "judge": "dilated"}
+RENDERS, STEPS = 6000, {"chooser": 1500, "judge": 1200}
+SEEDS = {"chooser": 102, "judge": 101}  # disjoint renders: training of the generator uses seed 0, tests 103
 TEST_RENDERS, TEST_SEED = 1024, 103
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true", help="only measure the built-in readers")
     args = parser.parse_args()
     fitted = readers.load_rooms() if args.evaluate else {}
-    for name, architecture in ARCHITECTURE.items() if not args.evaluate else ():
+    for name, architecture in readers.ROLES.items() if not args.evaluate else ():
         data = rooms.load(RENDERS, SEEDS[name])
         fitted[name] = readers.fit(
             architecture, rooms.OBJECTS, data.images, data.labels, data.attributes,

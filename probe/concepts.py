@@ -44,8 +44,8 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
             f"{name}: found in {len(boxes.boxes)} of {samples} samples; at least 8 are needed, raise --samples"
         )
     assumptions = [
-        f"boxes drawn by the chooser (a U-Net) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
-        "judge: a dilated network trained on other renders than the chooser; judge_iou on fresh clean renders",
+        f"boxes drawn by the chooser (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
+        "judge: a U-Net trained on other renders than the chooser; judge_iou on fresh clean renders",
     ]
     return Concept(boxes, chooser, judge, readers.rooms_iou(judge, name), assumptions)
 

@@ -1,6 +1,6 @@
 """Readers: small networks that say what an image shows, from its pixels alone.
 
-    ARCHITECTURES    `unet` (the chooser) and `dilated` (the judge): nothing shared but the training loop
+    ARCHITECTURES    `dilated` (the chooser) and `unet` (the judge, the better reader): nothing shared but the training loop
     Reader           images -> label maps and attributes
     fit(...)         train a reader on images and label maps
     degrade(...)     make renders look as bad as samples of a GAN
@@ -85,6 +85,7 @@ class Dilated(nn.Module):
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "dilated": Dilated}
+ROLES = {"chooser": "dilated", "judge": "unet"}
 
 
 @dataclass
@@ -233,10 +234,10 @@ def state(readers: dict[str, Reader]) -> dict[str, Tensor]:
 
 
 def load_rooms(path: Path = WEIGHTS / "readers.safetensors") -> dict[str, Reader]:
-    """The built-in readers for rooms: `chooser` (a U-Net) and `judge` (dilated convolutions)."""
+    """The built-in readers for rooms: `chooser` (dilated convolutions) and `judge` (a U-Net)."""
     out = {}
     with safe_open(path, "pt") as file:
-        for name, architecture in (("chooser", "unet"), ("judge", "dilated")):
+        for name, architecture in ROLES.items():
             network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
             keys = network.state_dict()
             network.load_state_dict({k: file.get_tensor(f"{name}.{k}").to(v.dtype) for k, v in keys.items()})
@@ -266,7 +267,7 @@ def fit_to_boxes(
     order = np.random.default_rng(seed).permutation(len(data))
     order = order[np.argsort([not boxed[i] for i in order], kind="stable")]  # wearers dealt evenly to both halves
     fitted = []
-    for k, (role, architecture) in enumerate((("chooser", "unet"), ("judge", "dilated"))):
+    for k, (role, architecture) in enumerate(ROLES.items()):
         half = np.sort(order[k::2])
 
         def tell(step: int, total: int, role: str = role) -> None:

@@ -202,7 +202,7 @@ def test_state_is_what_load_rooms_reads(tmp_path):
     drawn = rooms.render(4, seed=1, size=32)
     fitted = {
         role: fit(architecture, OBJECTS, drawn.images, drawn.labels, drawn.attributes, steps=1, batch=4)
-        for role, architecture in (("chooser", "unet"), ("judge", "dilated"))
+        for role, architecture in (("chooser", "dilated"), ("judge", "unet"))
     }
     stored = readers.state(fitted)
     assert {v.dtype for v in stored.values()} == {torch.float16, torch.int64}
@@ -220,7 +220,7 @@ def test_state_is_what_load_rooms_reads(tmp_path):
 @pytest.mark.skipif(not (WEIGHTS / "readers.safetensors").exists(), reason="the built-in readers are not in the tree")
 def test_built_in_readers_read_fresh_rooms():
     found = load_rooms()
-    assert {role: reader.architecture for role, reader in found.items()} == {"chooser": "unet", "judge": "dilated"}
+    assert {role: reader.architecture for role, reader in found.items()} == {"chooser": "dilated", "judge": "unet"}
     for reader in found.values():
         assert readers.rooms_iou(reader, n=24) > 0.7
     drawn = rooms.render(24, seed=77)
@@ -260,7 +260,7 @@ def test_chooser_and_judge_see_disjoint_halves(monkeypatch):
     images, boxes = boxed(41, 17)
     told: list[tuple[str, int, int]] = []
     chooser, judge, iou = fit_to_boxes(images, boxes, steps=1, report=lambda *now: told.append(now))
-    assert [(a, o) for a, o, _, _ in seen] == [("unet", ("background", "hat")), ("dilated", ("background", "hat"))]
+    assert [(a, o) for a, o, _, _ in seen] == [("dilated", ("background", "hat")), ("unet", ("background", "hat"))]
     halves = [{image.tobytes() for image, label in zip(i, m, strict=True) if label.any()} for _, _, i, m in seen]
     assert not halves[0] & halves[1]
     assert [len(half) for half in halves] == [9, 8]  # dealt evenly
@@ -268,7 +268,7 @@ def test_chooser_and_judge_see_disjoint_halves(monkeypatch):
     for _, _, _, masks in seen:
         assert {int(mask.sum()) for mask in masks} == {0, 144}
     assert told == [("fitting the chooser", 1, 1), ("fitting the judge", 1, 1)]
-    assert (chooser.architecture, judge.architecture) == ("unet", "dilated")
+    assert (chooser.architecture, judge.architecture) == ("dilated", "unet")
     # the overlap is that of the judge on the chooser's half
     half = from_bytes(torch.from_numpy(seen[0][2]))
     found, truth = judge.labels(half).numpy() == 1, seen[0][3] == 1
