@@ -1,114 +1,229 @@
 """Permanent edits of a generator: a GAN in, a new GAN out; the input is left as it was.
 
-fit_erase(...)   the direction of a concept, from feature vectors with and without it
-erase(...)       put one-sided erasures behind layers
-ablate(...)      drop feature maps, folded into the weights: the result is an ordinary DCGAN
+    ablate(...)      drop feature maps
+    scale(...)       multiply feature maps by a factor
+    fold(...)        put a matrix, and where that is possible an offset, behind a layer
+    erase(...)       put one-sided erasures behind layers
+    fit_erase(...)   the direction of a concept, from feature vectors with and without it
+    leace(...)       the matrix and offset that take a concept away from every linear probe
+
+All but `erase` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
+given what a hook (`layers.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
+two matrices folded behind one layer the later one acts first, directly on the layer's output.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from probe.dcgan import Erase, Generator, Layer
+from probe.dcgan import Block, Generator, Layer
+from probe.directions import Direction, fit_erase, leace
 from probe.errors import ProbeError
 from probe.gan import GAN
+from probe.layers import Site, resolve
 
-SHRINKAGE = 0.05
-
-
-@dataclass(frozen=True)
-class Direction:
-    """A concept at a layer: discriminant w (C,), mean without it μ₀ (C,), and the shift between the means μ₁ - μ₀ (C,).
-
-    `boundary` says where between the means erasure begins: 0 at μ₀, 0.5 half way, the discriminant's own boundary.
-    """
-
-    weight: Tensor
-    mean: Tensor
-    shift: Tensor
-    boundary: float = 0.5
-
-    def eraser(self, strength: float) -> Erase:
-        """The edit x' = max(0, x - s·max(0, w·(x - m))·(μ₁ - μ₀) / (w·(μ₁ - m))), s the strength, m on the boundary.
-
-        m = μ₀ + boundary·(μ₁ - μ₀): only places on the concept's side of it, w·(x - m) > 0, are touched. Strength 1
-        brings a place from the concept's mean to the mean without it; more overshoots.
-        """
-        across = self.weight @ self.shift
-        reach = (1 - self.boundary) * across  # w·(μ₁ - m)
-        module = Erase(len(self.weight))
-        module.weight.copy_(self.weight)
-        module.bias.copy_(-(self.weight @ self.mean + self.boundary * across))
-        module.step.copy_(strength * self.shift / reach)
-        return module
-
-
-def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Direction:
-    """Fit a direction to feature vectors (P, C) with the concept and (Q, C) without it.
-
-    Linear discriminant w = Σ⁻¹(μ₁ - μ₀); Σ the within-class covariance, shrunk by 5 % to a multiple of the identity.
-    """
-    if len(positive) < 2 or len(negative) < 2:
-        raise ProbeError(
-            f"erase: {len(positive)} places with the concept, {len(negative)} without; at least 2 of each are needed"
-        )
-    mean1, mean0 = positive.mean(0), negative.mean(0)
-    centred = torch.cat([positive - mean1, negative - mean0]).double()
-    covariance = centred.T @ centred / len(centred)
-    ridge = covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance), dtype=torch.float64)
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * ridge
-    weight = torch.linalg.solve(covariance, (mean1 - mean0).double()).float()
-    return Direction(weight, mean0, mean1 - mean0, boundary)
+__all__ = ["Direction", "ablate", "erase", "fit_erase", "fold", "leace", "scale"]
 
 
 def _copy(gan: GAN, what: str) -> tuple[GAN, Generator]:
+    """A GAN with a generator of its own, and that generator."""
     if not isinstance(gan.generator, Generator):
         raise ProbeError(
             f"{what}: the generator is a {type(gan.generator).__name__}; only a DCGAN read by probe can be rebuilt"
         )
     generator = copy.deepcopy(gan.generator)
-    edits = [*gan.provenance.get("edits", []), what]
-    return replace(gan, generator=generator, provenance={**gan.provenance, "edits": edits}), generator
+    return replace(gan, generator=generator, provenance=dict(gan.provenance)), generator
+
+
+def _note(gan: GAN, edit: str) -> GAN:
+    gan.provenance["edits"] = [*gan.provenance.get("edits", []), edit]
+    return gan
+
+
+def _part(generator: Generator, site: Site) -> tuple[Layer, Block, int]:
+    """A site's layer, its block and the block's place in the generator's list."""
+    layer = generator.get_submodule(site.name)
+    assert isinstance(layer, Layer)
+    return layer, generator.blocks[site.rank - 1], site.rank - 1
+
+
+def _replace_block(generator: Generator, index: int, block: Block) -> None:
+    generator.blocks = (*generator.blocks[:index], block, *generator.blocks[index + 1 :])
 
 
 def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN:
-    """A GAN whose generator erases a concept behind the named layers (`layer2`, …) of a DCGAN."""
-    new, generator = _copy(gan, f"erase at {', '.join(directions)}, strength {strength:g}")
-    blocks = list(generator.blocks)
-    for name, direction in directions.items():
-        index = int(name.removeprefix("layer")) - 1
-        layer = generator.get_submodule(name)
-        if blocks[index].erase:
-            raise ProbeError(f"erase: {name} already carries an erasure; one a layer")
+    """A GAN whose generator erases a concept behind the given layers (by name, rank or grid) of a DCGAN.
+
+    The formula is that of `Direction.eraser`. Raises ProbeError for a generator that is no DCGAN, a layer it has not
+    or that carries an erasure already, a direction of another width, and a strength that is no number.
+    """
+    new, generator = _copy(gan, f"erase at {', '.join(map(str, directions))}, strength {strength:g}")
+    if not math.isfinite(strength):
+        raise ProbeError(f"erase: strength {strength:g}: expected a finite number")
+    names = []
+    for key, direction in directions.items():
+        site = resolve(gan, key)
+        layer, block, index = _part(generator, site)
+        if generator.blocks[index].erase:
+            raise ProbeError(f"erase: {site.name} already carries an erasure; one a layer")
+        if len(direction.weight) != site.maps:
+            raise ProbeError(f"erase: {site.name} has {site.maps} maps; the direction is for {len(direction.weight)}")
         layer.add_module("erase", direction.eraser(strength).to(gan.device))
-        blocks[index] = replace(blocks[index], erase=True)
-    generator.blocks = tuple(blocks)
-    return new
+        _replace_block(generator, index, replace(block, erase=True))
+        names.append(site.name)
+    return _note(new, f"erase at {', '.join(names)}, strength {strength:g}")
 
 
-def ablate(gan: GAN, name: str, units: Sequence[int]) -> GAN:
-    """A GAN whose generator has the given feature maps of a layer at zero everywhere; folded into the weights."""
-    new, generator = _copy(gan, f"ablate {len(units)} maps of {name}")
-    layer = generator.get_submodule(name)
-    assert isinstance(layer, Layer)
-    block = generator.blocks[int(name.removeprefix("layer")) - 1]
-    wrong = [u for u in units if not 0 <= u < block.outputs]
+def ablate(gan: GAN, layer: str | int, units: Sequence[int]) -> GAN:
+    """A GAN whose generator has the given feature maps of a layer at zero everywhere: `scale` by 0."""
+    return _scale(gan, layer, units, 0.0, "ablate")
+
+
+def scale(gan: GAN, layer: str | int, units: Sequence[int], factor: float) -> GAN:
+    """A GAN whose generator has the given feature maps of a layer (by name, rank or grid) times a factor of 0 or more.
+
+    Exact: the factor goes into the layer's BatchNorm, or into its convolution where it has none, and ReLU and
+    LeakyReLU pass it on, f·act(x) = act(f·x). Behind an erasure the maps are scaled after it, which goes on to look
+    at them as they were; only with factor 0 it looks at a map of zeros. A unit named twice is scaled once.
+
+    Raises ProbeError for a generator that is no DCGAN, layers and units that it has not, and a factor that is
+    negative (the activation would cut what changes sign) or no number.
+    """
+    return _scale(gan, layer, units, factor, "scale")
+
+
+def _scale(gan: GAN, layer: str | int, units: Sequence[int], factor: float, verb: str) -> GAN:
+    new, generator = _copy(gan, f"{verb} {len(units)} maps of {layer}")
+    if not math.isfinite(factor):
+        raise ProbeError(f"{verb}: factor {factor}: expected a finite number of at least 0")
+    if factor < 0:
+        raise ProbeError(
+            f"{verb}: factor {factor:g} is negative, and the activation stands between the weights and the map; "
+            "fold a matrix with this factor on its diagonal behind the layer instead"
+        )
+    site = resolve(gan, layer)
+    part, block, _ = _part(generator, site)
+    wrong = [u for u in units if not 0 <= u < site.maps]
     if wrong:
-        raise ProbeError(f"ablate: {name} has maps 0 to {block.outputs - 1}; there is no map {wrong[0]}")
-    index = torch.tensor(list(units), dtype=torch.long)
+        raise ProbeError(f"{verb}: {site.name} has maps 0 to {site.maps - 1}; there is no map {wrong[0]}")
+    if block.activation == "sigmoid" or (block.activation == "tanh" and factor):
+        raise ProbeError(
+            f"{verb}: {site.name} ends in {block.activation}, which passes no factor on; "
+            "fold a matrix with the factor on its diagonal behind it instead"
+        )
+    chosen = sorted({int(u) for u in units})
+    gains = torch.ones(site.maps, device=gan.device)
+    gains[chosen] = factor
+    _multiply(part, block, gains)
+    listed = ",".join(map(str, chosen))
+    by = "" if verb == "ablate" else f" by {factor:g}"
+    return _note(new, f"{verb} {len(chosen)} maps of {site.name}{by}" + (f": {listed}" if listed else ""))
+
+
+@torch.no_grad()
+def _multiply(layer: Layer, block: Block, gains: Tensor) -> None:
+    """Multiply a layer's maps by gains (maps,) of at least 0, in place, ahead of its activation."""
+    last, axis = (layer[0], int(block.kind == "deconv"))  # only a transposed convolution has its outputs second
+    if block.norm != "none":
+        last, axis = layer.get_submodule("norm"), 0
+    for key, parameter in last.named_parameters():
+        outputs = axis if key == "weight" else 0
+        maps = parameter.unflatten(outputs, (block.outputs, -1))
+        maps.mul_(gains.view(*[1] * outputs, -1, *[1] * (maps.ndim - outputs - 1)))
+    if block.erase:  # max(fx - relu(w/f·fx + b) fv, min(fx, 0)) = f max(x - relu(w·x + b) v, min(x, 0))
+        eraser = layer.get_submodule("erase")
+        eraser.get_buffer("step").mul_(gains)
+        eraser.get_buffer("weight").div_(torch.where(gains > 0, gains, 1))
+
+
+def fold(gan: GAN, layer: str | int, matrix: Tensor, offset: Tensor | None = None, tolerance: float = 1e-4) -> GAN:
+    """A GAN with x -> matrix·x + offset behind a layer (by name, rank or grid), folded into the next convolution.
+
+    `matrix` (C, C) and `offset` (C,) act at every place on the C feature maps as `layers.capture` shows them, after
+    the activation and behind an erasure. The matrix folds exactly, borders included. An offset is a constant map:
+    behind a strided transposed convolution it becomes a pattern that repeats every `stride` pixels, because each
+    output phase sees other taps of the kernel, and only the mean of the phases is a bias. Where phases differ by up to
+    `tolerance` that mean goes into the next layer's bias or BatchNorm; at the borders, where the kernel reaches past
+    the maps, an offset is then off by the amount that `provenance["edits"]` states. Both are in units of the next
+    layer's input to its activation.
+
+    Raises ProbeError for a generator that is no DCGAN, layers it has not, shapes that do not fit or hold NaN, and
+    offsets whose phases differ by more.
+    """
+    new, generator = _copy(gan, f"fold behind {layer}")
+    site = resolve(gan, layer)
+    given = {"matrix": (matrix, (site.maps,) * 2)} | ({} if offset is None else {"offset": (offset, (site.maps,))})
+    for name, (tensor, shape) in given.items():
+        if tensor.shape != shape:
+            found = f"{name} of shape {tuple(tensor.shape)}"
+            raise ProbeError(f"fold: {site.name} has {site.maps} maps; {found} given, expected {shape}")
+        if not tensor.isfinite().all():
+            raise ProbeError(f"fold: {name} behind {site.name} holds NaN or infinite values")
+    note = f"fold a matrix behind {site.name}"
+    if offset is not None and offset.any():
+        border = _fold_offset(generator, site, offset, tolerance)
+        note = f"fold a matrix and an offset behind {site.name}, off by up to {border:.2g} at the border"
+    conv = generator.layers()[site.rank].get_submodule("conv")
+    inputs = int(generator.blocks[site.rank].kind == "conv")
+    weight = conv.get_parameter("weight")
+    with torch.no_grad():
+        old, change = weight.detach().cpu().double(), matrix.detach().cpu().double()
+        weight.copy_(
+            torch.tensordot(old, change, ([inputs], [0])).movedim(-1, inputs)
+        )  # W'[c, …] = Σ_d W[d, …] M[d, c]
+    return _note(new, note)
+
+
+def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: float) -> float:
+    """Put a constant behind a site into the next layer's bias or norm; returns how far off it is at the border."""
+    index = site.rank
+    block, layer = generator.blocks[index], generator.layers()[index]
+    conv = layer.get_submodule("conv")
+    gain = torch.ones(block.outputs, dtype=torch.float64)
+    if block.norm != "none":
+        norm = layer.get_submodule("norm")
+        assert isinstance(norm, nn.BatchNorm2d)
+        if norm.running_mean is None or norm.running_var is None:
+            raise ProbeError(f"fold: layer{index + 1} normalises by the batch, which takes any offset out again")
+        gain = (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()).detach().cpu().abs()
+    weight, constant = conv.get_parameter("weight").detach().cpu().double(), offset.detach().cpu().double()
+    period = block.stride if block.kind == "deconv" else 1
+    far = site.grid + 4 * block.kernel  # so large that its middle is away from all borders
+    middle = _constant_through(block, weight, constant, far)
+    start = middle.shape[-1] // 2
+    phases = middle[:, start : start + period, start : start + period]
+    mean = phases.mean((1, 2))
+
+    def worst(pattern: Tensor) -> float:
+        return float(((pattern - mean[:, None, None]).abs() * gain[:, None, None]).max())
+
+    if not worst(phases) <= tolerance:
+        raise ProbeError(
+            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} output phases "
+            f"see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in units of that layer's input "
+            f"to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit with layers.edit"
+        )
     with torch.no_grad():
         if block.norm != "none":
-            last, axis = layer.get_submodule("norm"), 0
-        else:  # only a transposed convolution has its outputs second
-            last, axis = layer[0], int(block.kind == "deconv")
-        if block.erase:
-            layer.get_submodule("erase").get_buffer("step")[index] = 0
-        for key, parameter in last.named_parameters():
-            outputs = axis if key == "weight" else 0
-            parameter.unflatten(outputs, (block.outputs, -1)).index_fill_(outputs, index, 0)
-    return new
+            layer.get_submodule("norm").get_buffer("running_mean").sub_(mean.to(weight.device).float())
+        elif block.bias:
+            conv.get_parameter("bias").add_(mean.float())
+        else:
+            conv.bias = nn.Parameter(mean.float().to(conv.get_parameter("weight").device))
+            _replace_block(generator, index, replace(block, bias=True))
+    return worst(_constant_through(block, weight, constant, site.grid))
+
+
+def _constant_through(block: Block, weight: Tensor, constant: Tensor, grid: int) -> Tensor:
+    """What a convolution without its bias makes of a constant (inputs,) on a grid, (outputs, H, W)."""
+    x = constant[None, :, None, None].expand(1, -1, grid, grid)
+    if block.kind == "deconv":
+        return F.conv_transpose2d(x, weight, None, block.stride, block.padding, block.output_padding)[0]
+    return F.conv2d(x, weight, None, block.stride, block.padding)[0]

@@ -15,7 +15,7 @@ from probe.dcgan import Block, Generator
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.layers import Replay, capture, edit
-from probe.surgery import Direction, ablate, erase, fit_erase
+from probe.surgery import Direction, ablate, erase, fit_erase, scale
 
 Z = torch.randn(6, 8, generator=torch.Generator().manual_seed(4))
 
@@ -33,6 +33,17 @@ def fitted(gan: GAN, name: str) -> Direction:
     return fit_erase(vectors[score > score.quantile(0.8)], vectors[score < score.quantile(0.6)])
 
 
+def filled(blocks: list[Block]) -> GAN:
+    """A GAN of these blocks with random weights and statistics; 8 latents, 8 px, grey."""
+    g = Generator(blocks).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for key, value in g.state_dict().items():
+            if value.is_floating_point() and not key.endswith("running_var"):
+                value.normal_(0.1, 0.4)
+    return GAN(g, None, 8, 8, 1)
+
+
 def snapshot(gan: GAN) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in gan.generator.state_dict().items()}
 
@@ -43,7 +54,8 @@ def snapshot(gan: GAN) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("operate", "note"),
     [
-        (lambda gan: ablate(gan, "layer2", [1, 3]), "ablate 2 maps of layer2"),
+        (lambda gan: ablate(gan, "layer2", [1, 3]), "ablate 2 maps of layer2: 1,3"),
+        (lambda gan: scale(gan, "8x8", [3, 1, 3], 2.5), "scale 2 maps of layer2 by 2.5: 1,3"),
         (lambda gan: erase(gan, {"layer2": fitted(gan, "layer2")}, 2.5), "erase at layer2, strength 2.5"),
     ],
 )
@@ -67,7 +79,7 @@ def test_the_input_is_unchanged(tiny_gan, operate, note):
 
 def test_edits_are_listed_in_order(tiny_gan):
     new = ablate(ablate(tiny_gan, "layer1", [0]), "layer2", [0, 1])
-    assert new.provenance["edits"] == ["ablate 1 maps of layer1", "ablate 2 maps of layer2"]
+    assert new.provenance["edits"] == ["ablate 1 maps of layer1: 0", "ablate 2 maps of layer2: 0,1"]
 
 
 # ---- ablate
@@ -119,15 +131,9 @@ def test_ablate_of_a_convolution_that_keeps_the_grid(bias):
 
 
 def check_ablate(blocks: list[Block], name: str) -> None:
-    g = Generator(blocks).eval()
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for key, value in g.state_dict().items():
-            if value.is_floating_point() and not key.endswith("running_var"):
-                value.normal_(0.1, 0.4)
-    gan = GAN(g, None, 8, 8, 1)
+    gan = filled(blocks)
     assert maps(gan, name)[:, [1, 4]].abs().max() > 0.1
-    with edit(g, {name: zeroing([1, 4])}):
+    with edit(gan.generator, {name: zeroing([1, 4])}):
         expected = gan.images(Z)
     torch.testing.assert_close(ablate(gan, name, [1, 4]).images(Z), expected)
 
@@ -136,6 +142,75 @@ def check_ablate(blocks: list[Block], name: str) -> None:
 def test_ablate_of_a_map_that_is_not_there(tiny_gan, unit):
     with pytest.raises(ProbeError, match=rf"^ablate: layer2 has maps 0 to 7; there is no map {unit}$"):
         ablate(tiny_gan, "layer2", [0, unit])
+
+
+# ---- scale
+
+
+def times(units: list[int], factor: float):
+    def change(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, units] *= factor
+        return x
+
+    return change
+
+
+@pytest.mark.parametrize("factor", [0, 0.3, 1, 4])
+@pytest.mark.parametrize("layer", ["layer1", -2, "16x16"])
+def test_scale_equals_a_hook(tiny_gan, layer, factor):
+    name = {"layer1": "layer1", -2: "layer2", "16x16": "layer3"}[layer]
+    with edit(tiny_gan.generator, {name: times([0, 2], factor)}):
+        expected = tiny_gan.images(Z)
+    torch.testing.assert_close(scale(tiny_gan, layer, [2, 0], factor).images(Z), expected)
+
+
+@pytest.mark.parametrize("first", LAYERS, ids=lambda b: f"{b.kind}-{b.norm}-{b.bias}")
+def test_scale_of_other_layers(first):
+    gan = filled([first, Block("deconv", 6, 1, norm="none", activation="tanh")])
+    with edit(gan.generator, {"layer1": times([1, 4], 1.7)}):
+        expected = gan.images(Z)
+    torch.testing.assert_close(scale(gan, 1, [1, 4], 1.7).images(Z), expected)
+
+
+@pytest.mark.parametrize("factor", [0.4, 3])
+def test_scale_acts_behind_an_erasure(tiny_gan, factor):
+    """The erasure goes on to look at the maps as they were."""
+    once = erase(tiny_gan, {"layer2": fitted(tiny_gan, "layer2")}, 3)
+    units = [0, int(once.generator.layer2.erase.step.argmin())]
+    with edit(once.generator, {"layer2": times(units, factor)}):
+        expected = once.images(Z)
+    torch.testing.assert_close(scale(once, "layer2", units, factor).images(Z), expected)
+
+
+@pytest.mark.parametrize(
+    ("units", "factor", "message"),
+    [
+        ([8], 2, "scale: layer2 has maps 0 to 7; there is no map 8"),
+        ([0], float("nan"), "scale: factor nan: expected a finite number of at least 0"),
+        ([0], float("inf"), "scale: factor inf: expected a finite number of at least 0"),
+        ([0], -1, "scale: factor -1 is negative, and the activation stands between .* fold a matrix"),
+    ],
+)
+def test_scale_refuses(tiny_gan, units, factor, message):
+    with pytest.raises(ProbeError, match=rf"^{message}"):
+        scale(tiny_gan, "layer2", units, factor)
+
+
+def test_an_activation_that_passes_no_factor_on():
+    gan = filled(
+        [Block("deconv", 8, 6, 4, 1, 0, activation="tanh"), Block("deconv", 6, 1, norm="none", activation="tanh")]
+    )
+    with pytest.raises(ProbeError, match=r"^scale: layer1 ends in tanh, which passes no factor on; fold a matrix"):
+        scale(gan, 1, [0], 0.5)
+    with edit(gan.generator, {"layer1": zeroing([0])}):
+        expected = gan.images(Z)
+    torch.testing.assert_close(ablate(gan, 1, [0]).images(Z), expected)
+
+
+def test_a_layer_that_is_not_there(tiny_gan):
+    with pytest.raises(ProbeError, match=r"^layer 9: the generator has no such layer; it has layer1 = 1"):
+        ablate(tiny_gan, 9, [0])
 
 
 # ---- the direction
@@ -243,6 +318,22 @@ def test_erasing_removes_the_concept_from_the_layer(tiny_gan):
         return torch.einsum("nchw,c->nhw", centred, direction.weight).clamp(min=0).sum().item()
 
     assert excess(erase(tiny_gan, {"layer2": direction}, 1)) < 0.7 * excess(tiny_gan)
+
+
+def test_erase_by_rank_or_grid(tiny_gan):
+    direction = fitted(tiny_gan, "layer2")
+    by_name = erase(tiny_gan, {"layer2": direction}, 2)
+    assert torch.equal(erase(tiny_gan, {"8x8": direction}, 2).images(Z), by_name.images(Z))
+    with pytest.raises(ProbeError, match=r"^erase: layer2 already carries an erasure; one a layer$"):
+        erase(tiny_gan, {"layer2": direction, "2": direction}, 1)
+
+
+def test_erase_refuses_what_does_not_fit(tiny_gan):
+    direction = fitted(tiny_gan, "layer2")
+    with pytest.raises(ProbeError, match=r"^erase: layer3 has 4 maps; the direction is for 8$"):
+        erase(tiny_gan, {"layer3": direction}, 1)
+    with pytest.raises(ProbeError, match=r"^erase: strength nan: expected a finite number$"):
+        erase(tiny_gan, {"layer2": direction}, float("nan"))
 
 
 def test_one_erasure_a_layer(tiny_gan):
