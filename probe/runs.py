@@ -63,11 +63,20 @@ def check_output(out: Path) -> None:
         raise ProbeError(f"{out}: cannot write there (permission denied in {parent}); choose another --out")
 
 
-def check_rebuildable(gan: GAN, path: Path) -> None:
-    """Refuse, before any work, to save an operated generator that cannot be rebuilt or has nowhere to go."""
+def check_rebuildable(gan: GAN, path: Path, ordinary: bool = False) -> None:
+    """Refuse, before any work, to save an operated generator that cannot be rebuilt or has nowhere to go.
+
+    `ordinary` says that the operation leaves the generator's architecture as it is.
+    """
+    from probe.checkpoints import export
+
     if not hasattr(gan.generator, "blocks"):
         kind = type(gan.generator).__name__
         raise ProbeError(f"--save {path}: the generator is a {kind}; only a DCGAN read by probe can be rebuilt")
+    if path.suffix in export.SUFFIXES:
+        if not ordinary:
+            raise ProbeError(f"--save {path}: an erasure has no place in a {path.suffix} file; use .safetensors")
+        export.check(gan, path)
     with writing(path.with_name(f".{path.name}.try")):
         pass
     path.with_name(f".{path.name}.try").unlink()

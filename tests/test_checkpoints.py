@@ -756,7 +756,7 @@ def cut(make: Callable[[], Any], keep: float) -> Callable[[Path], None]:
 
 
 def cut_safetensors(path: Path) -> None:
-    checkpoints.save(tiny(), path)
+    checkpoints.native.save(tiny(), path)
     path.write_bytes(path.read_bytes()[:-100])
 
 

@@ -1,7 +1,7 @@
 """Opening and saving checkpoints.
 
     load(path, ...)     a GAN from probe's own file, any DCGAN checkpoint, a folder, a built-in name or a factory
-    save(gan, path)     probe's own format: one safetensors file with everything needed to open it again
+    save(gan, path)     probe's own format, or for .pth and .pt a state dict as pytorch/examples would have saved it
     describe(gan)       what was recognised, as `probe inspect` prints it
 
 A file is read without running code (weightfiles), its networks are found and recognised by a table (formats) and
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from probe.checkpoints import conversion, factories, native, weightfiles
+from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
-from probe.checkpoints.native import save
 from probe.errors import ProbeError
 from probe.gan import GAN, Prior, recalibrate, use_batch_statistics
 
