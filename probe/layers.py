@@ -5,6 +5,7 @@
     resolve(gan, …)   one of them, by name (`layer2`), rank (`2`, `-2`) or grid (`8x8`)
     capture(...)      a context in which feature maps are recorded
     edit(...)         a context in which feature maps are replaced by a function of themselves
+    within(...)       an edit that holds in a region only; cover(...) lays a region of the image over a grid
 
 Ranks count hidden layers (feature maps, not the image): 1 is the first after the latent, -1 the last before the
 pixels. Both contexts restore the model when they end, however they end.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from probe.dcgan import Generator
 from probe.errors import ProbeError
@@ -120,6 +122,30 @@ def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> I
     finally:
         for handle in handles:
             handle.remove()
+
+
+def cover(region: Tensor, grid: int) -> Tensor:
+    """The share of each cell of a grid x grid feature map that a region of the image covers, (grid, grid) in [0, 1].
+
+    `region` (S, S) has values in [0, 1] by pixel: 1 inside, 0 outside.
+    """
+    return F.interpolate(region[None, None].float(), (grid, grid), mode="area")[0, 0]
+
+
+def within(change: Callable[[Tensor], Tensor], cells: Tensor) -> Callable[[Tensor], Tensor]:
+    """An edit of feature maps (N, C, H, W) that holds only in some cells (H, W), by their share in [0, 1].
+
+    Raises ProbeError, when it is used, for maps of another grid.
+    """
+
+    def restricted(x: Tensor) -> Tensor:
+        if x.shape[-2:] != cells.shape:
+            raise ProbeError(
+                f"region of {tuple(cells.shape)} cells on feature maps of {tuple(x.shape[-2:])}; use cover()"
+            )
+        return torch.lerp(x, change(x), cells.to(x))
+
+    return restricted
 
 
 def _module(model: nn.Module, name: str) -> nn.Module:
