@@ -50,15 +50,11 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
     return Concept(boxes, chooser, judge, readers.rooms_iou(judge, name), assumptions)
 
 
-def from_labels(
-    gan: GAN,
-    path: Path,
-    name: str,
-    label_seed: int | None,
-    seed: int,
-    report: Callable[[str, int, int], None] | None = None,
-) -> Concept:
-    """Boxes from a COCO file; a chooser and a judge are fitted to disjoint halves of the labelled samples' pixels."""
+def read_boxes(gan: GAN, path: Path, name: str, label_seed: int | None) -> tuple[labels.Boxes, list[str]]:
+    """Boxes of a concept from a COCO file, with the seed of their samples, and what was assumed.
+
+    Raises ProbeError for labels of another checkpoint or another seed than asked for.
+    """
     boxes = labels.load(path, name, gan.size)
     assumptions = []
     if boxes.checkpoint and gan.provenance.get("sha256") not in (None, boxes.checkpoint):
@@ -77,6 +73,19 @@ def from_labels(
     assumptions.append(
         f"labels: {path.name}, {len(boxes)} boxes on {len(boxes.images)} samples of seed {boxes.seed or 0}"
     )
+    return boxes, assumptions
+
+
+def from_labels(
+    gan: GAN,
+    path: Path,
+    name: str,
+    label_seed: int | None,
+    seed: int,
+    report: Callable[[str, int, int], None] | None = None,
+) -> Concept:
+    """Boxes from a COCO file; a chooser and a judge are fitted to disjoint halves of the labelled samples' pixels."""
+    boxes, assumptions = read_boxes(gan, path, name, label_seed)
     images = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     chooser, judge, found = readers.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
     assumptions.append(

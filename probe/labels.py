@@ -1,7 +1,7 @@
 """Labels of generated samples: boxes by image, in and out as COCO JSON.
 
     Boxes            boxes of one concept on the samples of a seed
-    load(...)        from a COCO file
+    load(...)        from a COCO file; categories(...) names the concepts in it
     save(...)        to one
     from_masks(...)  the boxes around connected regions of masks
 
@@ -116,6 +116,20 @@ def _read(path: Path) -> dict[str, Any]:
     ):
         raise ProbeError(f"{path.name}: not COCO labels; expected the lists images, annotations and categories")
     return document
+
+
+def categories(path: str | Path) -> list[str]:
+    """The names of a COCO file's categories that have an annotation; raises ProbeError where it is none or has none."""
+    path = Path(path)
+    document = _read(path)
+    try:
+        used = {row["category_id"] for row in document["annotations"]}
+        names = [str(c["name"]) for c in document["categories"] if c["id"] in used]
+    except (KeyError, TypeError) as error:
+        raise ProbeError(f"{path.name}: not COCO labels: a field is missing or of the wrong kind ({error})") from None
+    if not names:
+        raise ProbeError(f"{path.name}: no boxes in it; draw at least a few")
+    return names
 
 
 def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
+from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.samples import samples
 from probe.result import Result
@@ -37,7 +38,12 @@ def _style() -> Iterator[None]:
         yield
 
 
-FIGURES: dict[str, Callable[[Result], Figure]] = {"sample": samples, "forget": forgetting, "ablate": ablation}
+FIGURES: dict[str, Callable[[Result], Figure]] = {
+    "sample": samples,
+    "forget": forgetting,
+    "ablate": ablation,
+    "dissect": dissection,
+}
 
 
 def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from probe.plots.common import show, tile
+from probe.plots.common import BLUE, show, strip, tile
 from probe.result import Result
 
-_BLUE, _GREY = "#0072B2", "0.55"  # Okabe and Ito's colour-blind-safe palette
 _COLUMNS, _MOST, _GAP = 12, 48, 2
 _WIDTH, _LEFT = 7.0, 0.62
 
@@ -80,24 +79,14 @@ def _side(columns: int) -> float:
     return min((_WIDTH - _LEFT - 0.03) / columns, 1.0)
 
 
-def _strip(axes: Any, y: float, values: np.ndarray[Any, Any], found: float, interval: list[float] | None) -> None:
-    """One row of a dot plot: random sets in grey, the edit with its interval in blue."""
-    known = values[np.isfinite(values)]
-    jitter = np.random.default_rng(0).uniform(-0.22, 0.22, len(known))
-    axes.scatter(known, y + jitter, s=4, color=_GREY, alpha=0.5, linewidths=0)
-    if interval:
-        axes.plot(interval, [y, y], "-", color=_BLUE, lw=1.2)
-    axes.plot([found], [y], "o", color=_BLUE, ms=4, mec="white", mew=0.4, zorder=5)
-
-
 def _change_panel(axes: Any, result: Result) -> None:
     m = result.metrics
-    _strip(axes, 0, result.arrays["random_change"], m["change"], m["change_ci"])
+    strip(axes, 0, result.arrays["random_change"], m["change"], m["change_ci"])
     rows = ["everywhere"]
     for name in ("inside", "outside"):
         if m[name] is not None:
-            axes.plot(m[f"{name}_ci"], [len(rows)] * 2, "-", color=_BLUE, lw=1.2)
-            axes.plot([m[name]], [len(rows)], "o", color=_BLUE, ms=4, mec="white", mew=0.4)
+            axes.plot(m[f"{name}_ci"], [len(rows)] * 2, "-", color=BLUE, lw=1.2)
+            axes.plot([m[name]], [len(rows)], "o", color=BLUE, ms=4, mec="white", mew=0.4)
             rows.append(f"{name} region")
     axes.set(xlim=(0, None), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=rows)
     axes.set_xlabel("mean |change| of a pixel (0–1)")
@@ -107,7 +96,7 @@ def _object_panel(axes: Any, result: Result) -> None:
     objects = {k: v for k, v in result.metrics["objects"].items() if v["ratio"] is not None}
     names = list(result.metrics["objects"])
     for y, (name, found) in enumerate(objects.items()):
-        _strip(axes, y, result.arrays["random_ratio"][:, names.index(name)], found["ratio"], found["ratio_ci"])
+        strip(axes, y, result.arrays["random_ratio"][:, names.index(name)], found["ratio"], found["ratio_ci"])
     axes.axvline(1, color="0.75", lw=0.6, zorder=0)
     axes.set(xlim=(0, None), ylim=(len(objects) - 0.5, -0.5), yticks=range(len(objects)), yticklabels=list(objects))
     axes.set_xlabel("area after / area before, by the judge")
