@@ -37,6 +37,8 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
         )
     known = readers.load_rooms()
     chooser, judge = known["chooser"], known["judge"]
+    if name not in chooser.objects[1:]:
+        raise ProbeError(f"concept {name}: the built-in readers know {', '.join(chooser.objects[1:])}")
     masks = chooser.labels(gan.sample(samples, seed)) == chooser.objects.index(name)
     boxes = labels.from_masks(masks, name, seed)
     if len(boxes.boxes) < 8:
