@@ -21,6 +21,7 @@ from probe.files import writing
 from probe.plots.ablate import ablation
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
+from probe.plots.insert import insertion
 from probe.plots.samples import samples
 from probe.result import Result
 
@@ -43,6 +44,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "forget": forgetting,
     "ablate": ablation,
     "dissect": dissection,
+    "insert": insertion,
 }
 
 
