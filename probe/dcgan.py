@@ -34,7 +34,7 @@ class Block:
 
     `norm` is BatchNorm over each feature map (`map`) or, for a linear layer, over each of its outputs (`unit`).
     `grid` is the side of the square a generator's linear layer is folded into; its `outputs` are then feature maps.
-    `erase` marks a layer with an `Erase` edit behind its activation, which an ordinary DCGAN does not have.
+    `erase` counts the directions of an `Erase` edit behind its activation, which an ordinary DCGAN does not have.
     """
 
     kind: Kind
@@ -50,28 +50,29 @@ class Block:
     eps: float = 1e-5
     slope: float = 0.2
     grid: int = 1
-    erase: bool = False
+    erase: int = 0
 
 
 class Erase(nn.Module):
-    """One-sided erasure of a direction at every place: x -> max(0, x - max(0, w·x + b) v), for maps (N, C, H, W).
+    """One-sided erasure of K directions at every place: x -> max(0, x - Σ_k max(0, w_k·x + b_k) v_k), maps (N, C, H, W).
 
-    An edit that `surgery.erase` puts behind a layer; w (`weight`), b (`bias`) and v (`step`) are its buffers.
+    An edit that `surgery.erase` puts behind a layer; w (`weight`, (K, C)), b (`bias`, (K,)) and v (`step`, (K, C)) are
+    its buffers.
     """
 
     weight: Tensor
     bias: Tensor
     step: Tensor
 
-    def __init__(self, maps: int) -> None:
+    def __init__(self, maps: int, directions: int = 1) -> None:
         super().__init__()
-        for name, shape in (("weight", maps), ("bias", 1), ("step", maps)):
+        for name, shape in (("weight", (directions, maps)), ("bias", (directions,)), ("step", (directions, maps))):
             self.register_buffer(name, torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        excess = torch.relu(torch.einsum("nchw,c->nhw", x, self.weight) + self.bias)
+        excess = torch.relu(torch.einsum("nchw,kc->nkhw", x, self.weight) + self.bias[:, None, None])
         floor = x.clamp(max=0)  # zero after a ReLU; what was negative already stays
-        return torch.maximum(x - excess[:, None] * self.step[:, None, None], floor)  # (N, C, H, W)
+        return torch.maximum(x - torch.einsum("nkhw,kc->nchw", excess, self.step), floor)  # (N, C, H, W)
 
 
 class Layer(nn.Sequential):
@@ -99,7 +100,7 @@ class Layer(nn.Sequential):
         if b.activation != "none":
             self.add_module("act", activations[b.activation])
         if b.erase:
-            self.add_module("erase", Erase(b.outputs))
+            self.add_module("erase", Erase(b.outputs, b.erase))
 
 
 def kernel_geometry(kernel: int) -> tuple[int, int]:

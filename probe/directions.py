@@ -1,7 +1,9 @@
 """Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery).
 
 Direction        a discriminant between two sets of vectors, and the one-sided erasure along it
+Gates            several one-sided erasures together
 fit_erase(...)   a direction from vectors with and without the concept
+fit_gates(...)   one direction for each kind of vector with the concept
 leace(...)       the matrix and offset that take the concept away from every linear probe
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,10 +41,24 @@ class Direction:
         """
         across = self.weight @ self.shift
         reach = (1 - self.boundary) * across  # w·(μ₁ - m)
-        module = Erase(len(self.weight))
+        bias = -(self.weight @ self.mean + self.boundary * across)
+        return Gates(self.weight[None], bias[None], self.shift[None] / reach).eraser(strength)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """K one-sided erasures at a layer: where w_k·x + b_k > 0 a place moves against v_k. w, v (K, C), b (K,)."""
+
+    weight: Tensor
+    bias: Tensor
+    step: Tensor
+
+    def eraser(self, strength: float = 1.0) -> Erase:
+        """The edit x' = max(0, x - s·Σ_k max(0, w_k·x + b_k)·v_k), s the strength."""
+        module = Erase(self.weight.shape[1], len(self.weight))
         module.weight.copy_(self.weight)
-        module.bias.copy_(-(self.weight @ self.mean + self.boundary * across))
-        module.step.copy_(strength * self.shift / reach)
+        module.bias.copy_(self.bias)
+        module.step.copy_(strength * self.step)
         return module
 
 
@@ -61,6 +78,24 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * ridge
     weight = torch.linalg.solve(covariance, (mean1 - mean0).double()).float()
     return Direction(weight, mean0, mean1 - mean0, boundary)
+
+
+def fit_gates(positive: Tensor, negative: Tensor, kinds: int, boundary: float, strength: float, seed: int = 0) -> Gates:
+    """A direction (`fit_erase`) for each of `kinds` clusters (K-means) of the vectors with the concept, at a strength.
+
+    Fewer kinds where there are not 8 vectors for each.
+    """
+    kinds = max(1, min(kinds, len(positive) // 8))
+    kind = np.zeros(len(positive), dtype=int)
+    if kinds > 1:
+        from sklearn.cluster import KMeans
+
+        kind = KMeans(kinds, n_init=1, random_state=seed).fit_predict(positive.double().numpy())
+    members = [positive[torch.from_numpy(kind == k)] for k in range(kinds)]
+    fitted = [fit_erase(m, negative, boundary).eraser(strength) for m in members if len(m) >= 2]
+    if not fitted:
+        fitted = [fit_erase(positive, negative, boundary).eraser(strength)]
+    return Gates(*(torch.cat([getattr(m, name) for m in fitted]) for name in ("weight", "bias", "step")))
 
 
 def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:

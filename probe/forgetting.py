@@ -1,15 +1,15 @@
-"""Can the generator be made to forget a concept? The paper's map dropping, one-sided erasure, and their controls.
+"""Can the generator be made to forget a concept? The paper's map dropping, its rivals and ours, and their controls.
 
     Settings       every constant of a run
     forget(...)    (GAN, boxes, readers) -> Result and the operated GAN
 
-Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks layers and strength), held-out (the
-judge measures). Formulas and names of the measures: README, "What the numbers mean".
+Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks layers and dose), held-out (the
+judge measures). The methods: probe/methods.py; formulas and names of the measures: README, "What the numbers mean".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,27 +17,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe import measures, surgery
+from probe import surgery
 from probe.dcgan import Generator
 from probe.errors import ProbeError
 from probe.gan import GAN, to_bytes
 from probe.labels import Boxes
-from probe.layers import Site, capture, resolve, sites
-from probe.measures import Array
-from probe.probing import NEGATIVES, cross_auc, gather, logistic
+from probe.layers import Replay, Site, capture, resolve, sites
+from probe.measures import Array, mean_ci, ratio_ci
+from probe.methods import METHODS, OPTIONAL, Fit, candidates
+from probe.probing import NEGATIVES, Labelled, cross_auc
 from probe.readers import Reader
 from probe.result import Result
-from probe.trials import Bench, Edits, Method, Report, control
+from probe.trials import Bench, Method, Report, Scores, compare, control, label_draws, tune
 
-TARGET, MARGIN = 0.95, 0.01  # the margin keeps the held-out removal from falling just short
+MATCHED = 0.025  # the collateral at which the figure shows all methods side by side
 SHOWN = 12
 _ASSUMED = (
     "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the "
     "same images as places inside; of two readings of the layer the one that removes more is methods.paper",
     "random sets of maps match the number and the activation energy of the dropped ones (10 %); random edits are scaled to "
     "the method's own collateral, sets of maps no further than to zero",
-    "erase: layers, boundary and strength are those of least collateral that remove 0.96 of the area on the tuning latents, "
-    "by the chooser; if none does, the largest removal",
+    "every method but the paper's: of the layers whose smallest dose to remove 0.96 of the area on the tuning latents (by "
+    "the chooser; 0.99 for erase, which was adjusted against the chooser, at a strength of at least 1) was found, that of least collateral; if none was, "
+    "layers and dose of the largest removal",
+    "erase: on the labelled images, by the chooser; its random control moves the boxes and is not adjusted",
+    "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
+    "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",
     "an image has the concept when the reader sees a quarter of the median box's area of it",
 )
 
@@ -48,10 +53,12 @@ class Settings:
 
     layer: str | None = None
     negatives: str = "auto"
+    methods: tuple[str, ...] = METHODS
     tuning: int = 128
     heldout: int = 256
     random_latents: int = 64
     draws: int = 200
+    label_draws: int = 0
     boundaries: tuple[float, ...] = (0.25, 0.5)
     strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0)
     seed: int = 0
@@ -59,108 +66,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.negatives not in ("auto", *NEGATIVES):
             raise ProbeError(f"negatives {self.negatives}: expected auto, {' or '.join(NEGATIVES)}")
+        wrong = [m for m in self.methods if m not in (*METHODS, *OPTIONAL)]
+        if wrong or not self.methods:
+            raise ProbeError(f"method {wrong[0] if wrong else '(none)'}: expected {', '.join((*METHODS, *OPTIONAL))}")
         if self.draws < 1 or self.heldout < 32 or self.tuning < 16:
             raise ProbeError(
                 f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
             )
-
-
-def _scaler(units: Tensor, maps: int) -> Callable[[float], Callable[[Tensor], Tensor]]:
-    """Dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
-    mask = torch.zeros(maps)
-    mask[units] = 1
-    return lambda dose: lambda x: x * (1 - dose * mask.to(x.device))[:, None, None]
-
-
-def energy_matched(energy: Array, units: Array, rng: np.random.Generator, tolerance: float = 0.1) -> Array:
-    """A random set of as many maps whose summed activation energy is within 10 % of that of `units`.
-
-    Starts from a uniform set and swaps single maps towards the target; the closest set found where none is near enough.
-    """
-    target, n = energy[units].sum(), len(energy)
-    order = rng.permutation(n)
-    inside, outside = order[: len(units)], order[len(units) :]
-    for _ in range(20 * n):
-        excess = energy[inside].sum() - target
-        if abs(excess) <= tolerance * target or not len(outside):
-            break
-        i, j = rng.integers(len(inside)), rng.integers(len(outside))
-        if abs(excess - energy[inside[i]] + energy[outside[j]]) < abs(excess):
-            inside[i], outside[j] = outside[j], inside[i]
-    return np.asarray(inside)
-
-
-def _paper(site: Site, maps: Tensor, boxes: Boxes, settings: Settings, size: int) -> Method:
-    """Every map with a positive logistic weight dropped at all locations (section 6.2.2 of the paper)."""
-    weights = logistic(gather(maps, boxes, size, "same-image", settings.seed)).coef_[0]
-    units = np.flatnonzero(weights > 0)
-    energy = measures.to_numpy(maps.square().mean((0, 2, 3)))
-
-    def edits(chosen: Array) -> Callable[[float], Edits]:
-        scale = _scaler(torch.from_numpy(chosen), site.maps)
-        return lambda dose: {site.name: scale(dose)}
-
-    doses = (0.25, 0.5, 0.75, 1.0)
-
-    def random(rng: np.random.Generator) -> Callable[[float], Edits]:
-        return edits(energy_matched(energy, units, rng))
-
-    return Method((site,), edits(units), doses, 1.0, random, len(units), most=1.0)
-
-
-def _erasers(directions: Mapping[str, surgery.Direction], device: torch.device) -> Callable[[float], Edits]:
-    return lambda dose: {name: d.eraser(dose).to(device) for name, d in directions.items()}
-
-
-def _shuffled(boxes: Boxes, rng: np.random.Generator) -> Boxes:
-    """The same boxes, moved to other images."""
-    order = rng.permutation(boxes.images)
-    moved = {int(order[boxes.images.index(i)]): b for i, b in boxes.boxes.items()}
-    return Boxes(boxes.concept, boxes.images, moved, boxes.seed)
-
-
-def _erase(
-    places: tuple[Site, ...],
-    maps: dict[str, Tensor],
-    boxes: Boxes,
-    negatives: dict[str, str],
-    settings: Settings,
-    size: int,
-    device: torch.device,
-    boundary: float,
-) -> tuple[Method, dict[str, surgery.Direction]]:
-    """One-sided erasure at one or several layers, from a boundary on."""
-
-    def fit(labels: Boxes, seed: int) -> dict[str, surgery.Direction]:
-        gathered = {s.name: gather(maps[s.name], labels, size, negatives[s.name], seed) for s in places}
-        return {name: surgery.fit_erase(*g.split(), boundary) for name, g in gathered.items()}
-
-    def random(rng: np.random.Generator) -> Callable[[float], Edits]:
-        return _erasers(fit(_shuffled(boxes, rng), int(rng.integers(2**31))), device)
-
-    directions = fit(boxes, settings.seed)
-    return Method(places, _erasers(directions, device), settings.strengths, 0.0, random), directions
-
-
-def _tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, float]:
-    """The layers and the smallest strength that reach the target and a margin on the tuning latents, by the chooser.
-
-    Among layers that reach it the one with the least collateral; if none does, the largest removal.
-    """
-    reached: list[tuple[float, Method, float]] = []
-    best: tuple[float, Method, float] | None = None
-    for k, method in enumerate(methods):
-        for dose in method.doses:
-            scores = bench.score(method.edits(dose))
-            report("tuning", k + 1, len(methods))
-            if best is None or scores.removal > best[0]:
-                best = (scores.removal, method, dose)
-            if scores.removal >= TARGET + MARGIN:
-                reached.append((scores.collateral, method, dose))
-                break
-    assert best is not None
-    _, method, dose = min(reached, key=lambda r: r[0]) if reached else best
-    return method, dose
 
 
 def _feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
@@ -201,20 +113,6 @@ def _bench(gan: GAN, reader: Reader, boxes: Boxes, names: list[str], n: int, see
     )
 
 
-def _trial(
-    method: Method, dose: float, heldout: Bench, small: Bench, settings: Settings, report: Callable[[int, int], None]
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    """One method's numbers at its dose, and its curve, random points and edited images for the figure."""
-    random, p, points = control(method, dose, small, settings.draws, settings.seed, report)
-    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": method.maps_dropped}
-    scored = {d: heldout.score(method.edits(d)) for d in sorted({*method.doses, dose})}
-    curve = [(d, scored[d].removal, scored[d].collateral) for d in method.doses]
-    shown = np.flatnonzero(heldout.has)[:SHOWN]
-    images = to_bytes(heldout.replay.images(method.edits(dose))[shown]).numpy()
-    arrays = {"": images, "_curve": np.array(curve), "_random": points}
-    return {**about, **scored[dose].metrics(), "random": random, "p_value": p}, arrays
-
-
 def _negatives(settings: Settings, aucs: dict[str, Any]) -> dict[str, str]:
     """The kind of negatives at each layer: as asked, or whose probe has the higher minimum AUC over both test sets."""
 
@@ -224,61 +122,6 @@ def _negatives(settings: Settings, aucs: dict[str, Any]) -> dict[str, str]:
     if settings.negatives != "auto":
         return dict.fromkeys(aucs, settings.negatives)
     return {name: max(NEGATIVES, key=lambda kind, table=table: worst(table, kind)) for name, table in aucs.items()}  # type: ignore[misc]
-
-
-def forget(
-    gan: GAN, boxes: Boxes, chooser: Reader, judge: Reader, settings: Settings | None = None, *,
-    judge_iou: float = float("nan"), report: Report | None = None,
-) -> tuple[Result, GAN | None]:  # fmt: skip
-    """Make a generator forget a concept, by the paper's rule and by one-sided erasure, and measure both.
-
-    `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
-    under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
-    where the generator cannot be rebuilt. The input GAN is unchanged. Raises ProbeError where the concept is too rare.
-    """
-    s = settings or Settings()
-    tell = report or (lambda *_: None)
-    places, reading = _places(gan, s.layer)
-    names = [p.name for p in places]
-    _refuse_operated(gan, names)
-    maps = _feature_maps(gan, gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)], places)
-    aucs = {p.name: cross_auc(maps[p.name], boxes, gan.size, s.seed) for p in places}
-    negatives = _negatives(s, aucs)
-    heldout = _bench(gan, judge, boxes, names, s.heldout, s.seed * 1000 + 7_000_003, s.random_latents)
-    having = heldout.replay.z[torch.from_numpy(heldout.has)][: s.random_latents]
-    small = Bench(gan, having, judge, boxes, names)
-    tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
-
-    papers = [_paper(p, maps[p.name], boxes, s, gan.size) for p in places]
-    readings = {m.sites[0].name: _reading(m, heldout) for m in papers}
-    paper = max(papers, key=lambda m: readings[m.sites[0].name]["removal"])
-    together = [(p,) for p in places] + ([tuple(places)] if len(places) > 1 else [])
-    erasers = [
-        _erase(sites, maps, boxes, negatives, s, gan.size, gan.device, boundary)
-        for sites in together
-        for boundary in s.boundaries
-    ]
-    erase, dose = _tune([m for m, _ in erasers], tuning, tell)
-
-    methods: dict[str, Any] = {}
-    shown = np.flatnonzero(heldout.has)[:SHOWN]
-    arrays = {"before": to_bytes(heldout.images[shown]).numpy()}
-    for name, method, at in (("paper", paper, paper.dose), ("erase", erase, dose)):
-        label = f"random control of {name}"
-        methods[name], drawn = _trial(method, at, heldout, small, s, lambda k, n, label=label: tell(label, k, n))  # type: ignore[misc]
-        arrays |= {name + suffix: array for suffix, array in drawn.items()}
-    methods["paper"]["readings"] = readings
-    directions = next(d for m, d in erasers if m is erase)
-    methods["erase"]["boundary"] = next(iter(directions.values())).boundary
-    auc, interval = aucs[paper.sites[0].name]["same-image"]["same-image"]
-    metrics = {
-        "concept": boxes.concept, "maps_total": paper.sites[0].maps, "boxes": len(boxes), "images_labelled": len(boxes.images),
-        "negatives": negatives[erase.sites[0].name], "probe_auc": auc, "probe_auc_ci": interval,
-        "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
-        "judge_iou": judge_iou, "methods": methods,
-    }  # fmt: skip
-    result = Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays)
-    return result, surgery.erase(gan, directions, dose) if isinstance(gan.generator, Generator) else None
 
 
 def _refuse_operated(gan: GAN, names: list[str]) -> None:
@@ -291,6 +134,100 @@ def _refuse_operated(gan: GAN, names: list[str]) -> None:
 
 def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
     """What the paper's rule does at one layer, in short."""
-    scores = heldout.score(method.edits(method.dose))
+    scores = heldout.score(method.edits(1.0))
     found = {"removal": scores.removal, "collateral": scores.collateral}
-    return {**found, "maps_dropped": method.maps_dropped, "maps": method.sites[0].maps}
+    return {**found, "maps_dropped": method.maps(1.0), "maps": method.sites[0].maps}
+
+
+def _curve(method: Method, bench: Bench) -> tuple[list[Scores], Array]:
+    """Scores at every dose, and (D, 7): dose, removal, collateral, and the intervals' ends of both over images."""
+    scores = [bench.score(method.edits(dose)) for dose in method.doses]
+    rows = []
+    for dose, found in zip(method.doses, scores, strict=True):
+        low, high = ratio_ci(found.after, found.before)
+        rows.append((dose, found.removal, found.collateral, 1 - high, 1 - low, *mean_ci(found.outside[found.has])))
+    return scores, np.array(rows)
+
+
+def _trial(
+    method: Method, dose: float, heldout: Bench, small: Bench, labelled: Labelled, s: Settings, tell: Report
+) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
+    """One method's numbers at its dose, what the figure needs, and the scores of its curve."""
+    random, p, points = control(method, dose, small, s.draws, s.seed, tell)
+    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": method.maps(dose)}
+    metrics = {**about, **method.about, **heldout.score(method.edits(dose)).metrics()}
+    if s.label_draws:
+        metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
+    scores, curve = _curve(method, heldout.having(2 * s.random_latents))
+    within = [row[0] for row in curve if row[2] <= MATCHED and row[0] <= dose]
+    metrics["matched_dose"] = max(within) if within else None
+    rows = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
+    shown = Replay(heldout.gan, heldout.z[rows], heldout.names)
+    matched = method.edits(max(within)) if within else {}
+    arrays = {"": shown.images(method.edits(dose)), "_matched": shown.images(matched)}
+    drawn = {key: to_bytes(images).numpy() for key, images in arrays.items()}
+    return {**metrics, "random": random, "p_value": p}, {**drawn, "_curve": curve, "_random": points}, scores
+
+
+def forget(
+    gan: GAN, boxes: Boxes, chooser: Reader, judge: Reader, settings: Settings | None = None, *,
+    judge_iou: float = float("nan"), report: Report | None = None,
+) -> tuple[Result, GAN | None]:  # fmt: skip
+    """Make a generator forget a concept, by the paper's rule, by ranked maps and by erasure, and measure all of them.
+
+    `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
+    under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
+    where the generator cannot be rebuilt or `erase` was not asked for. The input GAN is unchanged. Raises ProbeError
+    where the concept is too rare.
+    """
+    s = settings or Settings()
+    tell = report or (lambda *_: None)
+    places, reading = _places(gan, s.layer)
+    names = [p.name for p in places]
+    _refuse_operated(gan, names)
+    z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
+    labelled = Labelled(_feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
+    aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}
+    fit = Fit(gan, labelled, z, chooser, tuple(places), _negatives(s, aucs), s.boundaries, s.strengths, s.seed)
+    heldout = _bench(gan, judge, boxes, names, s.heldout, s.seed * 1000 + 19_000_037, s.random_latents)
+    small = heldout.having(s.random_latents)
+    tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
+    tuning = tuning.having(s.tuning)
+
+    methods: dict[str, Any] = {}
+    curves: dict[str, list[Scores]] = {}
+    arrays = {"before": to_bytes(heldout.images[np.flatnonzero(heldout.has)[:SHOWN]]).numpy()}
+    operated = None
+    for name in s.methods:
+        began = time.perf_counter()
+        options = candidates(fit, name)
+        if name == "paper":
+            readings = {m.sites[0].name: _reading(m, heldout) for m in options}
+            method, dose = max(options, key=lambda m: readings[m.sites[0].name]["removal"]), 1.0
+        else:
+            method, dose = tune(options, tuning, tell)
+        seconds = time.perf_counter() - began
+        methods[name], drawn, curves[name] = _trial(method, dose, heldout, small, labelled, s, tell)
+        methods[name]["seconds"] = seconds
+        arrays |= {name + suffix: array for suffix, array in drawn.items()}
+        if name == "paper":
+            methods[name]["readings"] = readings
+        if name == "erase" and isinstance(gan.generator, Generator):
+            operated = surgery.erase(gan, method.fitted, dose)
+    metrics = _metrics(s, boxes, aucs, fit, methods, curves) | {"judge_iou": judge_iou}
+    return Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays), operated
+
+
+def _metrics(
+    s: Settings, boxes: Boxes, aucs: dict[str, Any], fit: Fit, methods: dict[str, Any], curves: dict[str, list[Scores]]
+) -> dict[str, Any]:
+    """The published names; the probe's AUC is that of the layer of the first method."""
+    layer = next(iter(methods.values()))["layers"][0]
+    auc, interval = aucs[layer]["same-image"]["same-image"]
+    others = [name for name in curves if name != "erase"] if "erase" in curves else []
+    return {
+        "concept": boxes.concept, "maps_total": next(p.maps for p in fit.sites if p.name == layer), "boxes": len(boxes),
+        "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("erase", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
+        "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
+        "matched_collateral": MATCHED, "methods": methods, "comparisons": {name: compare(curves["erase"], curves[name], s.seed) for name in others},
+    }  # fmt: skip

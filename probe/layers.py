@@ -166,20 +166,24 @@ class Replay:
             modules = gan.generator.layers()
             self.first = min(modules.index(_module(gan.generator, name)) for name in names)
             with capture(gan.generator, [f"layer{self.first + 1}"]) as seen:
-                self.stem = torch.cat([seen[f"layer{self.first + 1}"] for _ in gan.batches(z)])
+                stem = torch.cat([seen[f"layer{self.first + 1}"] for _ in gan.batches(z)])
+            self.stem = stem.contiguous(memory_format=torch.channels_last)
+
+    def draw(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
+        """Images (M, C, S, S) in [-1, 1] of some of the latents, by index (M,), under edits; differentiable in them."""
+        assert set(edits) <= self.names, f"edits at {set(edits) - self.names}, which this replay was not made for"
+        if self.stem is None:
+            with edit(self.gan.generator, edits):
+                images: Tensor = self.gan.generator(self.z[rows].to(self.gan.device))
+                return images
+        x = self.stem[rows.to(self.stem.device)]
+        for i, layer in enumerate(self.gan.generator.layers()[self.first :], self.first + 1):  # type: ignore[operator]
+            x = x if i == self.first + 1 else layer(x)
+            x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
+        return x
 
     @torch.no_grad()
     def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
         """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
-        assert set(edits) <= self.names, f"edits at {set(edits) - self.names}, which this replay was not made for"
-        n = len(self.z) if n is None else n
-        if self.stem is None:
-            with edit(self.gan.generator, edits):
-                return self.gan.images(self.z[:n])
-        out = []
-        for x in self.stem[:n].split(64):
-            for i, layer in enumerate(self.gan.generator.layers()[self.first :], self.first + 1):  # type: ignore[operator]
-                x = x if i == self.first + 1 else layer(x)
-                x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
-            out.append(x.cpu())
-        return torch.cat(out)
+        every = torch.arange(len(self.z) if n is None else n)
+        return torch.cat([self.draw(edits, rows).cpu() for rows in every.split(64)])

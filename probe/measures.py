@@ -82,16 +82,19 @@ def auc_ci(
     scores: Array, truth: Array, groups: Array, seed: int = 0, resamples: int = 300
 ) -> tuple[float, list[float]]:
     """Area under the ROC curve of scores (M,) for 0/1 truth (M,), and its interval over groups (images) (M,)."""
-    from sklearn.metrics import roc_auc_score
-
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(resamples):
-        rows = np.concatenate([members[i] for i in generator.integers(0, len(members), len(members))])
-        if 0 < truth[rows].sum() < len(rows):
-            values.append(roc_auc_score(truth[rows], scores[rows]))
-    return float(roc_auc_score(truth, scores)), _interval(np.array(values))
+    _, member = np.unique(groups, return_inverse=True)
+    n = int(member.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    times = np.stack([np.bincount(rows, minlength=n) for rows in drawn])  # how often each group was drawn
+    weights = np.concatenate([np.ones((1, len(scores))), times[:, member]])
+    distinct, place = np.unique(scores, return_inverse=True)
+    starts = np.searchsorted(np.sort(place), np.arange(len(distinct)))
+    order = np.argsort(place, kind="stable")
+    positive, negative = (np.add.reduceat((weights * (truth == t))[:, order], starts, axis=1) for t in (1, 0))
+    below = negative.cumsum(1) - negative / 2  # ties count half
+    total = positive.sum(1) * negative.sum(1)
+    values = (positive * below).sum(1)[total > 0] / total[total > 0]
+    return float(values[0]), _interval(values[1:])
 
 
 def to_numpy(x: Tensor) -> Array:

@@ -1,5 +1,6 @@
 """Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them.
 
+Labelled         feature maps of labelled images, and their boxes; drawn anew, or with the boxes moved
 Places           feature vectors with and without the concept, and the image each came from
 gather(...)      from feature maps and boxes, with one of two kinds of negatives
 logistic(...)    the paper's logistic regression
@@ -8,7 +9,7 @@ cross_auc(...)   how well a probe does on images it did not see, against both ki
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,40 @@ from probe.measures import Array, auc_ci, to_numpy
 
 NEGATIVES = ("same-image", "same-place")
 _FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Feature maps of the layers by name, (N, C, H, H) each, one row for each of `boxes.images`; image side `size`.
+
+    `rows` (N,) says which of the images first labelled each row is.
+    """
+
+    maps: dict[str, Tensor]
+    boxes: Boxes
+    size: int
+    rows: Array
+
+    def __len__(self) -> int:
+        return len(self.boxes.images)
+
+    def take(self, rows: Array) -> Labelled:
+        """The images at the given rows, repeats allowed, numbered anew."""
+        found = [self.boxes.boxes.get(self.boxes.images[r]) for r in rows]
+        boxes = {i: b for i, b in enumerate(found) if b is not None}
+        kept = Boxes(self.boxes.concept, tuple(range(len(rows))), boxes, self.boxes.seed)
+        at = torch.from_numpy(rows)
+        return Labelled({name: maps[at] for name, maps in self.maps.items()}, kept, self.size, self.rows[rows])
+
+    def shuffled(self, rng: np.random.Generator) -> Labelled:
+        """The same images with the boxes moved to other images."""
+        order = rng.permutation(self.boxes.images)
+        moved = {int(order[self.boxes.images.index(i)]): b for i, b in self.boxes.boxes.items()}
+        return replace(self, boxes=replace(self.boxes, boxes=moved))
+
+    def gather(self, name: str, negatives: str, seed: int) -> Places:
+        """Places of a layer."""
+        return gather(self.maps[name], self.boxes, self.size, negatives, seed)
 
 
 @dataclass(frozen=True)
@@ -66,7 +101,8 @@ def logistic(places: Places) -> Any:
     """scikit-learn's logistic regression on raw activations, L2 with C = 1."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=1.0, max_iter=2000).fit(to_numpy(places.vectors), places.truth)
+    solver = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-6)
+    return solver.fit(to_numpy(places.vectors).astype(float), places.truth)
 
 
 def cross_auc(maps: Tensor, boxes: Boxes, size: int, seed: int = 0) -> dict[str, dict[str, tuple[float, list[float]]]]:

@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.dcgan import Block, Generator, Layer
-from probe.directions import Direction, fit_erase, leace
+from probe.directions import Direction, Gates, fit_erase, fit_gates, leace
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.layers import Site, resolve
 
-__all__ = ["Direction", "ablate", "erase", "fit_erase", "fold", "leace", "scale"]
+__all__ = ["Direction", "Gates", "ablate", "erase", "fit_erase", "fit_gates", "fold", "leace", "scale"]
 
 
 def _copy(gan: GAN, what: str) -> tuple[GAN, Generator]:
@@ -58,7 +58,7 @@ def _replace_block(generator: Generator, index: int, block: Block) -> None:
     generator.blocks = (*generator.blocks[:index], block, *generator.blocks[index + 1 :])
 
 
-def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN:
+def erase(gan: GAN, directions: Mapping[str, Direction | Gates], strength: float) -> GAN:
     """A GAN whose generator erases a concept behind the given layers (by name, rank or grid) of a DCGAN.
 
     The formula is that of `Direction.eraser`. Raises ProbeError for a generator that is no DCGAN, a layer it has not
@@ -73,10 +73,12 @@ def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN
         layer, block, index = _part(generator, site)
         if generator.blocks[index].erase:
             raise ProbeError(f"erase: {site.name} already carries an erasure; one a layer")
-        if len(direction.weight) != site.maps:
-            raise ProbeError(f"erase: {site.name} has {site.maps} maps; the direction is for {len(direction.weight)}")
-        layer.add_module("erase", direction.eraser(strength).to(gan.device))
-        _replace_block(generator, index, replace(block, erase=True))
+        if direction.weight.shape[-1] != site.maps:
+            found = direction.weight.shape[-1]
+            raise ProbeError(f"erase: {site.name} has {site.maps} maps; the direction is for {found}")
+        module = direction.eraser(strength).to(gan.device)
+        layer.add_module("erase", module)
+        _replace_block(generator, index, replace(block, erase=len(module.bias)))
         names.append(site.name)
     return _note(new, f"erase at {', '.join(names)}, strength {strength:g}")
 

@@ -1,9 +1,9 @@
 """What single feature maps know of a concept: overlap with its masks, ranking of its places, effect on a reader.
 
-    Overlap            counts of each unit's active region against masks, image by image
-    unit_ious(...)     intersection over union of thresholded units with masks (Network and GAN Dissection)
-    unit_aucs(...)     area under the ROC curve of a unit's activation, places in the concept against the others
-    effects(...)       first-order effect of a unit on how much of the concept a reader sees
+Overlap            counts of each unit's active region against masks, image by image
+unit_ious(...)     intersection over union of thresholded units with masks (Network and GAN Dissection)
+unit_aucs(...)     area under the ROC curve of a unit's activation, places in the concept against the others
+effects(...)       first-order effect of a unit on how much of the concept a reader sees
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def _information_quality(active: Tensor, both: Tensor, area: Tensor, total: int)
     joint = -torch.special.xlogy(cells, cells).sum(0)
     parts = [torch.stack([p, 1 - p]) for p in (active.double() / total, area.double() / total)]
     apart = [-torch.special.xlogy(p, p).sum(0) for p in parts]
-    return ((apart[0] + apart[1] - joint) / joint.clamp(min=1e-12)).nan_to_num()
+    quality: Tensor = (apart[0] + apart[1] - joint) / joint.clamp(min=1e-12)
+    return quality.nan_to_num()
 
 
 def overlap(maps: Tensor, masks: Tensor) -> Overlap:

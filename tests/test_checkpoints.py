@@ -611,7 +611,7 @@ def test_own_format_round_trip(tmp_path: Path, batch: bool) -> None:
 
 def test_own_format_of_an_edited_generator_alone(tmp_path: Path) -> None:
     blocks = generator_blocks(16, 3, NZ, 4)
-    blocks[1] = type(blocks[1])(**{**blocks[1].__dict__, "erase": True})
+    blocks[1] = type(blocks[1])(**{**blocks[1].__dict__, "erase": 2})
     gan = tiny()
     gan.generator, gan.discriminator = randomised(Generator(blocks)), None
     erase = gan.generator.layer2.erase

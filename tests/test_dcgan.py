@@ -253,20 +253,20 @@ def test_erase_against_a_loop():
             expected[n, c, i, j] = max(0.0, x[n, c, i, j] - excess * v[c])
     assert 0 < changed < 40
     module = Erase(3).double()
-    for name, value in (("weight", w), ("bias", [b]), ("step", v)):
-        getattr(module, name).copy_(torch.tensor(value))
+    for name, value in (("weight", [w]), ("bias", [b]), ("step", [v])):
+        getattr(module, name).copy_(torch.from_numpy(np.array(value)))
     np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), expected, rtol=1e-6)
     assert set(module.state_dict()) == {"weight", "bias", "step"}
     assert not list(module.parameters())
 
 
 def test_erase_comes_behind_the_activation():
-    layer = Layer(Block("conv", 1, 2, 1, 1, 0, norm="none", erase=True))
+    layer = Layer(Block("conv", 1, 2, 1, 1, 0, norm="none", erase=1))
     assert [name for name, _ in layer.named_children()] == ["conv", "act", "erase"]
     x = torch.randn(2, 1, 3, 3)
     plain = (x * layer.conv.weight.detach().view(1, 2, 1, 1)).clamp(min=0)
     torch.testing.assert_close(layer(x), plain)  # zeros: no edit
-    layer.erase.weight.copy_(torch.tensor([1.0, 0.0]))
-    layer.erase.step.copy_(torch.tensor([1.0, -2.0]))
+    layer.erase.weight.copy_(torch.tensor([[1.0, 0.0]]))
+    layer.erase.step.copy_(torch.tensor([[1.0, -2.0]]))
     expected = torch.stack([torch.zeros_like(plain[:, 0]), plain[:, 1] + 2 * plain[:, 0]], 1)
     torch.testing.assert_close(layer(x), expected)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from probe import forgetting, layers
 from probe.errors import ProbeError
-from probe.forgetting import Settings, energy_matched, forget
+from probe.forgetting import Settings, forget
 from probe.gan import GAN, latents
 from probe.labels import from_masks
 from probe.measures import dilate
+from probe.methods import energy_matched
 from probe.trials import Bench
 
 SIZE, MAPS = 32, 6
@@ -47,8 +48,12 @@ class Reader:
 
     objects = ("background", "window")
 
-    def labels(self, images: Tensor) -> Tensor:
+    def labels(self, images: Tensor, batch: int = 64) -> Tensor:
         return (images[:, 0] > 0.2).to(torch.uint8)
+
+    def scores(self, images: Tensor) -> Tensor:
+        bright = 20 * (images[:, 0] - 0.2)
+        return torch.stack([-bright, bright], 1)
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +141,7 @@ def test_energy_matched_sets() -> None:
 
 def test_concept_too_rare(toy: GAN) -> None:
     class Blind(Reader):
-        def labels(self, images: Tensor) -> Tensor:
+        def labels(self, images: Tensor, batch: int = 64) -> Tensor:
             return torch.zeros(images.shape[0], SIZE, SIZE, dtype=torch.uint8)
 
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)

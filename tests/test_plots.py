@@ -26,11 +26,15 @@ def forgetting_result() -> Result:
     }  # fmt: skip
     arrays = {name: rng.integers(0, 255, (12, 3, 64, 64), dtype=np.uint8) for name in ("before", "paper", "erase")}
     for name in ("paper", "erase"):
-        arrays[f"{name}_curve"] = np.array([[0.5, 0.5, 0.01], [1, 0.9, 0.02]])
+        arrays[f"{name}_curve"] = np.array(
+            [[0.5, 0.5, 0.01, 0.4, 0.6, 0.008, 0.012], [1, 0.9, 0.02, 0.8, 0.95, 0.018, 0.022]]
+        )
+        arrays[f"{name}_matched"] = arrays[name]
         arrays[f"{name}_random"] = rng.random((9, 2)) * 0.03
     metrics = {
         "concept": "window",
         "judge_iou": 0.95,
+        "matched_collateral": 0.025,
         "methods": {"paper": method, "erase": method | {"maps_dropped": 0}},
     }
     return Result("forget", metrics, provenance={"checkpoint": "x.pth", "seed": 7}, arrays=arrays)

@@ -1,4 +1,4 @@
-"""Forgetting: images before and after, removal against collateral."""
+"""Forgetting: images before and after, and removal against collateral of every method."""
 
 from __future__ import annotations
 
@@ -11,99 +11,132 @@ from matplotlib.figure import Figure
 from probe.plots.common import show, tile
 from probe.result import Result
 
-_COLOURS = {"paper": "#D55E00", "erase": "#0072B2"}  # Okabe and Ito's colour-blind-safe palette
-_NAMES = {"paper": "paper's rule", "erase": "erase"}
+# Okabe and Ito's colour-blind-safe palette
+_COLOURS = {
+    "paper": "#D55E00", "logistic": "#E69F00", "iou": "#009E73", "causal": "#CC79A7", "erase": "#0072B2",
+    "lda": "#56B4E9", "leace": "#000000", "finetune": "#7F7F7F",
+}  # fmt: skip
+_NAMES = {
+    "paper": "paper's rule", "logistic": "logistic ranking", "iou": "IoU ranking", "causal": "causal ranking",
+    "lda": "erase, not adjusted", "leace": "LEACE", "finetune": "fine-tuning",
+}  # fmt: skip
+_WIDTH, _LEFT = 7.0, 0.95
+_MATCHED_SHOWN = 6
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+def _name(method: str) -> str:
+    return _NAMES.get(method, method)
 
 
-def _row_label(name: str, m: dict[str, Any], concept: str) -> str:
-    if name == "before":
-        return "before"
-    return f"{_NAMES[name]}\n{_percent(m['removal'])} of {concept}\narea removed"
+def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float, float], columns: int) -> None:
+    """Rows of images with their labels at the left; the box is (left, top, width) in inches."""
+    left, top, width = box
+    height, side = figure.get_figheight(), width / columns
+    for k, (label, images) in enumerate(rows):
+        bottom = top - (k + 1) * side
+        place = [left / _WIDTH, bottom / height, width / _WIDTH, side * 0.97 / height]
+        show(figure, place, tile(images[:columns], columns))
+        at = ((left - 0.05) / _WIDTH, (bottom + side / 2) / height)
+        figure.text(*at, label, ha="right", va="center", fontsize=5.6, linespacing=1.05)
 
 
 def _trade_off(axes: Any, result: Result) -> None:
-    methods = result.metrics["methods"]
-    for name, m in methods.items():
-        colour, curve, random = _COLOURS[name], result.arrays[f"{name}_curve"], result.arrays[f"{name}_random"]
-        axes.scatter(
-            random[:, 1],
-            random[:, 0],
-            s=5,
-            color=colour,
-            alpha=0.25,
-            linewidths=0,
-            label=f"random, for {_NAMES[name]} ({len(random)})",
-        )
-        axes.plot(curve[:, 2], curve[:, 1], "-", color=colour, lw=1, marker=".", ms=3)
+    """Curves over the doses with bands, a dot where each method chose its dose, random edits as a cloud."""
+    for name, m in result.metrics["methods"].items():
+        colour, curve = _COLOURS[name], result.arrays[f"{name}_curve"]
+        order = np.argsort(curve[:, 2])
+        if f"{name}_random" in result.arrays:
+            random = result.arrays[f"{name}_random"]
+            axes.scatter(random[:, 1], random[:, 0], s=2, color=colour, alpha=0.15, linewidths=0)
+        axes.fill_between(curve[order, 2], curve[order, 3], curve[order, 4], color=colour, alpha=0.15, lw=0)
+        axes.plot(curve[:, 2], curve[:, 1], "-", color=colour, lw=1, marker=".", ms=2.5)
         x, y = m["collateral"], m["removal"]
-        error = [[y - m["removal_ci"][0]], [m["removal_ci"][1] - y]]
-        spread = [[x - m["collateral_ci"][0]], [m["collateral_ci"][1] - x]]
-        marker = "s" if name == "paper" else "o"
+        spread = [
+            [[x - m["collateral_ci"][0]], [m["collateral_ci"][1] - x]],
+            [[y - m["removal_ci"][0]], [m["removal_ci"][1] - y]],
+        ]
         axes.errorbar(
-            [x],
-            [y],
-            yerr=np.abs(error),
-            xerr=np.abs(spread),
-            fmt=marker,
-            ms=5,
-            color=colour,
-            mec="white",
-            mew=0.5,
-            lw=1,
-            label=_NAMES[name],
-            zorder=5,
-        )
+            [x], [y], xerr=np.abs(spread[0]), yerr=np.abs(spread[1]), fmt="o", ms=5, color=colour, mec="white", mew=0.5,
+            lw=1, label=_name(name), zorder=5,
+        )  # fmt: skip
     axes.axhline(0.95, color="0.6", lw=0.6, ls=":")
     axes.set(xlabel="collateral (mean |change| elsewhere, images in [0, 1])", ylabel="removal", xlim=(0, None))
-    low = min(float(result.arrays[f"{n}_random"][:, 0].min()) for n in methods)
-    axes.set_ylim(max(-1.0, min(-0.1, low - 0.05)), 1.05)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.4)
+    axes.set_ylim(-0.25, 1.05)
 
 
-def _verdict(name: str, m: dict[str, Any]) -> str:
+def _numbers(name: str, m: dict[str, Any]) -> list[str]:
+    """A method's row of the table under the curves."""
     low, high = m["removal_ci"]
-    what = f"{m['maps_dropped']} maps dropped" if m["maps_dropped"] else f"strength {m['dose']:g}"
-    return (
-        f"{_NAMES[name]} ({what} at {', '.join(m['layers'])}): removal {m['removal']:.2f} [{low:.2f}, {high:.2f}],\n"
-        f"   collateral {m['collateral']:.3f}; random {m['random']['removal_mean']:.2f} at {m['random']['collateral']:.3f}; p = {m['p_value']:.2g}"
+    dose = f"{m['maps_dropped']} maps" if m["maps_dropped"] else f"{m['dose']:g}"
+    random = m.get("random")
+    chance = f"{random['removal_mean']:.2f} at {random['collateral']:.3f}" if random else "not run"
+    p = f"{m['p_value']:.2g}" if m.get("p_value") is not None else ""
+    where = ", ".join(layer.removeprefix("layer") for layer in m["layers"])
+    return [
+        _name(name),
+        where,
+        dose,
+        f"{m['removal']:.2f} [{low:.2f}, {high:.2f}]",
+        f"{m['collateral']:.3f}",
+        chance,
+        p,
+    ]
+
+
+def _table(figure: Figure, result: Result, top: float) -> None:
+    """What each method did, as a table across the page; top in inches."""
+    height = figure.get_figheight()
+    head = ["", "layer", "dose", "removal [95 %]", "collateral", "random edits: removal", "p"]
+    at = [0.08, 1.35, 1.9, 2.65, 3.85, 4.65, 6.2]
+    rows = [head, *(_numbers(name, m) for name, m in result.metrics["methods"].items())]
+    for k, row in enumerate(rows):
+        for x, text in zip(at, row, strict=True):
+            colour = "0.35" if k == 0 else "black"
+            figure.text(x / _WIDTH, (top - 0.13 * k) / height, text, fontsize=5.8, va="top", color=colour)
+    quality = result.metrics.get("judge_iou")
+    known = "not measured" if quality is None or math.isnan(quality) else f"{quality:.2f}"
+    concept = result.metrics["concept"]
+    note = (
+        f"Held-out latents, read by the judge (IoU {known}). Images: the first held-out samples in which the judge sees {concept}, "
+        "not chosen.\nCurves: every dose, band the 95 % interval over images; clouds: random edits scaled to the collateral of the "
+        "dot of their colour;\ndot: the dose chosen on other latents, by the chooser."
+    )
+    figure.text(
+        0.08 / _WIDTH,
+        (top - 0.13 * len(rows) - 0.06) / height,
+        note,
+        fontsize=5.2,
+        va="top",
+        color="0.25",
+        linespacing=1.3,
     )
 
 
 def forgetting(result: Result) -> Figure:
-    """The paper's Fig. 6 with a second method beneath, and removal against collateral with the random control."""
+    """The paper's Fig. 6 with erasure beneath, all methods' trade-offs, and all of them at one small collateral."""
+    methods = result.metrics["methods"]
     before = result.arrays["before"]
-    concept, methods = result.metrics["concept"], result.metrics["methods"]
-    columns = len(before)
-    rows = ["before", *methods]
-    side, left = 6.2 / columns, 0.8
-    strip = len(rows) * side
-    height = strip + 2.35
-    figure = Figure(figsize=(7.0, height))
-    for k, name in enumerate(rows):
-        bottom = height - (k + 1) * side
-        show(figure, [left / 7, bottom / height, 6.2 / 7, side * 0.97 / height], tile(result.arrays[name], columns))
-        label = _row_label(name, methods.get(name, {}), concept)
-        figure.text(
-            (left - 0.06) / 7,
-            (bottom + side / 2) / height,
-            label,
-            ha="right",
-            va="center",
-            fontsize=5.6,
-            linespacing=1.05,
-        )
-    axes = figure.add_axes((left / 7, 0.4 / height, 2.75 / 7, 1.75 / height))
+    columns, concept = len(before), result.metrics["concept"]
+    top_rows = [("before", before)]
+    for name in [n for n in ("paper", "erase") if n in methods] or list(methods)[:2]:
+        share = f"{100 * methods[name]['removal']:.0f} %"
+        top_rows.append((f"{_name(name)}\n{share} of {concept}\narea removed", result.arrays[name]))
+    side = (_WIDTH - _LEFT - 0.05) / columns
+    matched = [(_name(n).replace(" ", "\n", 1), result.arrays[f"{n}_matched"]) for n in methods]
+    small = 2.35 / _MATCHED_SHOWN
+    middle = max(2.3, small * (len(matched) + 1) + 0.2)
+    table = 0.13 * (len(methods) + 1) + 0.48
+    height = len(top_rows) * side + middle + 0.35 + table
+    figure = Figure(figsize=(_WIDTH, height))
+    _strips(figure, top_rows, (_LEFT, height, _WIDTH - _LEFT - 0.05), columns)
+    below = height - len(top_rows) * side - 0.2
+    axes = figure.add_axes((0.5 / _WIDTH, (table + 0.4) / height, 2.95 / _WIDTH, (below - table - 0.45) / height))
     _trade_off(axes, result)
-    lines = [_verdict(name, m) for name, m in methods.items()]
-    quality = result.metrics.get("judge_iou")
-    known = "not measured" if quality is None or math.isnan(quality) else f"{quality:.2f}"
-    lines.append(
-        f"Held-out latents, read by the judge (IoU {known});\n"
-        f"first {columns} held-out samples in which the judge sees {concept}, not chosen."
-    )
-    figure.text(3.75 / 7, 0.34 / height, "\n".join(lines), va="bottom", fontsize=5.6, linespacing=1.35)
+    axes.legend(frameon=False, loc="lower right", fontsize=5.6, handletextpad=0.2, labelspacing=0.3)
+    x = _WIDTH - 2.4
+    limit = result.metrics["matched_collateral"]
+    says = f"at its chosen dose, or the largest below it of collateral up to {limit:g}"
+    figure.text((x - 0.45) / _WIDTH, (below + 0.04) / height, says, fontsize=5.6, va="center")
+    _strips(figure, [("before", before), *matched], (x, below - 0.05, 2.35), min(_MATCHED_SHOWN, columns))
+    _table(figure, result, table - 0.02)
     return figure

@@ -1,0 +1,241 @@
+"""Ways to make a generator forget: the paper's rule, maps ranked three ways, one-sided erasure, linear erasure.
+
+    candidates(...)    name -> methods at every layer, fitted to labels, ready to be tuned and tried
+    energy_matched     random sets of maps of equal activation energy
+
+`paper`     every map whose logistic weight is positive, at zero; the dose fades them out (1 drops them)
+`logistic`  the maps of largest logistic weight; the dose is their number
+`iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the dose is their number
+`causal`    the maps that most make the chooser see the concept, to first order; the dose is their number
+`erase`     one-sided erasure of several directions at all layers, adjusted by gradient; the dose is its strength
+`lda`       one-sided erasure of one linear discriminant, not adjusted; the dose is its strength
+`leace`     linear erasure (Belrose et al. 2023, `surgery.leace`) at every place; the dose is its strength, 1 as published
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probe import surgery
+from probe.gan import GAN
+from probe.layers import Site
+from probe.measures import Array
+from probe.probing import Labelled, logistic
+from probe.readers import Reader
+from probe.refinement import Settings, refine
+from probe.trials import Bench, Dosed, Method
+from probe.units import effects, overlap
+
+METHODS = ("paper", "logistic", "iou", "causal", "erase")
+OPTIONAL = ("lda", "leace")
+_FADES = (0.25, 0.5, 0.75, 1.0)
+_STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
+_AIM = 0.99  # of erase: adjusted against the chooser, whose word is then optimistic
+_DOSES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of erase
+_COARSE = 32  # side at which boxes are laid over units
+
+
+@dataclass(frozen=True)
+class Fit:
+    """All that methods are fitted with: the generator, labelled images and their latents, the chooser, the layers."""
+
+    gan: GAN
+    labelled: Labelled
+    z: Tensor
+    chooser: Reader
+    sites: tuple[Site, ...]
+    negatives: dict[str, str]
+    boundaries: tuple[float, ...]
+    strengths: tuple[float, ...]
+    seed: int
+    refinement: Settings = field(default_factory=Settings)
+
+    @property
+    def together(self) -> list[tuple[Site, ...]]:
+        """Each layer alone, and all of them."""
+        return [(site,) for site in self.sites] + ([self.sites] if len(self.sites) > 1 else [])
+
+
+def scaler(units: Tensor, maps: int) -> Dosed:
+    """Dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
+    mask = torch.zeros(maps)
+    mask[units] = 1
+    return lambda dose: lambda x: x * (1 - dose * mask.to(x.device, x.dtype))[:, None, None]  # type: ignore[return-value]
+
+
+def energy_matched(energy: Array, units: Array, rng: np.random.Generator, tolerance: float = 0.1) -> Array:
+    """A random set of as many maps whose summed activation energy is within 10 % of that of `units`.
+
+    Starts from a uniform set and swaps single maps towards the target; the closest set found where none is near enough.
+    """
+    target, n = energy[units].sum(), len(energy)
+    order = rng.permutation(n)
+    inside, outside = order[: len(units)], order[len(units) :]
+    for _ in range(20 * n):
+        excess = energy[inside].sum() - target
+        if abs(excess) <= tolerance * target or not len(outside):
+            break
+        i, j = rng.integers(len(inside)), rng.integers(len(outside))
+        if abs(excess - energy[inside[i]] + energy[outside[j]]) < abs(excess):
+            inside[i], outside[j] = outside[j], inside[i]
+    return np.asarray(inside)
+
+
+def _at(site: Site, edit: Callable[[float], Any]) -> Dosed:
+    return lambda dose: {site.name: edit(dose)}
+
+
+def _maps_method(
+    name: str, site: Site, fit: Fit, choose: Callable[[Labelled, int], Callable[[float], Tensor]], doses: tuple[float, ...], fade: bool
+) -> Method:  # fmt: skip
+    """A method that drops the maps `choose(labels, seed)(dose)`; its random counterpart drops others."""
+    energy = fit.labelled.maps[site.name].square().mean((0, 2, 3)).numpy()
+    chosen = choose(fit.labelled, fit.seed)
+
+    def edits(pick: Callable[[float], Tensor], dose: float) -> Any:
+        return {site.name: scaler(pick(dose), site.maps)(dose if fade else 1.0)}
+
+    def random(dose: float, rng: np.random.Generator) -> Dosed:
+        return _at(site, scaler(torch.from_numpy(energy_matched(energy, chosen(dose).numpy(), rng)), site.maps))
+
+    return Method(
+        name, (site,), doses, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
+        start=lambda dose: dose if fade else 1.0, most=1.0, maps=lambda dose: len(chosen(dose)),
+    )  # fmt: skip
+
+
+def _weights(site: Site, negatives: str, labels: Labelled, seed: int) -> Tensor:
+    return torch.from_numpy(logistic(labels.gather(site.name, negatives, seed)).coef_[0])
+
+
+def _paper(fit: Fit) -> list[Method]:
+    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+        units = torch.nonzero(_weights(site, "same-image", labels, seed) > 0)[:, 0]
+        return lambda _: units
+
+    return [_maps_method("paper", site, fit, partial(choose, site), _FADES, fade=True) for site in fit.sites]
+
+
+def _ranked(name: str, fit: Fit, score: Callable[[Site, Labelled, int], Tensor]) -> list[Method]:
+    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+        order = score(site, labels, seed).argsort(descending=True, stable=True)
+        return lambda dose: order[: int(dose)]
+
+    def doses(site: Site) -> tuple[float, ...]:
+        return tuple(float(k) for k in np.unique(np.geomspace(1, site.maps, 12).round()))
+
+    return [_maps_method(name, site, fit, partial(choose, site), doses(site), fade=False) for site in fit.sites]
+
+
+def _logistic(fit: Fit) -> list[Method]:
+    return _ranked("logistic", fit, lambda site, labels, seed: _weights(site, fit.negatives[site.name], labels, seed))
+
+
+def _iou(fit: Fit) -> list[Method]:
+    boxes = fit.labelled.boxes
+    masks = torch.stack([boxes.cells(i, min(_COARSE, fit.gan.size), fit.gan.size) for i in boxes.images])
+    found = {site.name: overlap(fit.labelled.maps[site.name], masks) for site in fit.sites}
+    return _ranked("iou", fit, lambda site, labels, _: found[site.name].ious(torch.from_numpy(labels.rows)))
+
+
+def _causal(fit: Fit) -> list[Method]:
+    value = fit.chooser.objects.index(fit.labelled.boxes.concept)
+    found = effects(fit.gan, [s.name for s in fit.sites], fit.z, fit.chooser, value)
+    return _ranked("causal", fit, lambda site, labels, _: found[site.name][torch.from_numpy(labels.rows)].mean(0))
+
+
+def _directed(
+    name: str, places: tuple[Site, ...], fit: Fit, make: Callable[[Tensor, Tensor], Any], apply: Callable[[Any, float], Any],
+    doses: tuple[float, ...], **about: Any,
+) -> Method:  # fmt: skip
+    """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
+
+    def refit(labels: Labelled, seed: int) -> Dosed:
+        found = {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
+        return lambda dose: {key: apply(direction, dose) for key, direction in found.items()}
+
+    def random(_: float, rng: np.random.Generator) -> Dosed:
+        return refit(fit.labelled.shuffled(rng), int(rng.integers(2**31)))
+
+    return Method(name, places, doses, refit(fit.labelled, fit.seed), refit, random, about=about)
+
+
+def _apply(direction: surgery.Direction | surgery.Gates, dose: float, device: torch.device) -> Any:
+    return direction.eraser(dose).to(device)
+
+
+def _lda(fit: Fit) -> list[Method]:
+    return [
+        _directed(
+            "lda", places, fit, partial(surgery.fit_erase, boundary=b), partial(_apply, device=fit.gan.device),
+            fit.strengths, boundary=b,
+        )
+        for places in fit.together
+        for b in fit.boundaries
+    ]  # fmt: skip
+
+
+def gates(fit: Fit, labels: Labelled, seed: int, refined: bool = True) -> dict[str, surgery.Gates]:
+    """What `erase` puts behind each layer: directions of several kinds of places, adjusted on the labelled images."""
+    s = fit.refinement
+    start = {
+        site.name: surgery.fit_gates(
+            *labels.gather(site.name, fit.negatives[site.name], seed).split(), s.kinds, s.boundary, s.strength, seed
+        )
+        for site in fit.sites
+    }
+    if not refined:
+        return start
+    bench = Bench(
+        fit.gan, fit.z[torch.from_numpy(labels.rows)], fit.chooser, fit.labelled.boxes, list(start), fast=True
+    )
+    return refine(start, bench, s, seed)
+
+
+def _erase(fit: Fit) -> list[Method]:
+    apply = partial(_apply, device=fit.gan.device)
+
+    def dosed(found: dict[str, surgery.Gates]) -> Dosed:
+        return lambda dose: {name: apply(g, dose) for name, g in found.items()}
+
+    def refit(labels: Labelled, seed: int) -> Dosed:
+        return dosed(gates(fit, labels, seed))
+
+    def random(_: float, rng: np.random.Generator) -> Dosed:
+        return dosed(gates(fit, fit.labelled.shuffled(rng), int(rng.integers(2**31)), refined=False))
+
+    own = gates(fit, fit.labelled, fit.seed)
+    kinds = max(len(g.bias) for g in own.values())
+    return [
+        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, aim=_AIM, least=1.0)
+    ]  # fmt: skip
+
+
+def _leace(fit: Fit) -> list[Method]:
+    def apply(edit: tuple[Tensor, Tensor], dose: float) -> Any:
+        matrix, offset = (part.to(fit.gan.device) for part in edit)
+
+        def change(x: Tensor) -> Tensor:
+            away = torch.einsum("nchw,dc->ndhw", x, matrix.to(x.dtype)) + offset.to(x.dtype)[:, None, None] - x
+            return x + dose * away
+
+        return change
+
+    return [_directed("leace", places, fit, surgery.leace, apply, _STRENGTHS) for places in fit.together]
+
+
+_BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
+    "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "erase": _erase, "lda": _lda, "leace": _leace,
+}  # fmt: skip
+
+
+def candidates(fit: Fit, name: str) -> list[Method]:
+    """A method at every layer (or set of layers), fitted to the labels."""
+    return _BUILDERS[name](fit)
