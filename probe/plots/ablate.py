@@ -105,10 +105,11 @@ def _object_panel(axes: Any, result: Result) -> None:
 def _legend(figure: Figure, result: Result, x: float, y: float) -> None:
     m = result.metrics
     factor = "switched off" if m["scale"] == 0 else f"times {m['scale']:g}"
-    one = len(m["units"]) == 1
+    count = len(m["units"])
+    where = ", outlined region only" if "where" in result.arrays else ""
     lines = [
-        f"{m['layer']}: map{'' if one else 's'} {numbers(m['units'], 6)} ({len(m['units'])} of {m['maps_total']}) {factor}"
-        + (", outlined region" if "where" in result.arrays else ""),
+        f"{m['layer']}: {count} of {m['maps_total']} maps {factor}{where}",
+        f"map{'' if count == 1 else 's'} {numbers(m['units'])}",
         f"Blue: {m['latents']} latents not shown here, 95 % intervals over images.",
     ]
     draws, p = m["random"]["draws"], m["p_value"]
@@ -125,7 +126,7 @@ def ablation(result: Result) -> Figure:
     blocks = -(-count // columns)
     objects = sum(v["ratio"] is not None for v in result.metrics["objects"].values())
     changes = 0.2 * (1 + sum(result.metrics[name] is not None for name in ("inside", "outside")))
-    plots = max(0.16 * objects, changes + 0.55)  # above the axis, in inches
+    plots = max(0.16 * objects, changes + 0.6)  # above the axis, in inches
     height = blocks * (3 * _side(columns) + 0.06) + plots + 0.48
     figure = Figure(figsize=(_WIDTH, height))
     most = _rows(figure, result, height)
