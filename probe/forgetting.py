@@ -27,6 +27,7 @@ from probe.measures import Array, mean_ci, ratio_ci
 from probe.methods import METHODS, OPTIONAL, Fit, candidates
 from probe.probing import NEGATIVES, Labelled, cross_auc
 from probe.readers import Reader
+from probe.refinement import READABLE
 from probe.result import Result
 from probe.trials import Bench, Method, Report, Scores, compare, control, label_draws, tune
 
@@ -40,7 +41,8 @@ _ASSUMED = (
     "every method but the paper's: of the layers whose smallest dose to remove 0.96 of the area on the tuning latents (by "
     "the chooser; 0.99 for erase, which was adjusted against the chooser, at a strength of at least 1) was found, that of least collateral; if none was, "
     "layers and dose of the largest removal",
-    "erase: on the labelled images, by the chooser; its random control moves the boxes and is not adjusted",
+    "erase: adjusted by gradient, on the labelled images and by the chooser, only where the readers are good (judge's IoU of at "
+    "least 0.8; a weak reader can be pleased by paint); its random control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
     "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",
     "an image has the concept when the reader sees a quarter of the median box's area of it",
@@ -136,7 +138,7 @@ def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
     """What the paper's rule does at one layer, in short."""
     scores = heldout.score(method.edits(1.0))
     found = {"removal": scores.removal, "collateral": scores.collateral}
-    return {**found, "maps_dropped": method.maps(1.0), "maps": method.sites[0].maps}
+    return {**found, "maps_dropped": len(method.units(1.0)), "maps": method.sites[0].maps}
 
 
 def _curve(method: Method, bench: Bench) -> tuple[list[Scores], Array]:
@@ -154,7 +156,8 @@ def _trial(
 ) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
     """One method's numbers at its dose, what the figure needs, and the scores of its curve."""
     random, p, points = control(method, dose, small, s.draws, s.seed, tell)
-    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": method.maps(dose)}
+    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": len(method.units(dose))}
+    about |= {"units": method.units(dose)} if method.units(dose) else {}
     metrics = {**about, **method.about, **heldout.score(method.edits(dose)).metrics()}
     if s.label_draws:
         metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
@@ -188,7 +191,18 @@ def forget(
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     labelled = Labelled(_feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
     aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}
-    fit = Fit(gan, labelled, z, chooser, tuple(places), _negatives(s, aucs), s.boundaries, s.strengths, s.seed)
+    fit = Fit(
+        gan,
+        labelled,
+        z,
+        chooser,
+        tuple(places),
+        _negatives(s, aucs),
+        s.boundaries,
+        s.strengths,
+        s.seed,
+        judge_iou >= READABLE,
+    )
     heldout = _bench(gan, judge, boxes, names, s.heldout, s.seed * 1000 + 19_000_037, s.random_latents)
     small = heldout.having(s.random_latents)
     tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)

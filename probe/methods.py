@@ -7,7 +7,8 @@
 `logistic`  the maps of largest logistic weight; the dose is their number
 `iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the dose is their number
 `causal`    the maps that most make the chooser see the concept, to first order; the dose is their number
-`erase`     one-sided erasure of several directions at all layers, adjusted by gradient; the dose is its strength
+`erase`     one-sided erasure of several directions at all layers, adjusted by gradient; where the readers are weak,
+            as `lda`; the dose is its strength
 `lda`       one-sided erasure of one linear discriminant, not adjusted; the dose is its strength
 `leace`     linear erasure (Belrose et al. 2023, `surgery.leace`) at every place; the dose is its strength, 1 as published
 """
@@ -55,6 +56,7 @@ class Fit:
     boundaries: tuple[float, ...]
     strengths: tuple[float, ...]
     seed: int
+    readable: bool = True
     refinement: Settings = field(default_factory=Settings)
 
     @property
@@ -107,7 +109,7 @@ def _maps_method(
 
     return Method(
         name, (site,), doses, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
-        start=lambda dose: dose if fade else 1.0, most=1.0, maps=lambda dose: len(chosen(dose)),
+        start=lambda dose: dose if fade else 1.0, most=1.0, units=lambda dose: sorted(chosen(dose).tolist()),
     )  # fmt: skip
 
 
@@ -157,24 +159,30 @@ def _directed(
 ) -> Method:  # fmt: skip
     """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
 
+    def fitted(labels: Labelled, seed: int) -> dict[str, Any]:
+        return {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
+
+    def dosed(found: dict[str, Any], dose: float) -> Any:
+        return {key: apply(direction, dose) for key, direction in found.items()}
+
     def refit(labels: Labelled, seed: int) -> Dosed:
-        found = {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
-        return lambda dose: {key: apply(direction, dose) for key, direction in found.items()}
+        return partial(dosed, fitted(labels, seed))
 
     def random(_: float, rng: np.random.Generator) -> Dosed:
         return refit(fit.labelled.shuffled(rng), int(rng.integers(2**31)))
 
-    return Method(name, places, doses, refit(fit.labelled, fit.seed), refit, random, about=about)
+    found = fitted(fit.labelled, fit.seed)
+    return Method(name, places, doses, partial(dosed, found), refit, random, about=about, fitted=found)
 
 
 def _apply(direction: surgery.Direction | surgery.Gates, dose: float, device: torch.device) -> Any:
     return direction.eraser(dose).to(device)
 
 
-def _lda(fit: Fit) -> list[Method]:
+def _lda(fit: Fit, name: str = "lda") -> list[Method]:
     return [
         _directed(
-            "lda", places, fit, partial(surgery.fit_erase, boundary=b), partial(_apply, device=fit.gan.device),
+            name, places, fit, partial(surgery.fit_erase, boundary=b), partial(_apply, device=fit.gan.device),
             fit.strengths, boundary=b,
         )
         for places in fit.together
@@ -200,6 +208,8 @@ def gates(fit: Fit, labels: Labelled, seed: int, refined: bool = True) -> dict[s
 
 
 def _erase(fit: Fit) -> list[Method]:
+    if not fit.readable:
+        return _lda(fit, "erase")
     apply = partial(_apply, device=fit.gan.device)
 
     def dosed(found: dict[str, surgery.Gates]) -> Dosed:

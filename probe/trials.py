@@ -162,7 +162,7 @@ class Method:
 
     `edits` gives the edit of a dose, `doses` its curve; `refit` fits the same method to other labels; `random` draws a
     random counterpart of a dose, whose strength can be scaled from 0 to at most `most` (a dose of its own where 0 < most).
-    `about` is what the result says of it, `maps` how many maps a dose drops, `fitted` what surgery needs of it; `aim`
+    `about` is what the result says of it, `units` which maps a dose drops, `fitted` what surgery needs of it; `aim`
     is the removal its dose is tuned to, `least` the smallest dose that tuning may choose.
     """
 
@@ -174,7 +174,7 @@ class Method:
     random: Callable[[float, np.random.Generator], Dosed]
     start: Callable[[float], float] = lambda dose: dose
     most: float = float("inf")
-    maps: Callable[[float], int] = lambda _: 0
+    units: Callable[[float], list[int]] = lambda _: []
     about: dict[str, Any] = field(default_factory=dict)
     fitted: Any = None
     aim: float = AIM
