@@ -16,7 +16,7 @@ from probe.forgetting import Settings, forget
 
 LABELS = Path(__file__).parent / "labels"
 CONCEPTS = {"glasses": "faces_glasses", "open-mouth": "faces_open_mouth"}
-SEED, DRAWS, LABEL_DRAWS = 0, 200, 10
+SEED, DRAWS, LABEL_DRAWS = 0, 200, 8
 
 
 def main() -> None:
@@ -28,9 +28,7 @@ def main() -> None:
     for name in [args.concept] if args.concept else CONCEPTS:
         concept = from_labels(gan, LABELS / f"faces-{name}.coco.json", name, None, SEED)
         settings = Settings(draws=DRAWS, label_draws=LABEL_DRAWS, seed=SEED)
-        result, operated = forget(
-            gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou
-        )
+        result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
         result.assumptions += concept.assumptions
         publish(result, gan, CONCEPTS[name], args.out, SEED)
         for method, m in result.metrics["methods"].items():

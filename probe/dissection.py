@@ -110,10 +110,7 @@ class _Counts:
 def _count(maps: Tensor, masks: Tensor, orders: Tensor, report: Callable[[int, int], None]) -> _Counts:
     """Overlap of maps (N, C, H, H) with masks (N, K, S, S) of the same images, and of others by orders (B, N)."""
     n, channels, side = len(maps), maps.shape[1], masks.shape[-1]
-    wanted = torch.tensor([1 - q for q in units.QUANTILES])
-    flat = maps.transpose(0, 1).flatten(1)  # (C, M)
-    flat = flat[:, :: max(1, flat.shape[1] // 400_000)]
-    levels = torch.cat([torch.quantile(rows, wanted, dim=1) for rows in flat.split(_CHUNK)], 1)  # (Q, C)
+    levels = units.top_levels(maps)  # (Q, C)
     pixels = masks.flatten(2).float()  # (N, K, P)
     active, both = torch.zeros(*levels.shape, n), torch.zeros(*levels.shape, masks.shape[1], n)
     moved = torch.zeros(*levels.shape, masks.shape[1] * len(orders))
@@ -133,7 +130,7 @@ def _count(maps: Tensor, masks: Tensor, orders: Tensor, report: Callable[[int, i
 def _best(active: Tensor, both: Tensor, area: Tensor, total: int) -> tuple[Tensor, Tensor]:
     """Each unit's best threshold and its overlap, (C, …), from pooled counts both (Q, C, …), as `units.overlap` chooses it."""
     active = active.expand_as(both)
-    quality = units._information_quality(active, both, area.expand_as(both), total)
+    quality = units.information_quality(active, both, area.expand_as(both), total)
     quality[both * total <= active * area] = -1
     best = quality.argmax(0, keepdim=True)
     iou = both / (active + area - both).clamp(min=1)

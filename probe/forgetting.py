@@ -10,6 +10,7 @@ judge measures). The methods: probe/methods.py; formulas and names of the measur
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -141,14 +142,21 @@ def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
     return {**found, "maps_dropped": len(method.units(1.0)), "maps": method.sites[0].maps}
 
 
-def _curve(method: Method, bench: Bench) -> tuple[list[Scores], Array]:
-    """Scores at every dose, and (D, 7): dose, removal, collateral, and the intervals' ends of both over images."""
-    scores = [bench.score(method.edits(dose)) for dose in method.doses]
+def heldout_bench(gan: GAN, judge: Reader, boxes: Boxes, settings: Settings) -> Bench:
+    """The bench of held-out latents that `forget` measures on, for whatever else is to be measured beside it."""
+    names = [p.name for p in _places(gan, settings.layer)[0]]
+    return _bench(
+        gan, judge, boxes, names, settings.heldout, settings.seed * 1000 + 19_000_037, settings.random_latents
+    )
+
+
+def curve(doses: Sequence[float], scores: Sequence[Scores]) -> Array:
+    """Of each dose (D, 7): dose, removal, collateral, and the ends of the intervals of both over images."""
     rows = []
-    for dose, found in zip(method.doses, scores, strict=True):
+    for dose, found in zip(doses, scores, strict=True):
         low, high = ratio_ci(found.after, found.before)
         rows.append((dose, found.removal, found.collateral, 1 - high, 1 - low, *mean_ci(found.outside[found.has])))
-    return scores, np.array(rows)
+    return np.array(rows)
 
 
 def _trial(
@@ -161,15 +169,17 @@ def _trial(
     metrics = {**about, **method.about, **heldout.score(method.edits(dose)).metrics()}
     if s.label_draws:
         metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
-    scores, curve = _curve(method, heldout.having(2 * s.random_latents))
-    within = [row[0] for row in curve if row[2] <= MATCHED and row[0] <= dose]
+    bench = heldout.having(2 * s.random_latents)
+    scores = [bench.score(method.edits(d)) for d in method.doses]
+    rows = curve(method.doses, scores)
+    within = [row[0] for row in rows if row[2] <= MATCHED and row[0] <= dose]
     metrics["matched_dose"] = max(within) if within else None
-    rows = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
-    shown = Replay(heldout.gan, heldout.z[rows], heldout.names)
+    first = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
+    shown = Replay(heldout.gan, heldout.z[first], heldout.names)
     matched = method.edits(max(within)) if within else {}
     arrays = {"": shown.images(method.edits(dose)), "_matched": shown.images(matched)}
     drawn = {key: to_bytes(images).numpy() for key, images in arrays.items()}
-    return {**metrics, "random": random, "p_value": p}, {**drawn, "_curve": curve, "_random": points}, scores
+    return {**metrics, "random": random, "p_value": p}, {**drawn, "_curve": rows, "_random": points}, scores
 
 
 def forget(
@@ -203,7 +213,7 @@ def forget(
         s.seed,
         judge_iou >= READABLE,
     )
-    heldout = _bench(gan, judge, boxes, names, s.heldout, s.seed * 1000 + 19_000_037, s.random_latents)
+    heldout = heldout_bench(gan, judge, boxes, s)
     small = heldout.having(s.random_latents)
     tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
     tuning = tuning.having(s.tuning)

@@ -42,7 +42,7 @@ class Overlap:
         return both / (active + area - both).clamp(min=1)
 
 
-def _information_quality(active: Tensor, both: Tensor, area: Tensor, total: int) -> Tensor:
+def information_quality(active: Tensor, both: Tensor, area: Tensor, total: int) -> Tensor:
     """I(a; m) / H(a, m) of two binary variables from their counts (…,): mutual information over joint entropy."""
     cells = torch.stack([both, active - both, area - both, total - active - area + both]).double() / total
     joint = -torch.special.xlogy(cells, cells).sum(0)
@@ -50,6 +50,14 @@ def _information_quality(active: Tensor, both: Tensor, area: Tensor, total: int)
     apart = [-torch.special.xlogy(p, p).sum(0) for p in parts]
     quality: Tensor = (apart[0] + apart[1] - joint) / joint.clamp(min=1e-12)
     return quality.nan_to_num()
+
+
+def top_levels(maps: Tensor) -> Tensor:
+    """Each unit's top quantiles of activation (Q, C), for maps (N, C, H, H); of very many places an even share."""
+    flat = maps.transpose(0, 1).flatten(1)
+    flat = flat[:, :: max(1, flat.shape[1] // 400_000)]
+    wanted = torch.tensor([1 - q for q in QUANTILES], dtype=flat.dtype)
+    return torch.cat([torch.quantile(rows, wanted, dim=1) for rows in flat.split(_CHUNK)], 1)
 
 
 def overlap(maps: Tensor, masks: Tensor) -> Overlap:
@@ -63,11 +71,7 @@ def overlap(maps: Tensor, masks: Tensor) -> Overlap:
     parts = []
     for units in torch.arange(maps.shape[1]).split(_CHUNK):
         chunk = maps[:, units]
-        levels = torch.quantile(
-            chunk.transpose(0, 1).flatten(1)[:, :: max(1, chunk[:, 0].numel() // 400_000)],
-            torch.tensor([1 - q for q in QUANTILES], dtype=chunk.dtype),
-            dim=1,
-        )  # (Q, units)
+        levels = top_levels(chunk)  # (Q, units)
         large = F.interpolate(chunk, size=(side, side), mode="bilinear")
         rows = []
         for level in levels:
@@ -75,7 +79,7 @@ def overlap(maps: Tensor, masks: Tensor) -> Overlap:
             rows.append(torch.stack([on.sum((2, 3)), (on & masks[:, None]).sum((2, 3))]).float())
         counts = torch.stack(rows)  # (Q, 2, N, units)
         pooled = counts.sum(2)
-        quality = _information_quality(pooled[:, 0], pooled[:, 1], area.sum(), total)  # (Q, units)
+        quality = information_quality(pooled[:, 0], pooled[:, 1], area.sum(), total)  # (Q, units)
         # A concept's complement is as informative as the concept: only units more active inside than outside count.
         quality[pooled[:, 1] * total <= pooled[:, 0] * area.sum()] = -1
         best = quality.argmax(0)

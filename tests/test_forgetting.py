@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from probe import forgetting, layers
+from probe.directions import Gates
 from probe.errors import ProbeError
 from probe.forgetting import Settings, forget
 from probe.gan import GAN, latents
 from probe.labels import from_masks
 from probe.measures import dilate
 from probe.methods import energy_matched
+from probe.refinement import Settings as RefinementSettings
+from probe.refinement import refine
 from probe.trials import Bench
 
 SIZE, MAPS = 32, 6
@@ -161,3 +164,62 @@ def test_labelled_tuning_and_heldout_latents_are_disjoint() -> None:
     ]
     rows = torch.cat(sets)
     assert len(torch.unique(rows, dim=0)) == len(rows)
+
+
+def test_every_method_has_a_curve_a_control_and_a_comparison(found: forgetting.Result) -> None:
+    methods = found.metrics["methods"]
+    assert list(methods) == ["paper", "logistic", "iou", "causal", "erase"]
+    for name, m in methods.items():
+        curve, random = found.arrays[f"{name}_curve"], found.arrays[f"{name}_random"]
+        assert m["dose"] in curve[:, 0]
+        assert (curve[:, 3] <= curve[:, 1] + 1e-9).all()
+        assert (curve[:, 1] <= curve[:, 4] + 1e-9).all()
+        assert random.shape == (19, 2)
+        assert m["seconds"] > 0
+    assert set(found.metrics["comparisons"]) == set(methods) - {"erase"}
+    for ranked in ("logistic", "iou", "causal"):
+        assert methods[ranked]["units"] == [0]  # the window's own map alone
+        assert methods[ranked]["removal"] > 0.99
+
+
+def test_label_draws_and_linear_erasure(toy: GAN) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    settings = Settings(
+        tuning=48, heldout=96, random_latents=32, draws=3, label_draws=4, methods=("erase", "leace", "lda")
+    )
+    result, _ = forget(toy, boxes, Reader(), Reader(), settings)
+    for m in result.metrics["methods"].values():
+        low, high = m["removal_label_ci"]
+        assert m["label_draws"] == 4
+        assert low <= high <= 1
+    assert result.metrics["methods"]["leace"]["removal"] > 0.9
+    assert "directions" not in result.metrics["methods"]["erase"]  # no IoU was given: not adjusted
+
+
+def test_refinement_lowers_its_own_loss(toy: GAN) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    bench = Bench(toy, toy.latents(48, 9), Reader(), boxes, ["first", "second"])
+    generator = torch.Generator().manual_seed(0)
+    weak = {
+        name: Gates(torch.eye(MAPS)[:1] + 0.1, torch.zeros(1), 0.3 * torch.ones(1, MAPS))
+        for name in ("first", "second")
+    }
+    before = {name: tuple(t.clone() for t in (g.weight, g.bias, g.step)) for name, g in weak.items()}
+
+    def loss(gates: dict[str, Gates]) -> float:
+        erasers = {name: g.eraser() for name, g in gates.items()}
+        area, collateral = bench.soft_scores(erasers, torch.arange(48), generator)
+        return float(area + RefinementSettings().price * collateral)
+
+    found = refine(weak, bench, RefinementSettings(), seed=1)
+    assert loss(found) < 0.5 * loss(weak)
+    assert all(
+        torch.equal(a, b) for n, g in weak.items() for a, b in zip(before[n], (g.weight, g.bias, g.step), strict=True)
+    )
+    again = refine(weak, bench, RefinementSettings(), seed=1)
+    assert all(torch.equal(found[n].step, again[n].step) for n in found)
+
+
+def test_unknown_method() -> None:
+    with pytest.raises(ProbeError, match=r"method magic: expected paper, logistic, iou, causal, erase, lda, leace"):
+        Settings(methods=("magic",))

@@ -1,0 +1,78 @@
+"""Comparing methods and choosing doses, on scores and images made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from probe.trials import Method, Scores, compare, tune
+
+N = 40
+
+
+def curve(removals: list[float], collaterals: list[float], seed: int = 0) -> list[Scores]:
+    """Scores of N images whose mean removal and collateral are as given, with some spread."""
+    rng = np.random.default_rng(seed)
+    before, noise = rng.uniform(50, 150, N), rng.uniform(0.8, 1.2, N)
+    noise /= noise.mean()
+    has = np.ones(N, dtype=bool)
+    return [
+        Scores(before, before * (1 - r), c * noise, c * noise, has) for r, c in zip(removals, collaterals, strict=True)
+    ]
+
+
+def test_compare_interpolates_between_doses() -> None:
+    one = curve([0.2, 0.6, 1.0], [0.01, 0.02, 0.03])
+    other = curve([0.5, 0.75], [0.05, 0.10])
+    found = compare(one, other)
+    assert max(found["removal"]) == 0.75
+    at = found["removal"].index(0.4)
+    assert found["difference"][at] == pytest.approx(0.015 - 0.04, abs=1e-3)  # both from lines between doses, and (0, 0)
+    low, high = found["difference_ci"][at]
+    assert low < found["difference"][at] < high < 0
+    assert found["below_everywhere"]
+
+
+def test_compare_says_when_it_is_not_below_somewhere() -> None:
+    found = compare(curve([0.5, 1.0], [0.01, 0.2]), curve([0.5, 1.0], [0.05, 0.06]))
+    assert found["difference"][0] < 0 < found["difference"][-1]
+    assert not found["below_everywhere"]
+    same = compare(curve([0.5], [0.02]), curve([0.5], [0.02]))
+    assert not same["below_everywhere"]
+
+
+def test_compare_of_a_curve_that_comes_back() -> None:
+    """More maps may remove less: the least collateral at a removal counts, wherever on the curve."""
+    back = curve([0.6, 0.2, 1.0], [0.03, 0.05, 0.09])
+    found = compare(back, curve([1.0], [0.2]))
+    at = found["removal"].index(0.4)
+    assert found["difference"][at] == pytest.approx(0.02 - 0.08, abs=1e-3)
+
+
+class FakeBench:
+    """Answers with the scores that a dose's edit carries."""
+
+    def score(self, edits: Scores) -> Scores:
+        return edits
+
+
+def method(name: str, removals: list[float], collaterals: list[float], **options: float) -> Method:
+    doses = tuple(float(k + 1) for k in range(len(removals)))
+    found = dict(zip(doses, curve(removals, collaterals), strict=True))
+    return Method(name, (), doses, found.__getitem__, lambda *_: None, lambda *_: None, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ([method("a", [0.5, 0.97, 0.99], [0.01, 0.03, 0.05]), method("b", [0.97], [0.02])], ("b", 1.0)),
+        ([method("a", [0.5, 0.97, 0.99], [0.01, 0.02, 0.05]), method("b", [0.97], [0.03])], ("a", 2.0)),
+        ([method("a", [0.5, 0.8, 0.7], [0.01] * 3), method("b", [0.6], [0.001])], ("a", 2.0)),
+        ([method("a", [0.97, 0.98, 0.995], [0.01] * 3, aim=0.99)], ("a", 3.0)),
+        ([method("a", [0.97, 0.98, 0.995], [0.01] * 3, least=2.0)], ("a", 2.0)),
+    ],
+    ids=["least collateral", "smallest dose", "none reaches: largest removal", "own aim", "least dose"],
+)
+def test_tune(options: list[Method], chosen: tuple[str, float]) -> None:
+    found, dose = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]
+    assert (found.name, dose) == chosen
