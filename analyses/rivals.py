@@ -15,9 +15,9 @@ import numpy as np
 from analyses.common import arguments, publish
 from probe.checkpoints import load
 from probe.concepts import from_rooms
-from probe.forgetting import MATCHED, SHOWN, Settings, curve, forget, heldout_bench
+from probe.forgetting import SHOWN, Settings, curve, forget, heldout_bench
 from probe.gan import best_precision, to_bytes
-from probe.trials import Bench
+from probe.trials import BOUND, Bench
 from probe.unlearning import Settings as Unlearning
 from probe.unlearning import linearity, snapshots
 
@@ -54,7 +54,7 @@ def main() -> None:
     about["linearity"], about["linearity_ci"] = linearity(with_, without)
     result.metrics["methods"]["finetune"] = {**about, **metrics}
     drawn = to_bytes(tuned[dose].images(heldout.z[np.flatnonzero(heldout.has)[:SHOWN]])).numpy()
-    small = rows[:, 2] <= MATCHED
+    small = rows[:, 2] <= BOUND
     matched = drawn if small[best] else result.arrays["before"]
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}
     result.assumptions.append(

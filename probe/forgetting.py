@@ -30,9 +30,8 @@ from probe.probing import NEGATIVES, Labelled, cross_auc
 from probe.readers import Reader
 from probe.refinement import READABLE
 from probe.result import Result
-from probe.trials import Bench, Method, Report, Scores, compare, control, label_draws, tune
+from probe.trials import BOUND, Bench, Method, Report, Scores, compare, control, label_draws, tune
 
-MATCHED = 0.025  # the collateral at which the figure shows all methods side by side
 SHOWN = 12
 _ASSUMED = (
     "paper: logistic regression on activations after ReLU, L2 with C = 1, as many random places outside the boxes of the "
@@ -41,7 +40,7 @@ _ASSUMED = (
     "the method's own collateral, sets of maps no further than to zero",
     "every method but the paper's: of the layers whose smallest dose to remove 0.96 of the area on the tuning latents (by "
     "the chooser; 0.99 for erase, which was adjusted against the chooser, at a strength of at least 1) was found, that of least collateral; if none was, "
-    "layers and dose of the largest removal",
+    "layers and dose of the largest removal at a collateral of up to 0.025",
     "erase: adjusted by gradient, on the labelled images and by the chooser, only where the readers are good (judge's IoU of at "
     "least 0.8; a weak reader can be pleased by paint); its random control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
@@ -78,7 +77,7 @@ class Settings:
             )
 
 
-def _feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
+def feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
     """Feature maps of every site on latents, (N, maps, grid, grid) on the CPU."""
     parts: dict[str, list[Tensor]] = {s.name: [] for s in places}
     with capture(gan.generator, list(parts)) as seen:
@@ -172,7 +171,7 @@ def _trial(
     bench = heldout.having(2 * s.random_latents)
     scores = [bench.score(method.edits(d)) for d in method.doses]
     rows = curve(method.doses, scores)
-    within = [row[0] for row in rows if row[2] <= MATCHED and row[0] <= dose]
+    within = [row[0] for row in rows if row[2] <= BOUND and row[0] <= dose]
     metrics["matched_dose"] = max(within) if within else None
     first = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
     shown = Replay(heldout.gan, heldout.z[first], heldout.names)
@@ -199,7 +198,7 @@ def forget(
     names = [p.name for p in places]
     _refuse_operated(gan, names)
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(_feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
+    labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
     aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}
     fit = Fit(
         gan,
@@ -253,5 +252,5 @@ def _metrics(
         "concept": boxes.concept, "maps_total": next(p.maps for p in fit.sites if p.name == layer), "boxes": len(boxes),
         "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("erase", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
         "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
-        "matched_collateral": MATCHED, "methods": methods, "comparisons": {name: compare(curves["erase"], curves[name], s.seed) for name in others},
+        "matched_collateral": BOUND, "methods": methods, "comparisons": {name: compare(curves["erase"], curves[name], s.seed) for name in others},
     }  # fmt: skip

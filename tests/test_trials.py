@@ -68,10 +68,18 @@ def method(name: str, removals: list[float], collaterals: list[float], **options
         ([method("a", [0.5, 0.97, 0.99], [0.01, 0.03, 0.05]), method("b", [0.97], [0.02])], ("b", 1.0)),
         ([method("a", [0.5, 0.97, 0.99], [0.01, 0.02, 0.05]), method("b", [0.97], [0.03])], ("a", 2.0)),
         ([method("a", [0.5, 0.8, 0.7], [0.01] * 3), method("b", [0.6], [0.001])], ("a", 2.0)),
+        ([method("a", [0.5, 0.8], [0.01, 0.03]), method("b", [0.7, 0.9], [0.02, 0.2])], ("b", 1.0)),
         ([method("a", [0.97, 0.98, 0.995], [0.01] * 3, aim=0.99)], ("a", 3.0)),
         ([method("a", [0.97, 0.98, 0.995], [0.01] * 3, least=2.0)], ("a", 2.0)),
     ],
-    ids=["least collateral", "smallest dose", "none reaches: largest removal", "own aim", "least dose"],
+    ids=[
+        "least collateral",
+        "smallest dose",
+        "none reaches: largest removal",
+        "none reaches: within the bound",
+        "own aim",
+        "least dose",
+    ],
 )
 def test_tune(options: list[Method], chosen: tuple[str, float]) -> None:
     found, dose = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
 from probe.plots.samples import samples
+from probe.plots.study import study
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
@@ -45,6 +46,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "ablate": ablation,
     "dissect": dissection,
     "insert": insertion,
+    "study": study,
 }
 
 

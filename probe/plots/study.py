@@ -1,0 +1,56 @@
+"""A blinded study by eye: what observers saw before and after an edit, and where it failed."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from probe.plots.common import show, tile
+from probe.result import Result
+
+_NAMES = {"before": "before", "erase": "erase", "paper": "paper's rule"}
+_COLOURS = {"before": "0.55", "erase": "#0072B2", "paper": "#D55E00"}
+_RATES = {
+    "glasses_on_wearers": "glasses seen\non wearers",
+    "glasses_on_others": "glasses seen\non others",
+    "damaged": "face\ndamaged",
+}
+
+
+def study(result: Result) -> Figure:
+    """Strips of the first samples and of failures, and the observers' rates with their intervals."""
+    m = result.metrics
+    columns = len(result.arrays["first_before"])
+    failed = len(result.arrays["failed_before"])
+    strips = [("first", name) for name in _NAMES] + ([("failed", name) for name in _NAMES] if failed else [])
+    side = 6.0 / columns
+    height = len(strips) * side + 2.35
+    figure = Figure(figsize=(7.0, height))
+    for k, (kind, name) in enumerate(strips):
+        bottom = height - (k + 1) * side - (0.18 if kind == "failed" else 0)
+        images = result.arrays[f"{kind}_{name}"]
+        share = len(images) / columns
+        show(figure, [0.95 / 7, bottom / height, 6.0 * share / 7, side * 0.97 / height], tile(images, len(images)))
+        figure.text(0.9 / 7, (bottom + side / 2) / height, _NAMES[name], ha="right", va="center", fontsize=6)
+        if (kind, name) == ("failed", "before"):
+            says = "both observers still see glasses after erase (the first such wearers):"
+            figure.text(0.95 / 7, (bottom + side + 0.08) / height, says, fontsize=6, va="center")
+    axes = figure.add_axes((0.95 / 7, 0.5 / height, 3.6 / 7, 1.35 / height))
+    for c, (name, rates) in enumerate(m["conditions"].items()):
+        x = np.arange(len(_RATES)) + 0.27 * (c - 1)
+        y = np.array([rates[key] for key in _RATES])
+        ends = np.array([rates[f"{key}_ci"] for key in _RATES])
+        axes.bar(x, y, 0.25, color=_COLOURS[name], label=_NAMES[name])
+        axes.errorbar(
+            x, y, yerr=[np.maximum(y - ends[:, 0], 0), np.maximum(ends[:, 1] - y, 0)], fmt="none", color="black", lw=0.7
+        )
+    axes.set_xticks(range(len(_RATES)), list(_RATES.values()))
+    axes.set(ylabel="share of pictures", ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    note = (
+        f"{m['wearers']} wearers and {m['others']} others, fresh samples,\neach shown unedited and after both edits, in one\n"
+        f"random order, to {m['observers']} observers who did not know\nwhat was done. Agreement: glasses {m['agreement']['glasses']:.2f}, "
+        f"damage {m['agreement']['damaged']:.2f}."
+    )
+    figure.text(4.75 / 7, 0.5 / height, note, fontsize=6, va="bottom", linespacing=1.4)
+    return figure
