@@ -39,9 +39,9 @@ _ASSUMED = (
     "random sets of maps match the number and the activation energy of the dropped ones (10 %); random edits are scaled to "
     "the method's own collateral, sets of maps no further than to zero",
     "every method but the paper's: of the layers whose smallest dose to remove 0.96 of the area on the tuning latents (by "
-    "the chooser; 0.99 for erase, which was adjusted against the chooser, at a strength of at least 1) was found, that of least collateral; if none was, "
+    "the chooser; 0.99 for erase, which was adjusted against the chooser, at a strength of at least 0.5) was found, that of least collateral; if none was, "
     "layers and dose of the largest removal at a collateral of up to 0.025",
-    "erase: adjusted by gradient, on the labelled images and by the chooser, only where the readers are good (judge's IoU of at "
+    "erase: gates and amounts adjusted by gradient, on the labelled images and by the chooser, only where the readers are good (judge's IoU of at "
     "least 0.8; a weak reader can be pleased by paint); its random control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
     "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",

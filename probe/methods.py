@@ -224,7 +224,7 @@ def _erase(fit: Fit) -> list[Method]:
     own = gates(fit, fit.labelled, fit.seed)
     kinds = max(len(g.bias) for g in own.values())
     return [
-        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, aim=_AIM, least=1.0)
+        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, aim=_AIM, least=0.5)
     ]  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class Bench:
         return float(np.nanmean(outside[self.has[:n]]))
 
     def soft_scores(self, edits: Edits, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The share of the concept's area left, by the reader's probabilities, and collateral; both differentiable.
+        """The share of the concept's area left (by the reader's probabilities) and collateral; both differentiable.
 
         The reader sees each image moved, mirrored, and with noise, so that no edit can rest on one quirk of it.
         """
