@@ -76,6 +76,8 @@ def test_built_in_readers_are_for_rooms_only(tiny_gan: GAN) -> None:
 
 def test_a_rooms_model_without_windows_says_so(tiny_gan: GAN) -> None:
     tiny_gan.provenance["training"] = {"source": "rooms:100"}
+    with torch.no_grad():
+        tiny_gan.generator.layer4.conv.weight.zero_()  # grey throughout: no reader sees anything
     with pytest.raises(ProbeError, match=r"window: found in 0 of 16 samples; at least 8"):
         concepts.from_rooms(tiny_gan, "window", 16, 0)
 

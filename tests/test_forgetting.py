@@ -192,7 +192,8 @@ def test_label_draws_and_linear_erasure(toy: GAN) -> None:
         low, high = m["removal_label_ci"]
         assert m["label_draws"] == 4
         assert low <= high <= 1
-    assert result.metrics["methods"]["leace"]["removal"] > 0.9
+    # two-sided: what no linear probe tells apart any more may still be drawn, and everywhere
+    assert result.metrics["methods"]["leace"]["collateral"] > result.metrics["methods"]["erase"]["collateral"]
     assert "directions" not in result.metrics["methods"]["erase"]  # no IoU was given: not adjusted
 
 
@@ -209,7 +210,7 @@ def test_refinement_lowers_its_own_loss(toy: GAN) -> None:
     def loss(gates: dict[str, Gates]) -> float:
         erasers = {name: g.eraser() for name, g in gates.items()}
         area, collateral = bench.soft_scores(erasers, torch.arange(48), generator)
-        return float(area + RefinementSettings().price * collateral)
+        return (area + RefinementSettings().price * collateral).item()
 
     found = refine(weak, bench, RefinementSettings(), seed=1)
     assert loss(found) < 0.5 * loss(weak)

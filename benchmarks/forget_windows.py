@@ -1,0 +1,63 @@
+"""`probe forget-windows` with all methods and 200 random edits each on 64 latents: seconds and memory, and what makes it fast.
+
+The baseline is the same random edits scored in float32 through the whole generator, timed on a few of them in this run.
+Aim: 60 s and 1.5 GB on 2 cores.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from probe.checkpoints import load
+from probe.concepts import from_rooms
+from probe.methods import scaler
+from probe.trials import Bench
+
+TRIES, LATENTS = 10, 64
+
+
+def draw_seconds() -> tuple[float, float]:
+    """Seconds to score one random edit: float32 from the latent on, and as `forget` does it."""
+    gan = load("rooms")
+    concept = from_rooms(gan, "window", 60, 0)
+    z = gan.latents(LATENTS, 1)
+    slow = Bench(gan, z, concept.judge, concept.boxes, ["layer1", "layer3"])  # replays from the first layer on
+    fast = Bench(gan, z, concept.judge, concept.boxes, ["layer3"], fast=True)
+    rng = np.random.default_rng(0)
+    seconds = []
+    for bench in (slow, fast):
+        edits = [
+            {"layer3": scaler(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
+        ]
+        bench.score(edits[0])
+        began = time.perf_counter()
+        for edit in edits[1:]:
+            bench.score(edit)
+        seconds.append((time.perf_counter() - began) / TRIES)
+    return seconds[0], seconds[1]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "probe", "forget-windows", "--out", str(Path(folder) / "out")]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        whole = time.perf_counter() - began
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    slow, fast = draw_seconds()
+    print(f"forget-windows, 5 methods, 200 draws each: {whole:.0f} s, {memory:.2f} GiB (aim: 60 s, 1.5 GB)")
+    print(
+        f"one draw on {LATENTS} latents: {1000 * fast:.0f} ms; float32 from the first layer: {1000 * slow:.0f} ms; {slow / fast:.2f} times as fast"
+    )
+
+
+if __name__ == "__main__":
+    main()
