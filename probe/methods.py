@@ -38,7 +38,6 @@ METHODS = ("paper", "logistic", "iou", "causal", "erase")
 OPTIONAL = ("lda", "leace")
 _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
-_AIM = 0.99  # of erase: adjusted against the chooser, whose word is then optimistic
 _DOSES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of erase
 _COARSE = 32  # side at which boxes are laid over units
 
@@ -224,7 +223,7 @@ def _erase(fit: Fit) -> list[Method]:
     own = gates(fit, fit.labelled, fit.seed)
     kinds = max(len(g.bias) for g in own.values())
     return [
-        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, aim=_AIM, least=0.5)
+        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, least=1.0)
     ]  # fmt: skip
 
 
