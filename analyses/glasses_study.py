@@ -1,8 +1,8 @@
-"""Are the glasses gone, is the face damaged? 100 wearers and 100 others, judged by eye, the order blinded (a minute).
+"""Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
 Samples: analyses/labels/faces-glasses-study.json, fresh ones, chosen by eye before any edit. Each is shown unedited, after
-the paper's rule and after erasure as figures/faces_glasses fitted them: 600 pictures in one random order. Observers who
-did not know what was done said of each whether it wears glasses and whether the face is damaged; their answers are in
+the paper's rule and after erasure as figures/faces_glasses fitted them: 600 pictures in one random order. Two automated observers
+(a vision-language model shown the sheets, no panel of people) who did not know what was done said of each whether it wears glasses and whether the face is damaged; their answers are in
 analyses/labels/faces-glasses-answers.json. Run with --sheets FOLDER to make the pictures they saw.
 """
 

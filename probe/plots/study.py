@@ -49,7 +49,7 @@ def study(result: Result) -> Figure:
     axes.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     note = (
         f"{m['wearers']} wearers and {m['others']} others, fresh samples,\neach shown unedited and after both edits, in one\n"
-        f"random order, to {m['observers']} observers who did not know\nwhat was done. They agree on glasses in {m['agreement']['glasses']:.2f},\n"
+        f"random order, to {m['observers']} automated observers, not told\nwhat was done. They agree on glasses in {m['agreement']['glasses']:.2f},\n"
         f"on damage in {m['agreement']['damaged']:.2f} of the pictures."
     )
     figure.text(4.75 / 7, 0.5 / height, note, fontsize=6, va="bottom", linespacing=1.4)
