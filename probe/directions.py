@@ -90,7 +90,7 @@ def fit_gates(positive: Tensor, negative: Tensor, kinds: int, boundary: float, s
     if kinds > 1:
         from sklearn.cluster import KMeans
 
-        kind = KMeans(kinds, n_init=1, random_state=seed).fit_predict(positive.double().numpy())
+        kind = KMeans(kinds, n_init=1, random_state=seed).fit_predict(positive.numpy())
     members = [positive[torch.from_numpy(kind == k)] for k in range(kinds)]
     fitted = [fit_erase(m, negative, boundary).eraser(strength) for m in members if len(m) >= 2]
     if not fitted:
