@@ -1,8 +1,8 @@
-"""Fig. 6: the generator forgets windows, three seeds (about five minutes each on 2 cores).
+"""Fig. 6: the generator forgets windows, three seeds (about six minutes each on 2 cores).
 
 Paper: 150 samples, 52 boxes by hand, logistic regression on the second-highest convolution layer, all 200 maps with a
 positive weight dropped; judged by eye. Here: boxes by the chooser, both readings of the layer, maps ranked in three
-other ways and one-sided erasure beside it, removal and collateral by the judge on 256 held-out latents, 200 random edits
+other ways and activation patching beside it, removal and collateral by the judge on 256 held-out latents, 200 random edits
 of equal collateral for each, intervals over images and over labels drawn anew.
 """
 
@@ -13,7 +13,7 @@ from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.forgetting import Settings, forget
 
-SEEDS, SAMPLES, HELDOUT, DRAWS, LABEL_DRAWS = (0, 1, 2), 150, 256, 200, 20
+SEEDS, SAMPLES, HELDOUT, DRAWS, LABEL_DRAWS = (0, 1, 2), 150, 256, 200, 8
 AIM = "erase: removal >= 0.95 at collateral <= 0.025, below iou and causal at every removal they share"
 
 

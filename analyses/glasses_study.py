@@ -18,7 +18,7 @@ from analyses.common import FIGURES, arguments, publish
 from probe import labels, surgery
 from probe.checkpoints import load
 from probe.forgetting import feature_maps
-from probe.gan import GAN, to_bytes
+from probe.gan import GAN, support, to_bytes
 from probe.layers import resolve
 from probe.measures import mean_ci
 from probe.probing import Labelled
@@ -36,16 +36,14 @@ def operated(gan: GAN) -> dict[str, GAN]:
     methods = fitted["methods"]
     boxes = labels.load(LABELS / "faces-glasses.coco.json", "glasses", gan.size)
     erase, paper = methods["erase"], methods["paper"]
-    places = [resolve(gan, name) for name in erase["layers"]]
+    place = resolve(gan, erase["layers"][0])
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    known = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
-    directions = {
-        p.name: surgery.fit_erase(*known.gather(p.name, fitted["negatives"], SEED).split(), erase["boundary"])
-        for p in places
-    }
+    known = Labelled(feature_maps(gan, z, [place]), boxes, gan.size, np.arange(len(z)))
+    latents = z[known.boxed], z[~known.boxed]
+    found = surgery.fit_patch(latents, known.inside(place.name, SEED), erase["boundary"], support(gan.prior))
     return {
         "before": gan,
-        "erase": surgery.erase(gan, directions, erase["dose"]),
+        "erase": surgery.patch(gan, place.name, found, erase["dose"]),
         "paper": surgery.ablate(gan, paper["layers"][0], paper["units"]),
     }
 

@@ -3,7 +3,7 @@
     Block                        one layer: projection or (transposed) convolution, BatchNorm, activation
     generator_blocks(...)        the five guidelines of the paper as a list of blocks
     discriminator_blocks(...)    likewise
-    Erase                        an optional edit behind a layer
+    Erase, Patch                 optional edits behind a layer
     Generator, Discriminator     modules built from such lists; foreign checkpoints are read into the same
 
 The guidelines (section 3 of the paper): strided convolutions instead of pooling; BatchNorm in both networks but
@@ -34,7 +34,8 @@ class Block:
 
     `norm` is BatchNorm over each feature map (`map`) or, for a linear layer, over each of its outputs (`unit`).
     `grid` is the side of the square a generator's linear layer is folded into; its `outputs` are then feature maps.
-    `erase` counts the directions of an `Erase` edit behind its activation, which an ordinary DCGAN does not have.
+    `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind its activation, which an ordinary DCGAN
+    does not have; one layer at most carries a patch.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Block:
     slope: float = 0.2
     grid: int = 1
     erase: int = 0
+    patch: int = 0
 
 
 class Erase(nn.Module):
@@ -73,6 +75,43 @@ class Erase(nn.Module):
         excess = torch.relu(torch.einsum("nchw,kc->nkhw", x, self.weight) + self.bias[:, None, None])
         floor = x.clamp(max=0)  # zero after a ReLU; what was negative already stays
         return torch.maximum(x - torch.einsum("nkhw,kc->nchw", excess, self.step), floor)  # (N, C, H, W)
+
+
+class Patch(nn.Module):
+    """Activation patching: where a gate opens, a layer's features are taken from a counterfactual latent z'.
+
+    z' = clip(z - Σ_k max(0, w_k·z + b_k) v_k, -limit, limit); at every place x -> x + m·(x' - x), x' the layer's features
+    of z', m = clip(u·x + c, 0, 1). `surgery.patch` puts it into a generator; w (`weight`, (K, nz)), b (`bias`, (K,)),
+    v (`step`, (K, nz)), u (`gate`, (maps,)), c (`threshold`, ()) and `limit` are its buffers.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    step: Tensor
+    gate: Tensor
+    threshold: Tensor
+    limit: Tensor
+
+    def __init__(self, nz: int, maps: int, directions: int = 1) -> None:
+        super().__init__()
+        shapes = {"weight": (directions, nz), "bias": (directions,), "step": (directions, nz)}
+        for name, shape in (shapes | {"gate": (maps,), "threshold": (), "limit": ()}).items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def counterfactual(self, z: Tensor) -> Tensor:
+        """Latents (N, nz) moved off the concept."""
+        # products and sums, since autocast would round a matrix product
+        excess = torch.relu((z[:, None] * self.weight).sum(-1) + self.bias)  # (N, K)
+        moved = z - (excess[:, :, None] * self.step).sum(1)
+        return torch.minimum(torch.maximum(moved, -self.limit), self.limit)
+
+    def opened(self, x: Tensor) -> Tensor:
+        """How far the gate opens at each place of feature maps x (N, maps, H, W), (N, 1, H, W) in [0, 1]."""
+        return (torch.einsum("nchw,c->nhw", x, self.gate) + self.threshold).clamp(0, 1)[:, None].to(x.dtype)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """Feature maps x (N, maps, H, W) with those of the counterfactual latents where the gate opens."""
+        return torch.lerp(x, other, self.opened(x))
 
 
 class Layer(nn.Sequential):
@@ -155,16 +194,37 @@ class _Stack(nn.Module):
 class Generator(_Stack):
     """Latents (N, nz) or (N, nz, 1, 1) -> images (N, channels, size, size) in [-1, 1]."""
 
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        super().__init__(blocks)
+        for block in blocks:
+            if block.patch:
+                self.patch = Patch(blocks[0].inputs, block.outputs, block.patch)
+
     @property
     def nz(self) -> int:
         return self.blocks[0].inputs
 
-    def forward(self, z: Tensor) -> Tensor:
+    @property
+    def patched(self) -> int | None:
+        """The number of the layer that carries a patch, from 1 on."""
+        return next((i for i, block in enumerate(self.blocks, 1) if block.patch), None)
+
+    def enter(self, z: Tensor) -> Tensor:
+        """Latents in the shape that the first layer takes."""
         x = z.flatten(1)  # (N, nz)
-        if self.blocks[0].kind != "linear":
-            x = x[:, :, None, None]  # (N, nz, 1, 1)
-        for layer in self.layers():
+        return x if self.blocks[0].kind == "linear" else x[:, :, None, None]  # (N, nz, 1, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        layers, at = self.layers(), self.patched
+        x = other = self.enter(z)
+        if at:
+            other = self.enter(self.patch.counterfactual(z.flatten(1)))
+            for layer in layers[:at]:
+                other = layer(other)
+        for i, layer in enumerate(layers, 1):
             x = layer(x)
+            if i == at:
+                x = self.patch(x, other)
         return x  # (N, channels, size, size)
 
 

@@ -1,24 +1,25 @@
 """Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery).
 
-Direction        a discriminant between two sets of vectors, and the one-sided erasure along it
-Gates            several one-sided erasures together
-fit_erase(...)   a direction from vectors with and without the concept
-fit_gates(...)   one direction for each kind of vector with the concept
-leace(...)       the matrix and offset that take the concept away from every linear probe
+Direction           a discriminant between two sets of vectors, and the one-sided erasure along it
+Counterfactual      the latent without the concept, and the places of a layer where its features are taken
+fit_erase(...)      a direction from vectors with and without the concept
+fit_patch(...)      a counterfactual from latents, and from feature vectors, with and without it
+leace(...)          the matrix and offset that take the concept away from every linear probe
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from probe.dcgan import Erase
+from probe.dcgan import Erase, Patch
 from probe.errors import ProbeError
 
 SHRINKAGE = 0.05
+OPENING = 0.25
+_MOVES = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,26 +40,41 @@ class Direction:
         m = μ₀ + boundary·(μ₁ - μ₀): only places on the concept's side of it, w·(x - m) > 0, are touched. Strength 1
         brings a place from the concept's mean to the mean without it; more overshoots.
         """
+        module = Erase(len(self.weight))
+        for name, value in zip(("weight", "bias", "step"), self.gate(), strict=True):
+            getattr(module, name).copy_(value[None])
+        module.step.mul_(strength)
+        return module
+
+    def gate(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The edit as w (C,), b () and v (C,): at strength 1, x' = x - max(0, w·x + b) v."""
         across = self.weight @ self.shift
         reach = (1 - self.boundary) * across  # w·(μ₁ - m)
-        bias = -(self.weight @ self.mean + self.boundary * across)
-        return Gates(self.weight[None], bias[None], self.shift[None] / reach).eraser(strength)
+        return self.weight, -(self.weight @ self.mean + self.boundary * across), self.shift / reach
 
 
 @dataclass(frozen=True)
-class Gates:
-    """K one-sided erasures at a layer: where w_k·x + b_k > 0 a place moves against v_k. w, v (K, C), b (K,)."""
+class Counterfactual:
+    """What a generator would draw without a concept, and where: see `dcgan.Patch` for the formula.
+
+    `weight`, `step` (K, nz) and `bias` (K,) move a latent off the concept; `gate` (C,) and `threshold` () tell the places
+    of a layer's feature vectors that show it; latents stay within ±`limit`.
+    """
 
     weight: Tensor
     bias: Tensor
     step: Tensor
+    gate: Tensor
+    threshold: Tensor
+    limit: float
 
-    def eraser(self, strength: float = 1.0) -> Erase:
-        """The edit x' = max(0, x - s·Σ_k max(0, w_k·x + b_k)·v_k), s the strength."""
-        module = Erase(self.weight.shape[1], len(self.weight))
-        module.weight.copy_(self.weight)
-        module.bias.copy_(self.bias)
-        module.step.copy_(strength * self.step)
+    def patch(self, strength: float = 1.0) -> Patch:
+        """The edit, with the latent moved `strength` times as far."""
+        module = Patch(self.weight.shape[1], len(self.gate), len(self.weight))
+        for name in ("weight", "bias", "step", "gate", "threshold"):
+            getattr(module, name).copy_(getattr(self, name))
+        module.step.mul_(strength)
+        module.limit.fill_(self.limit)
         return module
 
 
@@ -80,22 +96,20 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
     return Direction(weight, mean0, mean1 - mean0, boundary)
 
 
-def fit_gates(positive: Tensor, negative: Tensor, kinds: int, boundary: float, strength: float, seed: int = 0) -> Gates:
-    """A direction (`fit_erase`) for each of `kinds` clusters (K-means) of the vectors with the concept, at a strength.
+def fit_patch(
+    latents: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], boundary: float, limit: float
+) -> Counterfactual:
+    """Fit a counterfactual to latents (P, nz), (Q, nz) and to feature vectors (R, C), (S, C) with the concept and without.
 
-    Fewer kinds where there are not 8 vectors for each.
+    A latent moves as `fit_erase` moves a vector, from a quarter of the way between the means on. A place counts when its
+    discriminant lies beyond `boundary` between the means (0 the mean without the concept, 1 with it), fully so OPENING
+    further. Raises ProbeError as `fit_erase`.
     """
-    kinds = max(1, min(kinds, len(positive) // 8))
-    kind = np.zeros(len(positive), dtype=int)
-    if kinds > 1:
-        from sklearn.cluster import KMeans
-
-        kind = KMeans(kinds, n_init=1, random_state=seed).fit_predict(positive.numpy())
-    members = [positive[torch.from_numpy(kind == k)] for k in range(kinds)]
-    fitted = [fit_erase(m, negative, boundary).eraser(strength) for m in members if len(m) >= 2]
-    if not fitted:
-        fitted = [fit_erase(positive, negative, boundary).eraser(strength)]
-    return Gates(*(torch.cat([getattr(m, name) for m in fitted]) for name in ("weight", "bias", "step")))
+    weight, bias, step = fit_erase(*latents, _MOVES).gate()
+    place = fit_erase(*places, boundary)
+    scale = OPENING * (place.weight @ place.shift)
+    at, threshold, _ = place.gate()
+    return Counterfactual(weight[None], bias[None], step[None], at / scale, threshold / scale, limit)
 
 
 def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -40,10 +40,10 @@ _ASSUMED = (
     "the method's own collateral, sets of maps no further than to zero",
     "every method but the paper's: the smallest dose whose removal on the tuning latents, by the chooser, is 0.95 or more "
     "at the lower end of its interval over images (for an adjusted erase at least the strength it was adjusted at, 1), at "
-    "the layers where that dose costs least collateral; if there is none, layers and dose of the largest removal at a "
-    "collateral of up to 0.025",
-    "erase: gates and amounts adjusted by gradient, on the labelled images and by the chooser, only where the readers are good (judge's IoU of at "
-    "least 0.8; a weak reader can be pleased by paint); its random control moves the boxes and is not adjusted",
+    "the layers where that dose costs least collateral; if there is none, of the doses of collateral up to "
+    "0.025 that of least collateral whose removal is within a standard error of the largest",
+    "erase: how latents move off the concept is adjusted by gradient, on latents of its own and by the chooser, only where "
+    "the readers are good (judge's IoU of at least 0.8); its random control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
     "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",
     "an image has the concept when the reader sees a quarter of the median box's area of it",
@@ -128,11 +128,14 @@ def _negatives(settings: Settings, aucs: dict[str, Any]) -> dict[str, str]:
 
 
 def _refuse_operated(gan: GAN, names: list[str]) -> None:
-    """An erasure cannot be put on top of another."""
-    blocks = getattr(gan.generator, "blocks", ())
-    for name in names:
-        if blocks and blocks[int(name.removeprefix("layer")) - 1].erase:
-            raise ProbeError(f"{name} already carries an erasure; take the original checkpoint, or another --layer")
+    """An erasure cannot be put on top of another, nor a patch in one that has one."""
+    if not isinstance(gan.generator, Generator):
+        return
+    blocks = gan.generator.blocks
+    taken = [n for n in names if blocks[int(n.removeprefix("layer")) - 1].erase]
+    if taken or gan.generator.patched:
+        where = taken[0] if taken else f"layer{gan.generator.patched}"
+        raise ProbeError(f"{where} already carries an edit that forgets a concept; take the original checkpoint")
 
 
 def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
@@ -237,7 +240,7 @@ def forget(
         if name == "paper":
             methods[name]["readings"] = readings
         if name == "erase" and isinstance(gan.generator, Generator):
-            operated = surgery.erase(gan, method.fitted, dose)
+            operated = surgery.patch(gan, method.sites[0].name, method.fitted, dose)
     metrics = _metrics(s, boxes, aucs, fit, methods, curves) | {"judge_iou": judge_iou}
     return Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays), operated
 

@@ -51,6 +51,11 @@ def latents(n: int, nz: int, seed: int, prior: Prior) -> Tensor:
     return normal
 
 
+def support(prior: Prior) -> float:
+    """Half the width of the range of the prior's numbers: 1 for U(-1, 1), 5 (standard deviations) for N(0, 1)."""
+    return 1.0 if prior == "uniform" else 5.0
+
+
 @dataclass
 class GAN:
     """A trained DCGAN.

@@ -26,6 +26,8 @@ from probe.dcgan import Generator
 from probe.errors import ProbeError
 from probe.gan import GAN
 
+LATENT = "<latent>"
+"""The name under which `edit` changes the latents that a generator takes."""
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
@@ -65,7 +67,9 @@ def sites(gan: GAN) -> list[Site]:
         for handle in handles:
             handle.remove()
     calls = Counter(name for name, _, _ in found)
-    found = [f for f in found if calls[f[0]] == 1]  # a module used twice is no one layer
+    if own:
+        found = list({f[0]: f for f in found}.values())  # a patched generator runs its first layers twice
+    found = [f for f in found if own or calls[f[0]] == 1]  # a module used twice is no one layer
     if any(issubclass(kind, _ACTIVATIONS) for _, kind, _ in found):
         found = [f for f in found if issubclass(f[1], _ACTIVATIONS)]
     return [Site(name, shape[1], shape[2], i + 1) for i, (name, _, shape) in enumerate(found)]
@@ -111,12 +115,17 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
 
 @contextmanager
 def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Replace the outputs of the named modules by a function of themselves while the context lasts."""
-    modules = {name: _module(model, name) for name in edits}
+    """Replace the outputs of the named modules by a function of themselves while the context lasts.
+
+    The function under LATENT replaces the latents that the model takes.
+    """
+    modules = {name: _module(model, name) for name in edits if name != LATENT}
     handles = [
-        modules[name].register_forward_hook(lambda _, __, output, change=change: change(output))
-        for name, change in edits.items()
+        module.register_forward_hook(lambda _, __, output, change=edits[name]: change(output))
+        for name, module in modules.items()
     ]
+    if LATENT in edits:
+        handles.append(model.register_forward_pre_hook(lambda _, inputs: edits[LATENT](inputs[0])))
     try:
         yield
     finally:
@@ -162,7 +171,7 @@ class Replay:
     def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
         self.gan, self.z, self.names = gan, z, set(names)
         self.stem: Tensor | None = None
-        if isinstance(gan.generator, Generator):
+        if isinstance(gan.generator, Generator) and not gan.generator.patched:
             modules = gan.generator.layers()
             self.first = min(modules.index(_module(gan.generator, name)) for name in names)
             with capture(gan.generator, [f"layer{self.first + 1}"]) as seen:
@@ -171,8 +180,10 @@ class Replay:
 
     def draw(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
         """Images (M, C, S, S) in [-1, 1] of some of the latents, by index (M,), under edits; differentiable in them."""
-        assert set(edits) <= self.names, f"edits at {set(edits) - self.names}, which this replay was not made for"
-        if self.stem is None:
+        assert set(edits) <= self.names | {LATENT}, (
+            f"edits at {set(edits) - self.names}; this replay was not made for them"
+        )
+        if self.stem is None or LATENT in edits:
             with edit(self.gan.generator, edits):
                 images: Tensor = self.gan.generator(self.z[rows].to(self.gan.device))
                 return images

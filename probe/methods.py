@@ -1,4 +1,4 @@
-"""Ways to make a generator forget: the paper's rule, maps ranked three ways, one-sided erasure, linear erasure.
+"""Ways to make a generator forget: the paper's rule, maps ranked three ways, patching, linear erasures.
 
     candidates(...)    name -> methods at every layer, fitted to labels, ready to be tuned and tried
     energy_matched     random sets of maps of equal activation energy
@@ -7,9 +7,9 @@
 `logistic`  the maps of largest logistic weight; the dose is their number
 `iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the dose is their number
 `causal`    the maps that most make the chooser see the concept, to first order; the dose is their number
-`erase`     one-sided erasure of several directions at all layers, adjusted by gradient; where the readers are weak,
-            as `lda`; the dose is its strength
-`lda`       one-sided erasure of one linear discriminant, not adjusted; the dose is its strength
+`erase`     activation patching: places that show the concept take their features from the same latent moved off the concept;
+            where the readers are good, how it moves is adjusted by gradient; the dose is how far it moves
+`lda`       one-sided erasure of one linear discriminant; the dose is its strength
 `leace`     linear erasure (Belrose et al. 2023, `surgery.leace`) at every place; the dose is its strength, 1 as published
 """
 
@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from probe import surgery
-from probe.gan import GAN
+from probe.gan import GAN, support
 from probe.layers import Site
 from probe.measures import Array
 from probe.probing import Labelled, logistic
 from probe.readers import Reader
-from probe.refinement import Settings, refine
+from probe.refinement import Settings, patch_edits, refine
 from probe.trials import Bench, Dosed, Method
 from probe.units import effects, overlap
 
@@ -39,6 +39,7 @@ OPTIONAL = ("lda", "leace")
 _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
 _DOSES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of erase
+_POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
 
 
@@ -174,57 +175,54 @@ def _directed(
     return Method(name, places, doses, partial(dosed, found), refit, random, about=about, fitted=found)
 
 
-def _apply(direction: surgery.Direction | surgery.Gates, dose: float, device: torch.device) -> Any:
-    return direction.eraser(dose).to(device)
+def _lda(fit: Fit) -> list[Method]:
+    def apply(direction: surgery.Direction, dose: float) -> Any:
+        return direction.eraser(dose).to(fit.gan.device)
 
-
-def _lda(fit: Fit, name: str = "lda") -> list[Method]:
     return [
-        _directed(
-            name, places, fit, partial(surgery.fit_erase, boundary=b), partial(_apply, device=fit.gan.device),
-            fit.strengths, boundary=b,
-        )
+        _directed("lda", places, fit, partial(surgery.fit_erase, boundary=b), apply, fit.strengths, boundary=b)
         for places in fit.together
         for b in fit.boundaries
-    ]  # fmt: skip
+    ]
 
 
-def gates(fit: Fit, labels: Labelled, seed: int, refined: bool = True) -> dict[str, surgery.Gates]:
-    """What `erase` puts behind each layer: directions of several kinds of places, adjusted on the labelled images."""
-    s = fit.refinement
-    start = {
-        site.name: surgery.fit_gates(
-            *labels.gather(site.name, fit.negatives[site.name], seed).split(), s.kinds, s.boundary, s.strength, seed
-        )
-        for site in fit.sites
-    }
+def counterfactual(
+    fit: Fit, site: Site, boundary: float, labels: Labelled, seed: int, refined: bool
+) -> surgery.Counterfactual:
+    """What `erase` patches into a layer: fitted to labels and, if asked, adjusted on latents of its own."""
+    z, has = fit.z[torch.from_numpy(labels.rows)], labels.boxed
+    found = surgery.fit_patch((z[has], z[~has]), labels.inside(site.name, seed), boundary, support(fit.gan.prior))
     if not refined:
-        return start
-    bench = Bench(
-        fit.gan, fit.z[torch.from_numpy(labels.rows)], fit.chooser, fit.labelled.boxes, list(start), fast=True
-    )
-    return refine(start, bench, s, seed)
+        return found
+    pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
+    bench = Bench(fit.gan, pool, fit.chooser, fit.labelled.boxes, [site.name], fast=True)
+    return refine(found, bench, site.name, fit.refinement, seed)
+
+
+def patching(found: surgery.Counterfactual, site: Site, device: torch.device) -> Dosed:
+    """Dose -> the edits that do to a running generator what `surgery.patch` does to its copy."""
+    return lambda dose: patch_edits(found.patch(dose).to(device), site.name)
 
 
 def _erase(fit: Fit) -> list[Method]:
-    if not fit.readable:
-        return _lda(fit, "erase")
-    apply = partial(_apply, device=fit.gan.device)
+    device = fit.gan.device
 
-    def dosed(found: dict[str, surgery.Gates]) -> Dosed:
-        return lambda dose: {name: apply(g, dose) for name, g in found.items()}
+    def method(site: Site, boundary: float, refined: bool) -> Method:
+        def refit(labels: Labelled, seed: int) -> Dosed:
+            return patching(counterfactual(fit, site, boundary, labels, seed, refined), site, device)
 
-    def refit(labels: Labelled, seed: int) -> Dosed:
-        return dosed(gates(fit, labels, seed))
+        def random(_: float, rng: np.random.Generator) -> Dosed:
+            labels, seed = fit.labelled.shuffled(rng), int(rng.integers(2**31))
+            return patching(counterfactual(fit, site, boundary, labels, seed, False), site, device)
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
-        return dosed(gates(fit, fit.labelled.shuffled(rng), int(rng.integers(2**31)), refined=False))
+        own = counterfactual(fit, site, boundary, fit.labelled, fit.seed, refined)
+        about = {"boundary": boundary, "directions": len(own.bias)}
+        edits = patching(own, site, device)
+        return Method("erase", (site,), _DOSES, edits, refit, random, about=about, fitted=own, least=float(refined))
 
-    own = gates(fit, fit.labelled, fit.seed)
-    kinds = max(len(g.bias) for g in own.values())
-    return [
-        Method("erase", fit.sites, _DOSES, dosed(own), refit, random, about={"directions": kinds}, fitted=own, least=1.0)
-    ]  # fmt: skip
+    if fit.readable:
+        return [method(fit.sites[0], fit.boundaries[0], True)]
+    return [method(site, boundary, False) for site in fit.sites for boundary in fit.boundaries]
 
 
 def _leace(fit: Fit) -> list[Method]:

@@ -53,6 +53,20 @@ class Labelled:
         moved = {int(order[self.boxes.images.index(i)]): b for i, b in self.boxes.boxes.items()}
         return replace(self, boxes=replace(self.boxes, boxes=moved))
 
+    @property
+    def boxed(self) -> Tensor:
+        """Which images have a box, (N,) boolean."""
+        return torch.tensor([i in self.boxes.boxes for i in self.boxes.images])
+
+    def inside(self, name: str, seed: int, most: int = 8192) -> tuple[Tensor, Tensor]:
+        """Vectors of a layer inside boxes, and of all other places of all images, at most `most` of them, at random."""
+        maps = self.maps[name]
+        cells = torch.stack([self.boxes.cells(i, maps.shape[-1], self.size) for i in self.boxes.images])
+        vectors = maps.permute(0, 2, 3, 1)
+        elsewhere = vectors[~cells]
+        chosen = torch.randperm(len(elsewhere), generator=torch.Generator().manual_seed(seed))[:most]
+        return vectors[cells], elsewhere[chosen]
+
     def gather(self, name: str, negatives: str, seed: int) -> Places:
         """Places of a layer."""
         return gather(self.maps[name], self.boxes, self.size, negatives, seed)

@@ -1,89 +1,110 @@
-"""One-sided erasure adjusted by gradient: as much of the concept gone as can be, as little else changed as can be.
+"""A counterfactual adjusted by gradient: as much of the concept gone as can be, as little else changed as can be.
 
-Settings       every constant
-refine(...)    Gates at several layers -> better ones, on the labelled images and by the chooser's word alone
+Settings         every constant
+patch_edits      a patch as edits of a running generator
+refine(...)      a counterfactual -> a better one, on latents of its own and by the chooser's word alone
 
-What is adjusted is where and how much to move, not where to: with the steps free, the descent painted brown panels over
-windows and orange over eyes, which neither chooser nor judge calls a window or glasses. And only for readers that read
-well: with weak ones (IoU 0.56, of glasses on faces) even the gates went astray. `forget` adjusts where the readers' IoU is
-at least READABLE.
+What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot paint
+what a reader happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
+reader that reads well all the same: `forget` adjusts where the readers' IoU is at least READABLE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from probe.dcgan import Erase
-from probe.directions import Gates
-from probe.trials import Bench
+from probe.dcgan import Patch
+from probe.directions import Counterfactual
+from probe.layers import LATENT
+from probe.trials import Bench, Edits
 
 READABLE = 0.8
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Directions a layer, where they begin (see `directions.fit_gates`), and the descent: Adam, cosine decay to zero.
+    """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the bench's latents.
 
     `price` weighs collateral (mean |x - x'| far from the concept, images in [0, 1]) against the share of the concept's
-    area that is left; `rate` is relative to the mean size of what is adjusted.
+    area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's features
+    where the gate is shut, so that a patch has the colours of what surrounds it.
     """
 
-    kinds: int = 4
-    boundary: float = 0.25
-    strength: float = 1.5
-    steps: int = 80
+    directions: int = 128
+    latents: int = 512
+    steps: int = 150
     batch: int = 16
-    rate: float = 0.1
-    price: float = 5.0
+    rate: float = 3e-3
+    price: float = 3.0
+    nearness: float = 0.2
 
 
-class _Trainable(Erase):
-    """An eraser whose gates (w, b) and amounts take gradients, in float32; where to move, v, stays what the labels said.
+def patch_edits(patch: Patch, layer: str, apart: Callable[[Tensor, Tensor], None] | None = None) -> Edits:
+    """Edits that run latents and their counterfactuals together up to a layer and join them there; `apart` sees both."""
 
-    Free steps are a way to paint what a reader does not call the concept, whatever it looks like.
-    """
+    def both(z: Tensor) -> Tensor:
+        return torch.cat([z, patch.counterfactual(z.flatten(1)).view(z.shape)])
 
-    def __init__(self, gates: Gates, device: torch.device) -> None:
-        super().__init__(gates.weight.shape[1], len(gates.weight))
-        self.weight = gates.weight.to(device, copy=True).requires_grad_()
-        self.bias = gates.bias.to(device, copy=True).requires_grad_()
-        self.amount = torch.ones(len(gates.bias), 1, device=device).requires_grad_()
-        self.away = gates.step.to(device)
+    def join(x: Tensor) -> Tensor:
+        own, other = x.chunk(2)
+        if apart:
+            apart(own, other)
+        return patch(own, other)  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.step = self.amount * self.away
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+    return {LATENT: both, layer: join}
+
+
+def _widened(found: Counterfactual, directions: int, seed: int) -> Counterfactual:
+    """The same counterfactual with further directions, random and of no step yet."""
+    generator = torch.Generator().manual_seed(seed)
+    nz = found.weight.shape[1]
+    weight = torch.randn(directions, nz, generator=generator) * nz**-0.5
+    bias = torch.zeros(directions)
+    return replace(
+        found, weight=torch.cat([found.weight, weight]), bias=torch.cat([found.bias, bias]),
+        step=torch.cat([found.step, torch.zeros(directions, nz)]),
+    )  # fmt: skip
+
+
+def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
+    """Mean |x' - x| / mean |x| where the gate is shut."""
+    shut = 1 - patch.opened(own)
+    return (shut * (other - own).abs()).float().mean() / own.float().abs().mean()
 
 
 def refine(
-    gates: Mapping[str, Gates], bench: Bench, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
-) -> dict[str, Gates]:  # fmt: skip
-    """Adjust the gates of all layers together on the images of a bench, by its reader (the chooser); returns new ones.
+    found: Counterfactual, bench: Bench, layer: str, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
+) -> Counterfactual:  # fmt: skip
+    """Adjust how latents move, on the latents of a bench and by its reader (the chooser); returns a new counterfactual.
 
-    The loss is (Σ soft area after) / (Σ area before) + price · collateral, over random batches of the bench's latents,
-    those without the concept included: there everything counts as collateral.
+    The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
+    batches of the latents that show the concept.
     """
-    modules = {name: _Trainable(g, bench.gan.device) for name, g in gates.items()}
-    tensors = [t for m in modules.values() for t in (m.weight, m.bias, m.amount)]
-    groups = [{"params": [t], "lr": settings.rate * float(t.detach().abs().mean())} for t in tensors]
-    optimiser = torch.optim.Adam(groups)
+    wide = _widened(found, settings.directions, seed)
+    patch = wide.patch().to(bench.gan.device)
+    tensors = [patch.weight, patch.bias, patch.step]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    optimiser = torch.optim.Adam(tensors, settings.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     generator = torch.Generator().manual_seed(seed)
-    for step in range(settings.steps):
-        rows = torch.randperm(len(bench.z), generator=generator)[: settings.batch]
-        area, collateral = bench.soft_scores(modules, rows, generator)
-        gradients = torch.autograd.grad(area + settings.price * collateral, tensors)
-        for tensor, gradient in zip(tensors, gradients, strict=True):
+    shown = torch.from_numpy(np.flatnonzero(bench.has))
+    drift: list[Tensor] = []
+    edits = patch_edits(patch, layer, lambda own, other: drift.append(_elsewhere(patch, own, other)))
+    for done in range(1, settings.steps + 1):
+        rows = shown[torch.randperm(len(shown), generator=generator)[: settings.batch]]
+        area, collateral = bench.soft_scores(edits, rows, generator)
+        loss = area + settings.price * collateral + settings.nearness * drift.pop()
+        for tensor, gradient in zip(tensors, torch.autograd.grad(loss, tensors), strict=True):
             tensor.grad = gradient
         optimiser.step()
         schedule.step()
         if report:
-            report(step + 1, settings.steps)
-    return {
-        name: Gates(*(t.detach().cpu() for t in (m.weight, m.bias, m.amount * m.away))) for name, m in modules.items()
-    }
+            report(done, settings.steps)
+    weight, bias, step = (t.detach().cpu() for t in tensors)
+    return replace(wide, weight=weight, bias=bias, step=step)

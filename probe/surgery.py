@@ -4,10 +4,11 @@
     scale(...)       multiply feature maps by a factor
     fold(...)        put a matrix, and where that is possible an offset, behind a layer
     erase(...)       put one-sided erasures behind layers
+    patch(...)       take a concept's places from the counterfactual latent without it
     fit_erase(...)   the direction of a concept, from feature vectors with and without it
     leace(...)       the matrix and offset that take a concept away from every linear probe
 
-All but `erase` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
+All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
 given what a hook (`layers.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
 two matrices folded behind one layer the later one acts first, directly on the layer's output.
 """
@@ -24,12 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.dcgan import Block, Generator, Layer
-from probe.directions import Direction, Gates, fit_erase, fit_gates, leace
+from probe.directions import Counterfactual, Direction, fit_erase, fit_patch, leace
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.layers import Site, resolve
 
-__all__ = ["Direction", "Gates", "ablate", "erase", "fit_erase", "fit_gates", "fold", "leace", "scale"]
+__all__ = [
+    "Counterfactual", "Direction", "ablate", "erase", "fit_erase", "fit_patch", "fold", "leace", "patch", "scale",
+]  # fmt: skip
 
 
 def _copy(gan: GAN, what: str) -> tuple[GAN, Generator]:
@@ -58,7 +61,7 @@ def _replace_block(generator: Generator, index: int, block: Block) -> None:
     generator.blocks = (*generator.blocks[:index], block, *generator.blocks[index + 1 :])
 
 
-def erase(gan: GAN, directions: Mapping[str, Direction | Gates], strength: float) -> GAN:
+def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN:
     """A GAN whose generator erases a concept behind the given layers (by name, rank or grid) of a DCGAN.
 
     The formula is that of `Direction.eraser`. Raises ProbeError for a generator that is no DCGAN, a layer it has not
@@ -81,6 +84,29 @@ def erase(gan: GAN, directions: Mapping[str, Direction | Gates], strength: float
         _replace_block(generator, index, replace(block, erase=len(module.bias)))
         names.append(site.name)
     return _note(new, f"erase at {', '.join(names)}, strength {strength:g}")
+
+
+def patch(gan: GAN, layer: str | int, counterfactual: Counterfactual, strength: float = 1.0) -> GAN:
+    """A GAN whose generator draws a concept's places as a latent without the concept would have them (`dcgan.Patch`).
+
+    `layer` (by name, rank or grid) is where features are taken over. Raises ProbeError for a generator that is no DCGAN or
+    carries a patch already, a counterfactual of another size, and a strength that is no number.
+    """
+    new, generator = _copy(gan, f"patch at {layer}")
+    if not math.isfinite(strength):
+        raise ProbeError(f"patch: strength {strength:g}: expected a finite number")
+    site = resolve(gan, layer)
+    if generator.patched:
+        raise ProbeError(f"patch: layer{generator.patched} already carries one; one a generator")
+    found, wanted = (counterfactual.weight.shape[1], len(counterfactual.gate)), (gan.nz, site.maps)
+    if found != wanted:
+        raise ProbeError(
+            f"patch: made for latents of {found[0]} and {found[1]} maps; {site.name} has {wanted[0]} and {wanted[1]}"
+        )
+    generator.patch = counterfactual.patch(strength).to(gan.device)
+    index = site.rank - 1
+    _replace_block(generator, index, replace(generator.blocks[index], patch=len(counterfactual.bias)))
+    return _note(new, f"patch at {site.name}, strength {strength:g}")
 
 
 def ablate(gan: GAN, layer: str | int, units: Sequence[int]) -> GAN:

@@ -185,24 +185,28 @@ class Method:
 def tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, float]:
     """The layers and the smallest dose that reach a method's aim on a bench; of layers that reach it, the least collateral.
 
-    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it, the
-    largest removal of the doses with collateral up to BOUND, or of all where there is none such.
+    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of the
+    doses with collateral up to BOUND (of all where there is none such) that of least collateral whose removal is no more
+    than a standard error below the largest (the one-standard-error rule, Breiman et al. 1984): a longer dose on a plateau
+    buys collateral alone.
     """
     reached: list[tuple[float, Method, float]] = []
-    best: tuple[tuple[bool, float], Method, float] | None = None
+    tried: list[tuple[Scores, float, Method, float]] = []
     for k, method in enumerate(methods):
         for dose in (d for d in method.doses if d >= method.least):
             scores = bench.score(method.edits(dose))
-            rank = (scores.collateral <= BOUND, scores.removal)
-            if best is None or rank > best[0]:
-                best = (rank, method, dose)
-            if 1 - measures.ratio_ci(scores.after, scores.before)[1] >= method.aim:
+            low, high = measures.ratio_ci(scores.after, scores.before)
+            tried.append((scores, (high - low) / (2 * 1.96), method, dose))
+            if 1 - high >= method.aim:
                 reached.append((scores.collateral, method, dose))
                 break
         report(f"tuning {method.name}", k + 1, len(methods))
-    assert best is not None
-    _, method, dose = min(reached, key=lambda r: r[0]) if reached else best
-    return method, dose
+    if reached:
+        return min(reached, key=lambda r: r[0])[1:]
+    small = [t for t in tried if t[0].collateral <= BOUND] or tried
+    best = max(small, key=lambda t: t[0].removal)
+    enough = [t for t in small if t[0].removal >= best[0].removal - best[1]]
+    return min(enough, key=lambda t: t[0].collateral)[2:]
 
 
 def _match(edits: Dosed, start: float, most: float, target: float, bench: Bench) -> float:

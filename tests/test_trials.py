@@ -84,3 +84,16 @@ def method(name: str, removals: list[float], collaterals: list[float], **options
 def test_tune(options: list[Method], chosen: tuple[str, float]) -> None:
     found, dose = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]
     assert (found.name, dose) == chosen
+
+
+def test_a_plateau_is_not_climbed() -> None:
+    """Removal by image spreads, so the last doses gain less than a standard error, and only cost collateral."""
+    rng = np.random.default_rng(1)
+    before, has, left = np.full(N, 100.0), np.ones(N, dtype=bool), rng.uniform(0, 60, N)
+    scores = {
+        float(k): Scores(before, left + more, np.full(N, c), np.full(N, c), has)
+        for k, (more, c) in enumerate([(30, 0.002), (1.5, 0.004), (0.5, 0.01), (0, 0.02)])
+    }
+    options = [Method("a", (), tuple(scores), scores.__getitem__, lambda *_: None, lambda *_: None)]  # type: ignore[arg-type]
+    assert 1.5 < left.std() / N**0.5 < 30
+    assert tune(options, FakeBench(), lambda *_: None)[1] == 1.0  # type: ignore[arg-type]

@@ -38,6 +38,8 @@ def _obstacle(block: Block, first: bool, last: bool) -> str | None:
         return "has a bias"
     if block.erase:
         return "carries a one-sided erasure"
+    if block.patch:
+        return "carries a patch from another latent"
     if block.norm != ("none" if last else "map"):
         return "has BatchNorm, which the last layer has not" if last else "has no BatchNorm over its maps"
     if block.activation != ("tanh" if last else "relu"):

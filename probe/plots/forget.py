@@ -18,7 +18,7 @@ _COLOURS = {
 }  # fmt: skip
 _NAMES = {
     "paper": "paper's rule", "logistic": "logistic ranking", "iou": "IoU ranking", "causal": "causal ranking",
-    "lda": "erase, not adjusted", "leace": "LEACE", "finetune": "fine-tuning",
+    "lda": "one-sided erasure", "leace": "LEACE", "finetune": "fine-tuning",
 }  # fmt: skip
 _WIDTH, _LEFT = 7.0, 0.95
 _MATCHED_SHOWN = 6
