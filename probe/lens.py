@@ -21,7 +21,7 @@ from captum.attr import LayerActivation, NeuronGradient
 from torch import Tensor, nn
 
 from probe.data import Images
-from probe.dcgan import Discriminator
+from probe.dcgan import Block, Discriminator
 from probe.errors import ProbeError
 from probe.gan import GAN, estimate_statistics, from_bytes
 from probe.layers import Site
@@ -43,14 +43,17 @@ class Source:
     fetch: Callable[[Tensor], Tensor]
     classes: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
 
-    def batches(self, n: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and images of the first n (default all), a batch at a time; a last one of a single image joins its neighbour."""
-        rows = torch.arange(min(n or self.count, self.count))
-        parts = list(rows.split(BATCH))
+    def parts(self, n: int | None = None) -> list[Tensor]:
+        """The rows of the first n images (default all) by batches; a last one of a single image joins its neighbour."""
+        parts = list(torch.arange(min(n or self.count, self.count)).split(BATCH))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
-        for part in parts:
-            yield part, self.fetch(part)
+        return parts
+
+    def batches(self, n: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and images of the first n (default all), a batch at a time."""
+        for rows in self.parts(n):
+            yield rows, self.fetch(rows)
 
 
 def from_images(images: Images) -> Source:
@@ -86,7 +89,7 @@ class Lens:
         layer = self.model.get_submodule(site.name)
         self.gate = dict(layer.named_children()).get("act", layer)
         self._into = isinstance(self.gate, Rectifier)  # the response is what goes in, not what comes out
-        blocks = discriminator.blocks[: site.rank] if own else ()  # type: ignore[index]
+        blocks: tuple[Block, ...] = discriminator.blocks[: site.rank] if own else ()  # type: ignore[index,assignment]
         self.cells = Cells(self.model, blocks, size) if own else None  # type: ignore[arg-type]
         self.field = field(blocks) if own else Field(size, 0, 0)
         self.before = self._check()
@@ -109,9 +112,9 @@ class Lens:
         assert len(seen) == 1, f"{self.site.name} ran {len(seen)} times"
         return check_path(self.model, seen[0])
 
-    def settle(self, batches: Iterator[Tensor]) -> None:
-        """Take BatchNorm's statistics from images (N, C, S, S), batch by batch."""
-        estimate_statistics(self.model, (x.to(self.device) for x in batches))
+    def settle(self, images: Tensor) -> None:
+        """Take BatchNorm's statistics from one batch of images (N, C, S, S)."""
+        estimate_statistics(self.model, [images.to(self.device)])
 
     def responses(self, images: Tensor) -> Tensor:
         """Responses (N, units, H, W) on images (N, C, S, S) in [-1, 1]."""
@@ -175,7 +178,7 @@ def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: boo
     total, squares, places, width = torch.zeros(len(chosen)).double(), torch.zeros(len(chosen)).double(), 0, 1
     for rows, x in source.batches():
         if by_batch:
-            lens.settle(iter([x]))
+            lens.settle(x)
         found = lens.responses(x)[:, chosen].cpu()
         width = found.shape[-1]
         flat = found.flatten(2)
@@ -201,22 +204,11 @@ def gradients(lens: Lens, source: Source, top: Top, by_batch: bool) -> Tensor:
     units = top.units[:, None].expand_as(top.images).flatten()
     images, places = top.images.flatten(), top.places.flatten(0, 1)
     out = torch.zeros(len(units), lens.channels, lens.field.size, lens.field.size)
-    groups = [torch.arange(len(units))]
-    if by_batch:
-        starts = torch.tensor([int(rows[0]) for rows in _row_batches(source)])
-        batch = torch.bucketize(images, starts, right=True) - 1
-        groups = [torch.nonzero(batch == b).flatten() for b in batch.unique()]
-    for group in groups:
-        if by_batch:
-            first = int(starts[batch[group[0]]])
-            last = int(starts[starts > first][0]) if (starts > first).any() else source.count
-            lens.settle(iter([source.fetch(torch.arange(first, last))]))
+    for rows in source.parts() if by_batch else [torch.arange(source.count)]:
+        group = torch.nonzero((images >= rows[0]) & (images <= rows[-1])).flatten()
+        if by_batch and len(group):
+            lens.settle(source.fetch(rows))
         for part in group.split(_CROPS):
             out[part] = lens.gradients(source.fetch(images[part]), units[part], places[part])
-    return out.unflatten(0, top.images.shape)
-
-
-def _row_batches(source: Source) -> Iterator[Tensor]:
-    """The rows of each batch of a scan."""
-    quick = Source(source.name, source.count, lambda rows: rows)
-    return (rows for rows, _ in quick.batches())
+    shaped: Tensor = out.unflatten(0, top.images.shape)
+    return shaped

@@ -82,19 +82,21 @@ class Cells(nn.Module):
 
     def forward(self, x: Tensor, places: Tensor, units: Tensor) -> Tensor:
         grid = self.size
-        *lower, last = (dict(layer.named_children()) for layer in self.model)
+        layers: list[dict[str, Any]] = [dict(layer.named_children()) for layer in self.model]
+        *lower, last = layers
         for depth, layer in enumerate(lower, 1):
             block = self.blocks[depth - 1]
-            x = F.conv2d(x, layer["conv"].weight, layer["conv"].bias, layer["conv"].stride)  # type: ignore[arg-type]
+            x = F.conv2d(x, layer["conv"].weight, layer["conv"].bias, layer["conv"].stride)
             for name in ("norm", "act"):
                 x = layer[name](x) if name in layer else x
             grid = (grid + 2 * block.padding - block.kernel) // block.stride + 1
             x = x * inside(places, field(self.blocks[depth:]), grid)[:, None]
         conv = last["conv"]
-        out = (x * conv.weight[units]).sum((1, 2, 3))  # type: ignore[index]
-        out = out if conv.bias is None else out + conv.bias[units]  # type: ignore[index]
+        out = (x * conv.weight[units]).sum((1, 2, 3))
+        out = out if conv.bias is None else out + conv.bias[units]
         if "norm" in last:
-            norm: Any = last["norm"]
+            norm = last["norm"]
             out = (out - norm.running_mean[units]) * (norm.running_var[units] + norm.eps).rsqrt()
             out = out * norm.weight[units] + norm.bias[units]
-        return self.gate(out)  # type: ignore[no-any-return]
+        response: Tensor = self.gate(out)
+        return response

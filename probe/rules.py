@@ -126,7 +126,9 @@ def check_path(model: nn.Module, output: Tensor) -> int:
         return count
     kinds = ", ".join(dict.fromkeys(others))
     alike = {kind.casefold() for kind in others} | ({"relu6"} if "Hardtanh" in others else set())
-    modules = [f"{name} ({type(m).__name__})" for name, m in model.named_modules() if type(m).__name__.casefold() in alike]
+    modules = [
+        f"{name} ({type(m).__name__})" for name, m in model.named_modules() if type(m).__name__.casefold() in alike
+    ]
     if modules:
         raise ProbeError(
             f"activation {', '.join(modules)}: the rules are defined for ReLU, LeakyReLU and PReLU modules; found {kinds} before this layer"

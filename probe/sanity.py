@@ -1,10 +1,10 @@
 """Does a picture depend on what the network learnt? The randomisation tests of Adebayo et al. 2018, on the same images.
 
     SIMILARITIES        how alike two maps are: Spearman's rank correlation of signed and of absolute values, SSIM, HOG
-    groups(...)         a network's layers, from the image up, each with its BatchNorm
-    randomised(...)     a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
+    groups(...)         a network's layers, from the image up, each with its BatchNorm; depth(...) those before a module
+    stages(...)         which layers are randomised; randomised(...) a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
     compare(...)        all similarities of pairs of maps
-    interval(...)       over images and seeds
+    verdict(...)        means with intervals over images and seeds, and whether the picture passes
 
 A map that looks the same after every weight was drawn anew shows the image, not the network.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,25 @@ def groups(model: nn.Module) -> list[nn.ModuleList]:
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and found:
             found[-1].append(module)
     return [nn.ModuleList(group) for group in found]
+
+
+def depth(model: nn.Module, gate: nn.Module) -> int:
+    """How many convolution and linear layers are listed before a module."""
+    count = 0
+    for module in model.modules():
+        if module is gate:
+            break
+        count += isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    return count
+
+
+def stages(depth: int, full: bool) -> dict[str, list[int] | None]:
+    """What is randomised, by name: all layers, the last of `depth` alone and, in full, from the top down and each alone."""
+    found: dict[str, list[int] | None] = {"all layers random": None}
+    if full:
+        found |= {f"layers {k + 1}–{depth} random": list(range(k, depth)) for k in range(1, depth - 1)}
+    alone = range(depth) if full else range(max(1, depth - 1), depth)
+    return found | {f"only layer {k + 1} random": [k] for k in reversed(alone)}
 
 
 def randomised(model: nn.Module, layers: Sequence[int] | None, seed: int, images: Iterator[Tensor]) -> nn.Module:
@@ -116,3 +136,22 @@ def interval(values: Array, seed: int = 0) -> list[float]:
     ]
     low, high = np.percentile(means, [2.5, 97.5]) if means else (float("nan"), float("nan"))
     return [float(low), float(high)]
+
+
+def verdict(rows: dict[str, Array], mode: str, seed: int = 0) -> dict[str, Any]:
+    """The sanity checks' metrics from similarities by row, (seeds, images, 4) each; the first row is full randomisation.
+
+    `pass` where the upper end of the interval of its absolute Spearman similarity lies below 0.5.
+    """
+    table: dict[str, dict[str, Any]] = {}
+    for name, values in rows.items():
+        table[name] = {}
+        for k, key in enumerate(SIMILARITIES):
+            table[name] |= {key: float(np.nanmean(values[..., k])) if np.isfinite(values[..., k]).any() else None}
+            table[name] |= {f"{key}_ci": interval(values[..., k], seed)}
+    full = next(iter(table.values()))
+    passed = full["spearman_ci"][1] < THRESHOLD
+    seeds, images = next(iter(rows.values())).shape[:2]
+    return {
+        "verdict": "pass" if passed else "fail", "threshold": THRESHOLD, "mode": mode, "seeds": seeds, "crops": images, **full, "rows": table,
+    }  # fmt: skip
