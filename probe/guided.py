@@ -32,7 +32,7 @@ from probe.readers import Reader
 from probe.receptive import cut, inside
 from probe.regions import numbers
 from probe.result import Result
-from probe.rules import Rule
+from probe.rules import RULES, Rule
 
 Report = Callable[[str, int, int], None]
 Policy = Literal["running", "data", "batch"]
@@ -62,6 +62,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.crops < 1:
             raise ProbeError(f"crops {self.crops}: expected at least 1")
+        if self.rule not in RULES:
+            raise ProbeError(f"rule {self.rule}: expected {', '.join(RULES)}")
         if self.sanity not in SEEDS or self.batchnorm not in (None, *get_args(Policy)):
             found = f"sanity {self.sanity}, batchnorm {self.batchnorm}"
             raise ProbeError(f"{found}: expected fast or full, and {', '.join(get_args(Policy))}")

@@ -75,7 +75,7 @@ class Rectifier(nn.Module):
         self.register_buffer("slope", slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Rectify.apply(x, self.slope, self.rule)
+        out: Tensor = _Rectify.apply(x, self.slope.to(x), self.rule)
         return out
 
 

@@ -14,7 +14,7 @@ from probe.files import writing
 from probe.plots.common import show, strip, tile
 from probe.result import Result
 
-_WIDTH, _LABEL, _GUTTER = 7.0, 0.52, 0.12
+_WIDTH, _LABEL, _GUTTER = 7.0, 0.5, 0.2
 _OUTSIDE = -128  # in int8 gradients
 _ROWS, _COLUMNS = 10, 3  # units on a page of the atlas
 Array = np.ndarray[Any, Any]
@@ -66,9 +66,13 @@ def _fig5(figure: Figure, result: Result, height: float, side: float) -> None:
         bottom = height - 0.22 - tall - (i // 2) * (tall + 0.3)
         axes = show(figure, [left / _WIDTH, bottom / height, half / _WIDTH, tall / height], _mosaic(pictures, crops))
         axes.set_title(title, pad=3)
-        for k, unit in enumerate(units if i % 2 == 0 else ()):
-            text = f"unit {unit}\n{_word(result, int(unit))}" if _word(result, int(unit)) else f"unit {unit}"
-            figure.text((_LABEL - 0.05) / _WIDTH, (bottom + tall - (k + 0.5) * side) / height, text, ha="right", va="center", fontsize=5.8)  # fmt: skip
+        for k, unit in enumerate(units):
+            y = (bottom + tall - (k + 0.5) * side) / height
+            at: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 5.8}
+            if i % 2:  # the word is of the trained unit
+                figure.text((left - 0.04) / _WIDTH, y, _word(result, int(unit)), rotation=90, **at)
+            else:
+                figure.text((left - 0.05) / _WIDTH, y, f"unit {unit}", **at)
 
 
 def _same_images(figure: Figure, result: Result, height: float, base: float, side: float) -> None:
