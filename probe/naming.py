@@ -21,7 +21,7 @@ from probe.readers import Reader
 
 _IMAGES, _SHUFFLES, _LEAST = 256, 5, 8  # the last: images that must show a word's object for it to be tried
 _GRID = 16  # cells a side on which responses and objects are compared
-_DETECTOR = 0.04  # least intersection over union of a detector (Bau et al. 2017, Network Dissection, section 3.2)
+_DETECTOR = {"iou": 0.04, "auc": 0.7}  # least scores; the first is Network Dissection's (Bau et al. 2017, section 3.2)
 
 
 def name_units(
@@ -30,7 +30,7 @@ def name_units(
     """A word for each unit: `concept` (or None), `score`, `chance` (the best of all units under shuffled images), `measure`.
 
     With a reader: intersection over union with its objects (of at least 0.04, by Network Dissection's rule), on 256
-    images; else, where the source has classes, the area under the ROC curve of an image's largest response. Empty
+    images; else, where the source has classes, the area under the ROC curve of an image's largest response (of at least 0.7). Empty
     without either.
     """
     n = min(_IMAGES, source.count)
@@ -46,7 +46,7 @@ def name_units(
         truth, measure = {f"class {c}": (classes == c)[:, None, None] for c in common}, "auc"
         maps = maps.amax((2, 3), keepdim=True)
     orders = [np.random.default_rng([seed, i]).permutation(n) for i in range(_SHUFFLES)]
-    least = _DETECTOR if measure == "iou" else 0.5
+    least = _DETECTOR[measure]
     best: list[dict[str, Any]] = [{"concept": None, "score": 0.0, "chance": least, "measure": measure} for _ in chosen]
     for word, where in truth.items():
         scores = _scores(maps, where, measure).nan_to_num().tolist()

@@ -2,7 +2,7 @@
 
     Field             the square of pixels that a cell sees
     trunk(...)        a copy of a discriminator up to a layer
-    cut(...)          the receptive fields of chosen cells, cut from their images
+    cut(...)          the receptive fields of chosen cells, cut from their images; inside(...) which of their pixels exist
     Cells             cut-out fields -> one cell each, exactly as in the whole image
 
 A convolution pads every layer's maps with zeros, not the image alone, so a field that leaves the image cannot just be
@@ -48,25 +48,26 @@ def trunk(model: Discriminator, layer: str) -> nn.Sequential:
     return nn.Sequential(OrderedDict((f"layer{i + 1}", copy.deepcopy(model.layers()[i])) for i in range(depth))).eval()
 
 
+def _reach(places: Tensor, where: Field) -> tuple[Tensor, Tensor]:
+    """The rows and the columns (N, R) of pixels that cells (N, 2) see, in the image or not."""
+    steps = torch.arange(where.size, device=places.device)
+    rows, columns = (where.start + where.stride * places[:, i, None] + steps for i in (0, 1))
+    return rows, columns
+
+
 def cut(images: Tensor, places: Tensor, where: Field) -> Tensor:
     """The fields (N, C, R, R) of cells (N, 2), row and column, one in each image (N, C, S, S); zero outside of the image."""
     size = images.shape[-1]
-    steps = torch.arange(where.size)
-    rows, columns = (where.start + where.stride * places[:, i, None] + steps for i in (0, 1))  # (N, R) each
-    picked = images[
-        torch.arange(len(images))[:, None, None, None],
-        torch.arange(images.shape[1])[:, None, None],
-        rows.clamp(0, size - 1)[:, None, :, None],
-        columns.clamp(0, size - 1)[:, None, None, :],
-    ]
+    rows, columns = (steps.clamp(0, size - 1) for steps in _reach(places, where))
+    n, c = (torch.arange(k, device=images.device) for k in images.shape[:2])
+    picked = images[n[:, None, None, None], c[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
     return picked * inside(places, where, size)[:, None]
 
 
 def inside(places: Tensor, where: Field, size: int) -> Tensor:
     """Which pixels of the fields of cells (N, 2) lie in images of a size, (N, R, R) boolean."""
-    steps = torch.arange(where.size)
-    rows, columns = (where.start + where.stride * places[:, i, None] + steps for i in (0, 1))
-    return ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]
+    rows, columns = ((steps >= 0) & (steps < size) for steps in _reach(places, where))
+    return rows[:, :, None] & columns[:, None, :]
 
 
 class Cells(nn.Module):

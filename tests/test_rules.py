@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -22,7 +23,7 @@ def network(*activations: nn.Module) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         maps = (2, 5, 5, 5)
-        parts = [(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b)) for a, b in zip(maps, maps[1:], strict=False)]
+        parts = [(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b)) for a, b in itertools.pairwise(maps)]
     layers = [m for pair, act in zip(parts, activations, strict=True) for m in (*pair, act)]
     return nn.Sequential(*layers).double().eval()
 

@@ -148,28 +148,28 @@ def _caption(result: Result) -> str:
 
 def atlas(result: Result, path: Path) -> None:
     """Write every unit of a result with `atlas_` arrays as a PDF of many pages: top crops above, their gradients below."""
-    a = result.arrays
-    inputs, levels = _masked(a["atlas_inputs"], a["atlas_gradients"]), _grey(a["atlas_gradients"])
-    each = _ROWS * _COLUMNS
     with writing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
-        for start in range(0, len(inputs), each):
-            figure = Figure(figsize=(7.6, 10.8))
-            FigureCanvasAgg(figure)
-            figure.text(
-                0.5,
-                0.985,
-                f"{result.metrics['layer']}, rule {result.metrics['rule']}",
-                ha="center",
-                va="top",
-                fontsize=8,
-            )
-            for i, k in enumerate(range(start, min(start + each, len(inputs)))):
-                row, column = divmod(i, _COLUMNS)
-                box = [0.02 + 0.325 * column, 0.965 - 0.096 * (row + 1), 0.31, 0.078]
-                pair = np.concatenate([inputs[k], levels[k]])
-                axes = show(figure, box, _mosaic(pair, inputs.shape[1]))
-                axes.set_title(_atlas_label(result, k), fontsize=6, pad=2, loc="left")
-            pdf.savefig(figure)
+        for start in range(0, len(result.arrays["atlas_units"]), _ROWS * _COLUMNS):
+            pdf.savefig(_page(result, start))
+
+
+def _page(result: Result, start: int) -> Figure:
+    """One page of the atlas, from the unit of a position on."""
+    m, a = result.metrics, result.arrays
+    figure = Figure(figsize=(7.6, 10.8))
+    FigureCanvasAgg(figure)
+    title = (
+        f"{m['layer']}, {m['maps_total']} units, rule {m['rule']}, {m['images']} images; one grey scale for all units"
+    )
+    figure.text(0.02, 0.985, title, va="top", fontsize=7)
+    for i, k in enumerate(range(start, min(start + _ROWS * _COLUMNS, len(a["atlas_units"])))):
+        row, column = divmod(i, _COLUMNS)
+        levels = a["atlas_gradients"][k]
+        pair = np.concatenate([_masked(a["atlas_inputs"][k], levels), _grey(levels)])
+        box = [0.02 + 0.325 * column, 0.965 - 0.096 * (row + 1), 0.31, 0.078]
+        axes = show(figure, box, _mosaic(pair, len(levels)))
+        axes.set_title(_atlas_label(result, k), fontsize=6, pad=2, loc="left")
+    return figure
 
 
 def _atlas_label(result: Result, k: int) -> str:
@@ -180,4 +180,4 @@ def _atlas_label(result: Result, k: int) -> str:
         if row.get("concept")
         else ""
     )
-    return f"unit {unit}   max {value:.1f}" + word + ("   never positive" if value <= 0 else "")
+    return f"unit {unit}   max {value:.2g}" + word + ("   never positive" if value <= 0 else "")
