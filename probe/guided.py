@@ -36,7 +36,7 @@ from probe.rules import RULES, Rule
 
 Report = Callable[[str, int, int], None]
 Policy = Literal["running", "data", "batch"]
-SHOWN = 6  # rows of the figure
+SHOWN, _ROWS = 6, 24  # rows of the figure: of `top` and `all`, and at most
 OUTSIDE = -128  # marks what lies outside of the image in int8 gradients
 _CALIBRATION = 512  # images from which a randomised network takes its BatchNorm statistics
 _ESTIMATION = 2048  # and the trained one, where they are estimated
@@ -78,6 +78,10 @@ def parse_units(text: str, site: Site) -> list[int]:
         return list(range(site.maps))
     units = list(numbers(text, "--units"))
     wrong = [u for u in units if u >= site.maps]
+    if len(units) > _ROWS:
+        raise ProbeError(
+            f"units {text}: {len(units)} units; a figure shows up to {_ROWS}, `all` makes an atlas of every unit"
+        )
     if wrong:
         raise ProbeError(f"unit {wrong[0]}: {site.name} has {site.maps} units, 0 to {site.maps - 1}")
     return units
@@ -104,8 +108,8 @@ def guided(
 
     Arrays: `gradients` and `random_gradients` (U, K, C, R, R) int8 in units of `scale` / 127, -128 outside of the image;
     `inputs`, `random_inputs` uint8; `units` (U,), `values` (U, K), `images` (U, K), `places` (U, K, 2), and the same with
-    `random_`; the sanity checks' pictures `example_maps` (4, U, C, R, R) and `similarity` (rows, seeds, U·K, 4). U is 6 for
-    the figure; with units `all` there is also `atlas_*` of every unit. `reader` names units by what it sees.
+    `random_`; the sanity checks' pictures `example_maps` (4, U, C, R, R) and `similarity` (rows, seeds, U·K, 4). U are the
+    figure's; with units `all` there is also `atlas_*` of every unit. `reader` names units by what it sees.
     Raises ProbeError for a missing discriminator, a layer, unit or activation that does not fit, fewer images than crops,
     and where the rule changed nothing.
     """
@@ -132,13 +136,15 @@ def guided(
         run.tell("atlas", 0, 1)
         arrays |= _pictures("atlas_", found, gradients(run.lens, source, found, run.by_batch), run.lens, source)
         run.tell("atlas", 1, 1)
-    return Result("guided-backprop", metrics, asdict(settings), run.notes(), dict(gan.provenance), arrays)
+    return Result(
+        "guided-backprop", metrics, asdict(settings) | {"data": source.name}, run.notes(), dict(gan.provenance), arrays
+    )
 
 
 def _shown(found: Top, units: str) -> list[int]:
-    """Positions of the units that the figure shows: the first, or for `top` those whose largest response stands out most."""
+    """Positions of the units that the figure shows: those named, of `all` the first, of `top` those that stand out most."""
     order = found.spread.argsort(descending=True, stable=True).tolist() if units == "top" else range(len(found.units))
-    return list(order)[:SHOWN]
+    return list(order)[: SHOWN if units in ("all", "top") else None]
 
 
 def _difference(maps: Tensor, plain: Tensor, lens: Lens) -> float:
@@ -214,32 +220,41 @@ class _Run:
 
     def check(self, top: Top, maps: Tensor, plain: Tensor) -> tuple[dict[str, Any], dict[str, Array]]:
         """The sanity checks on the images, places and units of the trained network: metrics and arrays."""
-        s, flat = self.settings, maps.flatten(0, 1)
-        places = top.places.flatten(0, 1)
+        flat, places = maps.flatten(0, 1), top.places.flatten(0, 1)
         valid = inside(places, self.lens.field, self.gan.size)
         fields = cut(self.source.fetch(top.images.flatten()), places, self.lens.field)
+        rows, random = self._under_random_weights(top, flat, valid)
+        others = {"plain gradient": plain.flatten(0, 1), "Sobel edges": sanity.edges(fields), "input": fields}
+        rows |= {name: sanity.compare(flat, x, valid)[None] for name, x in others.items()}
+        if len(flat) > self.settings.crops:  # what the field's shape alone gives: the next unit's crop of the same rank
+            apart = flat.roll(self.settings.crops, 0), valid & valid.roll(self.settings.crops, 0)
+            rows["another unit's crop"] = sanity.compare(flat, *apart)[None]
+        first = slice(None, None, self.settings.crops)
+        shown = (flat, random, others["plain gradient"], others["Sobel edges"])
+        pictures = np.stack([_quantised(x[first], valid[first])[0] for x in shown])
+        table = np.full((len(rows), *rows["all layers random"].shape), np.nan, dtype=np.float32)
+        for k, values in enumerate(rows.values()):
+            table[k, : len(values)] = values
+        metrics = sanity.verdict(rows, self.settings.sanity, self.settings.seed)
+        return metrics, {"example_maps": pictures, "similarity": table}
+
+    def _under_random_weights(self, top: Top, maps: Tensor, valid: Tensor) -> tuple[dict[str, Array], Tensor]:
+        """Similarities (seeds, crops, 4) by what is random, and the first seed's maps with all layers random."""
+        s = self.settings
         stages = sanity.stages(sanity.depth(self.lens.model, self.lens.gate), s.sanity == "full")
-        seeds, rows, example = SEEDS[s.sanity], {}, flat
+        seeds = range(s.seed, s.seed + SEEDS[s.sanity])
+        rows: dict[str, Array] = {}
+        kept: list[Tensor] = []
         for i, (name, layers) in enumerate(stages.items()):
             values = []
-            for seed in range(s.seed, s.seed + seeds):
-                found = gradients(self.twin(self.random(layers, seed), s.rule), self.source, top, False).flatten(0, 1)
-                values.append(sanity.compare(flat, found, valid))
-                example = found if layers is None and seed == s.seed else example
-                self.tell("sanity checks", i * seeds + len(values), len(stages) * seeds)
+            for seed in seeds:
+                lens = self.twin(self.random(layers, seed), s.rule)
+                found = gradients(lens, self.source, top, False).flatten(0, 1)
+                values.append(sanity.compare(maps, found, valid))
+                kept = kept or [found]
+                self.tell("sanity checks", i * len(seeds) + len(values), len(stages) * len(seeds))
             rows[name] = np.stack(values)
-        edges, crops = sanity.edges(fields), self.settings.crops
-        shifted = (flat.roll(crops, 0), valid & valid.roll(crops, 0)) if len(flat) > crops else (flat.roll(1, 0), valid)
-        rows["plain gradient"] = sanity.compare(flat, plain.flatten(0, 1), valid)[None]
-        rows["Sobel edges"] = sanity.compare(flat, edges, valid)[None]
-        rows["input"] = sanity.compare(flat, fields, valid)[None]
-        rows["another crop"] = sanity.compare(flat, *shifted)[None]
-        first = slice(None, None, crops)
-        pictures = [_quantised(x[first], valid[first])[0] for x in (flat, example, plain.flatten(0, 1), edges)]
-        table = np.full((len(rows), seeds, len(flat), len(sanity.SIMILARITIES)), np.nan, dtype=np.float32)
-        for k, found_rows in enumerate(rows.values()):
-            table[k, : len(found_rows)] = found_rows
-        return sanity.verdict(rows, s.sanity, s.seed), {"example_maps": np.stack(pictures), "similarity": table}
+        return rows, kept[0]
 
     def notes(self) -> list[str]:
         """What was assumed where the paper is silent."""

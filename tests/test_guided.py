@@ -198,7 +198,7 @@ def check_sanity(result: Result) -> None:
     sane = result.metrics["sanity"]
     assert list(sane["rows"]) == [
         "all layers random", "layers 2–3 random", "only layer 3 random", "only layer 2 random", "only layer 1 random",
-        "plain gradient", "Sobel edges", "input", "another crop",
+        "plain gradient", "Sobel edges", "input", "another unit's crop",
     ]  # fmt: skip
     assert (sane["seeds"], sane["crops"], sane["threshold"]) == (5, 9, 0.5)
     for name, row in sane["rows"].items():
@@ -286,6 +286,22 @@ def test_atlas_and_figure(tiny_gan: GAN, source: Source, tmp_path: Path) -> None
     assert draw(found, tmp_path, ["png", "pdf"])[0].stat().st_size > 5000
 
 
+REAL = Path(__file__).resolve().parents[2] / "shared" / "checkpoints" / "newmu-svhn"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the authors' SVHN arrays are not here")
+def test_the_authors_own_discriminator() -> None:
+    from probe.checkpoints import load as open_checkpoint
+
+    gan = open_checkpoint(REAL)
+    found = guided(gan, from_samples(gan, 128, 0), Settings(units="0-2", crops=3))
+    m = found.metrics
+    assert (m["layer"], m["maps_total"], m["batchnorm"], m["activations_replaced"]) == ("layer3", 256, "data", 3)
+    assert m["receptive_field"] == {"size": 29, "stride": 8, "start": -14}
+    assert m["sanity"]["verdict"] == "pass"
+    assert m["difference_from_gradient"] > 0.5
+
+
 # ---- the command
 
 
@@ -354,6 +370,7 @@ BAD = {
     "no discriminator": (["--ckpt", "alone.safetensors"], "the checkpoint holds a generator only"),
     "layer": (["--layer", "7"], "layer 7: the discriminator has no such layer; it has layer1"),
     "unit": (["--units", "3,99"], "unit 99: layer3 has 16 units, 0 to 15"),
+    "many units": (["--layer", "2", "--units", "0-40"], "units 0-40: 41 units; a figure shows up to 24"),
     "units": (["--units", "many"], "--units 'many': expected numbers and ranges"),
     "rule": (["--rule", "magic"], "rule magic: expected guided, leaky, deconvnet, gradient"),
     "sanity": (["--sanity", "slow"], "sanity slow, batchnorm None: expected fast or full"),

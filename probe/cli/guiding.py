@@ -63,7 +63,6 @@ def guided_backprop(
         known = is_rooms(gan) and source.name.startswith(("rooms", "samples"))
         result = guided(gan, source, settings, load_rooms()["judge"] if known else None, tell)
     result.assumptions += notes
-    result.settings["data"] = source.name
     result.provenance = runs.provenance(gan, seed)
     every = units == "all"
     figure = runs.publish(result, out, wanted, (lambda folder: atlas(result, folder / "atlas.pdf")) if every else None)
@@ -84,6 +83,7 @@ def _source(gan: GAN, data: str | None, limit: int | None, seed: int, tell: Repo
             raise ProbeError(f"data {text}: expected samples or samples:N, such as samples:4096")
         n = min(int(number or 2048), limit or 10**9)
         return from_samples(gan, n, seed), [f"data: {n} of the generator's own samples, seed {seed}"]
+    tell("reading images", 0, 1)
     images = sources.load(
         text, gan.size, gan.channels, limit, progress=lambda done, total: tell("reading images", done, total or done)
     )
