@@ -17,7 +17,7 @@ from probe.guided import Settings, guided
 from probe.lens import from_images
 from probe.readers import load_rooms
 
-DATA = "rooms:4096@1"  # the discriminator saw rooms of seed 0
+DATA = "rooms:2048@1"  # the discriminator saw rooms of seed 0
 LAYER, UNITS, CROPS, RULE, SEED, UNTRAINED = "-1", "0-5", 5, "guided", 0, 99
 
 

@@ -86,7 +86,13 @@ def _same_images(figure: Figure, result: Result, height: float, base: float, sid
     for k, name in enumerate(names):
         y = base + tall - (k + 0.5) * side
         figure.text((_LABEL - 0.05) / _WIDTH, y / height, name, ha="right", va="center", fontsize=5.8)
-    figure.text((_LABEL + wide / 2) / _WIDTH, (base + tall + 0.05) / height, "the same crops", ha="center", fontsize=7)
+    figure.text(
+        (_LABEL + wide / 2) / _WIDTH,
+        (base + tall + 0.05) / height,
+        "the first crop of each unit",
+        ha="center",
+        fontsize=7,
+    )
 
 
 def _checks(axes: Any, result: Result) -> None:
@@ -143,6 +149,8 @@ def _caption(result: Result) -> str:
         f"Sanity: grey, {sane['crops']} crops by {sane['seeds']} seeds;",
         "blue, mean with 95 % interval over crops and seeds; dashed, the limit that full randomisation must stay below.",
     ]
+    if any(row["concept"] for row in m["concepts"].values()):
+        lines[-1] += " Words: what goes best with a unit's responses, where it beats chance."
     return "\n".join(lines)
 
 
