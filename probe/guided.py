@@ -130,7 +130,7 @@ def guided(
         "layer": run.site.name, "maps_total": run.site.maps, "units": shown.units.tolist(), "images": source.count, "rule": settings.rule,
         "activations_replaced": run.lens.rectifiers, "difference_from_gradient": difference, "batchnorm": run.policy,
         "receptive_field": asdict(run.lens.field), "never_positive": int((found.values[:, 0] <= 0).sum()), "sanity": verdict,
-        "concepts": name_units(run.lens, source, named.units, reader, settings.seed),
+        "concepts": name_units(run.twin(run.trained, settings.rule), source, named.units, reader, settings.seed),
     }  # fmt: skip
     if settings.units == "all":
         run.tell("atlas", 0, 1)
@@ -201,7 +201,7 @@ class _Run:
         self.calibration = list(self.images(_CALIBRATION))
 
     def images(self, n: int) -> Iterator[Tensor]:
-        """The first n images, a batch at a time, where the discriminator is."""
+        """N of the images, a batch at a time, where the discriminator is."""
         device = next(self.trained.parameters()).device
         return (x.to(device) for _, x in self.source.batches(n))
 
@@ -260,14 +260,14 @@ class _Run:
         """What was assumed where the paper is silent."""
         policies = {
             "running": "those stored in the checkpoint",
-            "data": f"estimated from the first {min(_ESTIMATION, self.source.count)} images",
+            "data": f"estimated from {min(_ESTIMATION, self.source.count)} of the images",
             "batch": "those of each batch of 128 images, held constant on the way back",
         }
         found = [
             f"images: {self.source.name}, {self.source.count} of them; one place an image, that of the largest response",
             "a response is what goes into the layer's own activation",
             f"BatchNorm of the discriminator: {policies[self.policy]}",
-            f"random weights: kernels N(0, 0.02), BatchNorm's gain N(1, 0.02), its statistics from the first {min(_CALIBRATION, self.source.count)} images",
+            f"random weights: kernels N(0, 0.02), BatchNorm's gain N(1, 0.02), its statistics from {min(_CALIBRATION, self.source.count)} of the images",
             "grey scale of a panel: its 99.5th percentile of the absolute gradient",
         ]
         if self.lens.cells is None:

@@ -44,14 +44,17 @@ class Source:
     classes: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
 
     def parts(self, n: int | None = None) -> list[Tensor]:
-        """The rows of the first n images (default all) by batches; a last one of a single image joins its neighbour."""
-        parts = list(torch.arange(min(n or self.count, self.count)).split(BATCH))
+        """The rows of all images, or of n spread evenly, by batches; a last one of a single image joins its neighbour."""
+        rows = torch.arange(self.count)
+        if n is not None and n < self.count:  # not the first: a folder comes sorted by classes
+            rows = torch.arange(n) * self.count // n
+        parts = list(rows.split(BATCH))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts
 
     def batches(self, n: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and images of the first n (default all), a batch at a time."""
+        """Rows and images, of all or of n spread evenly, a batch at a time."""
         for rows in self.parts(n):
             yield rows, self.fetch(rows)
 

@@ -29,19 +29,20 @@ def name_units(
 ) -> dict[str, dict[str, Any]]:
     """A word for each unit: `concept` (or None), `score`, `chance` (the best of all units under shuffled images), `measure`.
 
-    With a reader: intersection over union with its objects (of at least 0.04, by Network Dissection's rule), on 256
-    images; else, where the source has classes, the area under the ROC curve of an image's largest response (of at least 0.7). Empty
-    without either.
+    On 256 of the images. With a reader: intersection over union with its objects, of at least 0.04, by Network
+    Dissection's rule; else, where the source has classes, the area under the ROC curve of an image's largest response, of
+    at least 0.7. Empty without either.
     """
     n = min(_IMAGES, source.count)
     if reader is None and source.classes is None:
         return {}
-    batches = [(x, lens.responses(x)[:, chosen].cpu()) for _, x in source.batches(n)]
-    maps = torch.cat([found for _, found in batches])
+    batches = [(rows, x, lens.responses(x)[:, chosen].cpu()) for rows, x in source.batches(n)]
+    maps = torch.cat([found for _, _, found in batches])
     if reader is not None:
-        truth, measure = _objects(reader, torch.cat([x for x, _ in batches])), "iou"
+        truth, measure = _objects(reader, torch.cat([x for _, x, _ in batches])), "iou"
     else:
-        classes = torch.from_numpy(np.asarray(source.classes[:n]))  # type: ignore[index]
+        rows = torch.cat([rows for rows, _, _ in batches]).numpy()
+        classes = torch.from_numpy(np.asarray(source.classes[rows]))  # type: ignore[index]
         common = [int(c) for c in classes.unique() if c >= 0 and _LEAST <= int((classes == c).sum()) <= n - _LEAST]
         truth, measure = {f"class {c}": (classes == c)[:, None, None] for c in common}, "auc"
         maps = maps.amax((2, 3), keepdim=True)

@@ -2,7 +2,8 @@
 
     SIMILARITIES        how alike two maps are: Spearman's rank correlation of signed and of absolute values, SSIM, HOG
     groups(...)         a network's layers, from the image up, each with its BatchNorm; depth(...) those before a module
-    stages(...)         which layers are randomised; randomised(...) a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
+    stages(...)         which layers are randomised
+    randomised(...)     a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
     compare(...)        all similarities of pairs of maps
     verdict(...)        means with intervals over images and seeds, and whether the picture passes
 
@@ -12,7 +13,6 @@ A map that looks the same after every weight was drawn anew shows the image, not
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -113,10 +113,8 @@ def similarity(a: Array, b: Array, valid: Array) -> tuple[float, ...]:
     window = min(7, flat[0].shape[0] - 1 + flat[0].shape[0] % 2)
     if window < 3:
         return absolute, signed, float("nan"), float("nan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alike = float(structural_similarity(*flat, win_size=window, data_range=2.0))
-        gradients = _correlation(_hog(flat[0]), _hog(flat[1])) if flat[0].shape[0] >= 6 else float("nan")
+    alike = float(structural_similarity(*flat, win_size=window, data_range=2.0))
+    gradients = _correlation(_hog(flat[0]), _hog(flat[1])) if flat[0].shape[0] >= 6 else float("nan")
     return absolute, signed, alike, gradients
 
 
