@@ -41,6 +41,7 @@ figures: $(READY)  ## run the recipes of analyses/ that take minutes, into figur
 bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in the same run
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/forget_windows.py
+	$(BIN)/python benchmarks/guided_backprop.py
 
 wheel: $(READY)  ## build the wheel and check what is in it
 	rm -rf dist

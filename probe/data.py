@@ -42,7 +42,7 @@ Items = Generator[tuple[str, Callable[[], Image.Image], int | None], None, None]
 """A lazy stream of pictures: a name to report when unreadable, a function that opens it, a class label or None."""
 
 _DAMAGE = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile)
-_PREPARATION = 1  # part of the cache's key: to be raised when `prepare` changes
+_PREPARATION = 2  # part of the cache's key: to be raised when `prepare` changes
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows others that start foreign programs
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label", "class", "target")
@@ -53,13 +53,14 @@ class Images:
     """Prepared images: (N, C, S, S) uint8 in 0 … 255, read-only, in the same order on every machine.
 
     `labels` (N,) int64, -1 where one is missing, or None; `name` is the source with base names only, such as
-    `folder:bedrooms`; `skipped` are the base names of what could not be read.
+    `folder:bedrooms`; `skipped` are the base names of what could not be read; `resized` counts those of another size.
     """
 
     images: Array
     labels: Array | None
     name: str
     skipped: tuple[str, ...] = ()
+    resized: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ def load(
         if not folder.exists():
             _write(reading, folder, (channels, size, size), limit, progress)
         with np.load(folder / "about.npz") as about:
-            labels, skipped = about["labels"], tuple(about["skipped"].tolist())
+            labels, skipped, resized = about["labels"], tuple(about["skipped"].tolist()), int(about["resized"])
         images = np.load(folder / "images.npy", mmap_mode="r")
-        return Images(images, labels if len(labels) else None, reading.name, skipped)
+        return Images(images, labels if len(labels) else None, reading.name, skipped, resized)
     except (OSError, EOFError) as error:
         advice = "expected a readable source and a writable cache: check both, or set PROBE_CACHE to another folder"
         raise ProbeError(f"{source}: {error}; {advice}") from error
@@ -143,12 +144,17 @@ def _write(
         temporary = Path(outer, "data")
         temporary.mkdir()
         with (temporary / "images.npy").open("wb") as file, contextlib.closing(reading.items):
-            labels, skipped = _fill(file, reading, shape, limit, progress or (lambda done, total: None))
+            labels, skipped, resized = _fill(file, reading, shape, limit, progress or (lambda done, total: None))
         if not labels:
             found = f"all {len(skipped)} images are unreadable, such as {skipped[0]}" if skipped else "0 images found"
             raise ProbeError(f"{reading.name}: {found}; expected at least one readable image: check the source")
         numbers = [-1 if label is None else label for label in labels] if set(labels) != {None} else []
-        np.savez(temporary / "about.npz", labels=np.array(numbers, np.int64), skipped=np.array(skipped, np.str_))
+        np.savez(
+            temporary / "about.npz",
+            labels=np.array(numbers, np.int64),
+            skipped=np.array(skipped, np.str_),
+            resized=resized,
+        )
         try:
             os.replace(temporary, folder)
         except OSError:
@@ -158,11 +164,12 @@ def _write(
 
 def _fill(
     file: IO[bytes], reading: Reading, shape: tuple[int, int, int], limit: int | None, progress: Progress
-) -> tuple[list[int | None], list[str]]:
-    """Write the pictures of a reading as a .npy file; returns their labels, and the names of what is unreadable."""
+) -> tuple[list[int | None], list[str], int]:
+    """Write the pictures of a reading as a .npy file; returns their labels, what is unreadable, how many were resized."""
     total = min((n for n in (reading.count, limit) if n is not None), default=None)
     labels: list[int | None] = []
     skipped: list[str] = []
+    resized = 0
 
     def header() -> None:  # of the same length whatever the number of images
         layout = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), *shape)}
@@ -174,7 +181,8 @@ def _fill(
         if picture is None:
             skipped.append(name)
             continue
-        file.write(picture.tobytes())
+        file.write(picture[0].tobytes())
+        resized += picture[1] != shape[1:]
         labels.append(label)
         if len(labels) % 256 == 0:
             progress(len(labels), total)
@@ -184,17 +192,17 @@ def _fill(
         progress(len(labels), total)
     file.seek(0)
     header()
-    return labels, skipped
+    return labels, skipped, resized
 
 
-def _readable(opened: Callable[[], Image.Image], shape: tuple[int, int, int]) -> Array | None:
-    """The prepared picture (C, S, S), or None when it is unreadable or a decompression bomb."""
+def _readable(opened: Callable[[], Image.Image], shape: tuple[int, int, int]) -> tuple[Array, tuple[int, int]] | None:
+    """The prepared picture (C, S, S) and the size it had, or None when it is unreadable or a decompression bomb."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with opened() as image:
-                return prepare(image, shape[1], shape[0])
+                return prepare(image, shape[1], shape[0]), image.size
         except Exception:  # PIL's decoders raise whatever they stumble over
             return None
 

@@ -3,13 +3,13 @@
 GAN             generator, discriminator, prior, image size; latents(), images(), sample()
 latents(...)    the latents of a seed: row i is the same whatever the number drawn, and on any machine
 best_precision  bfloat16 where the hardware is fast at it
-recalibrate     BatchNorm statistics estimated anew from the prior
+recalibrate     BatchNorm statistics estimated anew from the prior; estimate_statistics from any input
 to_unit, ...    the ONE table of image value ranges
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,24 +129,33 @@ def best_precision(device: str | torch.device) -> str:
     return "bfloat16" if kind == "cpu" and has_units() and torch.backends.mkldnn.is_available() else "float32"
 
 
-def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed: int = 0) -> None:
-    """Estimate a generator's BatchNorm statistics from n latents of the prior, in place; it is left in eval mode."""
-    norms = [m for m in generator.modules() if isinstance(m, _BATCH_NORMS)]
+def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Estimate a network's BatchNorm statistics anew, as their mean over batches of its input, in place; left in eval mode."""
+    norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS)]
     momenta = [m.momentum for m in norms]
     for m in norms:
+        if m.running_mean is None:  # one that took the statistics of the batch at hand
+            m.track_running_stats = True
+            m.running_mean, m.running_var = torch.zeros_like(m.weight.data), torch.ones_like(m.weight.data)
+            m.num_batches_tracked = torch.tensor(0, device=m.weight.device)
         m.reset_running_stats()
         m.momentum = None  # a cumulative average
-    device = next(generator.parameters()).device
     try:
         for m in norms:
             m.train()
         with torch.no_grad():
-            for z in latents(n, nz, seed, prior).split(256):
-                generator(z.to(device))
+            for batch in batches:
+                model(batch)
     finally:
         for m, momentum in zip(norms, momenta, strict=True):
             m.momentum = momentum
-        generator.eval()
+        model.eval()
+
+
+def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed: int = 0) -> None:
+    """Estimate a generator's BatchNorm statistics from n latents of the prior, in place; it is left in eval mode."""
+    device = next(generator.parameters()).device
+    estimate_statistics(generator, (z.to(device) for z in latents(n, nz, seed, prior).split(256)))
 
 
 def use_batch_statistics(model: nn.Module) -> None:

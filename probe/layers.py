@@ -1,14 +1,14 @@
-"""Layers of a generator by name or rank; looking at their feature maps, and changing them, for a while.
+"""Layers of a network by name or rank; looking at their feature maps, and changing them, for a while.
 
     Site              a layer that holds feature maps: name, number of maps, grid
-    sites(gan)        all of a generator, from the latent to the pixels
+    sites(gan)        all of a generator, from the latent to the pixels, or of a discriminator, from the pixels
     resolve(gan, …)   one of them, by name (`layer2`), rank (`2`, `-2`) or grid (`8x8`)
     capture(...)      a context in which feature maps are recorded
     edit(...)         a context in which feature maps are replaced by a function of themselves
     within(...)       an edit that holds in a region only; cover(...) lays a region of the image over a grid
 
-Ranks count hidden layers (feature maps, not the image): 1 is the first after the latent, -1 the last before the
-pixels. Both contexts restore the model when they end, however they end.
+Ranks count hidden layers (feature maps, not the image) in the order of execution: 1 is the first, -1 the last. Both
+contexts restore the model when they end, however they end.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.dcgan import Generator
+from probe.dcgan import Discriminator, Generator
 from probe.errors import ProbeError
 from probe.gan import GAN
 
 LATENT = "<latent>"
 """The name under which `edit` changes the latents that a generator takes."""
+Role = Literal["generator", "discriminator"]
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
@@ -44,13 +46,14 @@ class Site:
         return f"{self.name} ({self.maps} maps of {self.grid}x{self.grid})"
 
 
-def sites(gan: GAN) -> list[Site]:
-    """The generator's hidden layers in the order of execution.
+def sites(gan: GAN, role: Role = "generator") -> list[Site]:
+    """A network's hidden layers in the order of execution.
 
-    Of a `Generator` all layers but the last; of any other module its activations, or where it has none as modules
-    its BatchNorms, that yield maps smaller than the image.
+    Of a `Generator` or `Discriminator` all layers but the last; of any other module its activations, or where it has
+    none as modules its BatchNorms, that yield maps smaller than the image. Raises ProbeError where there is no
+    discriminator.
     """
-    model = gan.generator
+    model = gan.generator if role == "generator" else gan.require_discriminator()
     found: list[tuple[str, type[nn.Module], torch.Size]] = []
     wanted = {m: name for name, m in model.named_modules() if name and _is_candidate(model, name, m)}
 
@@ -58,11 +61,12 @@ def sites(gan: GAN) -> list[Site]:
         if isinstance(output, Tensor) and output.ndim == 4 and (own or output.shape[-1] < gan.size):
             found.append((wanted[module], type(module), output.shape))
 
-    own = isinstance(model, Generator)
+    own = isinstance(model, Generator | Discriminator)
+    takes = (gan.nz,) if role == "generator" else (gan.channels, gan.size, gan.size)
     handles = [m.register_forward_hook(note) for m in wanted]
     try:
-        for _ in gan.batches(gan.latents(2)):
-            pass
+        with torch.no_grad():
+            model(torch.zeros(2, *takes, device=gan.device))
     finally:
         for handle in handles:
             handle.remove()
@@ -76,21 +80,21 @@ def sites(gan: GAN) -> list[Site]:
 
 
 def _is_candidate(model: nn.Module, name: str, module: nn.Module) -> bool:
-    if isinstance(model, Generator):
+    if isinstance(model, Generator | Discriminator):
         return name in {f"layer{i}" for i in range(1, len(model.blocks))}
     return isinstance(module, (*_ACTIVATIONS, nn.BatchNorm2d))
 
 
-def resolve(gan: GAN, layer: str | int) -> Site:
-    """The layer of a name, a rank from the latent (1 …) or from the pixels (-1 …), or a grid such as `8x8`."""
-    known = sites(gan)
+def resolve(gan: GAN, layer: str | int, role: Role = "generator") -> Site:
+    """The layer of a name, a rank from the first (1 …) or from the last (-1 …), or a grid such as `8x8`."""
+    known = sites(gan, role)
     text = str(layer)
     for site in known:
         grid = f"{site.grid}x{site.grid}"
         if text in (site.name, str(site.rank), str(site.rank - len(known) - 1), grid):
             return site
     listing = ", ".join(f"{s.name} = {s.rank} = {s.rank - len(known) - 1} = {s.grid}x{s.grid}" for s in known)
-    raise ProbeError(f"layer {text}: the generator has no such layer; it has {listing or 'none with feature maps'}")
+    raise ProbeError(f"layer {text}: the {role} has no such layer; it has {listing or 'none with feature maps'}")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from probe.files import writing
 from probe.plots.ablate import ablation
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
+from probe.plots.guided import guided_backprop
 from probe.plots.insert import insertion
 from probe.plots.samples import samples
 from probe.plots.study import study
@@ -46,6 +47,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "ablate": ablation,
     "dissect": dissection,
     "insert": insertion,
+    "guided-backprop": guided_backprop,
     "study": study,
 }
 
