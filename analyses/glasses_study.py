@@ -26,7 +26,7 @@ from probe.result import Result
 from probe.result import load as load_result
 
 LABELS = Path(__file__).parent / "labels"
-ORDER_SEED, COLUMNS, ROWS, SEED, SHOWN = 20260000, 8, 6, 0, 10
+ORDER_SEED, COLUMNS, ROWS, SEED, SHOWN = 20261125, 8, 6, 0, 10
 CONDITIONS = ("before", "erase", "paper")
 
 
