@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
+from probe.plots.arithmetic import arithmetic
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
@@ -47,6 +48,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "dissect": dissection,
     "insert": insertion,
     "study": study,
+    "arithmetic": arithmetic,
 }
 
 
