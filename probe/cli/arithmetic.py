@@ -118,3 +118,49 @@ def _lines(name: str, m: dict[str, Any], n: int) -> str:
     low, high = m["success_ci"][n]
     controls = ", ".join(f"{key.replace('_', ' ')} {c['success'][n]:.2f}" for key, c in m["controls"].items())
     return f"{name} = {m['expected']}: success {m['success'][n]:.2f} [{low:.2f}, {high:.2f}] with {n} exemplars; {controls}"
+
+
+@app.command()
+def turn(
+    before: Annotated[str, typer.Argument(metavar="FROM", help="The concept to start from.")],
+    after: Annotated[str, typer.Argument(metavar="TO", help="The concept to end at.")],
+    ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
+    concepts: Concepts = None, by_reader: ByReader = False,
+    method: Annotated[str, typer.Option("--method", help="means (the paper), svm, logistic, conditional, pca, sefa; several with commas, or all.")] = "means",
+    exemplars: Annotated[str, typer.Option("--exemplars", help="Exemplars averaged a side; 1,2,4,8 also counts successes at each.")] = "4",
+    steps: Annotated[int, typer.Option("--steps", min=3, max=99)] = 11,
+    reach: Annotated[float, typer.Option("--reach", help="How far to go each way; 0.5 is the exemplars' own range.", min=0.01)] = 1.0,
+    draws: Draws = 200, samples: Samples = 2048,
+    out: Annotated[Path, typer.Option("--out")] = Path("out/turn"),
+    seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Move new samples along the direction from one concept to another (Fig. 8); on rooms also score every step."""
+    from probe import runs
+    from probe.latent_directions import METHODS
+    from probe.turning import Settings
+    from probe.turning import turn as run
+
+    wanted = figure_formats(formats)
+    runs.check_output(out)
+    methods = tuple(METHODS) if method == "all" else tuple(dict.fromkeys(part.strip() for part in method.split(",")))
+    settings = Settings(methods, _counts(exemplars, by_reader), steps, reach, draws=draws, seed=seed)
+    if by_reader:
+        _known_on_rooms([before, after])
+    gan = load_gan(ckpt, disc, model, prior, device)
+    with runs.progress(as_json) as tell:
+        found, labelled = _material(gan, concepts, by_reader, [before, after], samples, seed)
+        result = run(gan, before, after, found, settings, labelled, tell)
+    result.provenance = runs.provenance(gan, seed)
+    figure = runs.publish(result, out, wanted)
+    conclude(result, figure, as_json, "\n".join(_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()))
+
+
+def _turned(name: str, m: dict[str, Any], top: dict[str, Any]) -> str:
+    if "r2" not in m:
+        return f"{top['from']} to {top['to']} by {name}: not judged"
+    text = f"{top['from']} to {top['to']} by {name}: R² {m['r2']:.2f}, rises at every step {m['monotone_share']:.2f}, target {m['target_change']:+.2f} sd, others {m['other_change']:.2f} sd"
+    if name == next(iter(top["methods"])):
+        n = top["shown"]
+        low, high = top["success_ci"][n]
+        text += f"; success of class means {top['success'][n]:.2f} [{low:.2f}, {high:.2f}]"
+    return text

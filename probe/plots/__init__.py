@@ -25,6 +25,7 @@ from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
 from probe.plots.samples import samples
 from probe.plots.study import study
+from probe.plots.turn import turn
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
@@ -49,6 +50,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "insert": insertion,
     "study": study,
     "arithmetic": arithmetic,
+    "turn": turn,
 }
 
 
