@@ -29,15 +29,24 @@ def main() -> None:
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_turn_{name}", args.out, SEED)
         m = result.metrics
-        print(f"{before} to {after}: R² {m['r2']:.2f} {m['r2_ci']}, rises at every step {m['monotone_share']:.2f} {m['monotone_share_ci']}")
-        print(f"  original range: R² {m['r2_original_range']:.2f}, rises {m['monotone_share_original_range']:.2f}")
+        print(
+            f"{before} to {after}: R² {m['r2']:.2f} {m['r2_ci']}, monotone {m['monotone_share']:.2f} {m['monotone_share_ci']}"
+        )
+        print(f"  original range: R² {m['r2_original_range']:.2f}, monotone {m['monotone_share_original_range']:.2f}")
         for n in EXEMPLARS:
-            print(f"  {n}: {m['success'][n]:.2f} {m['success_ci'][n]};", {k: c["success"][n] for k, c in m["controls"].items()}, flush=True)
+            print(
+                f"  {n}: {m['success'][n]:.2f} {m['success_ci'][n]};",
+                {k: c["success"][n] for k, c in m["controls"].items()},
+                flush=True,
+            )
         settings = Settings(tuple(METHODS), EXEMPLARS[2:3], STEPS, 0.5, 1, SCORED // 2, DRAWS, SEED)
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_methods_{name}", args.out, SEED)
         for method, m in result.metrics["methods"].items():
-            print(f"  {method}: target {m['target_change']:+.2f} {m['target_change_ci']}, others {m['other_change']:.2f} {m['other_change_ci']}", flush=True)
+            print(
+                f"  {method}: target {m['target_change']:+.2f} {m['target_change_ci']}, others {m['other_change']:.2f} {m['other_change_ci']}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -12,23 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from probe import attributes, draws, measures
+from probe.diagnosis import diagnose, read
 from probe.draws import CONTROLS, Bank
 from probe.errors import ProbeError
 from probe.exemplars import Exemplars, Labelled
 from probe.expressions import Expression
-from probe.gan import GAN, from_bytes, to_bytes
+from probe.gan import GAN, to_bytes
 from probe.measures import Array
 from probe.result import Result
 from probe.rooms import ATTRIBUTES
 
 Report = Callable[[str, int, int], None]
 NEIGHBOURS = 8  # noisy results around the result, as in the paper
-STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # lengths of the fitted direction that are tried
-_FEWEST = 20  # exemplars of each kind that a fitted direction needs
 
 _UNJUDGED: dict[str, Any] = {"success": None, "success_ci": None, "controls": None}
 
@@ -71,16 +69,9 @@ def arithmetic(
     exemplars or has too few of them, and for latents of another size.
     """
     tell = report or (lambda *_: None)
-    most = max(settings.exemplars)
     for expression in expressions:
         for term in expression.terms:
-            if term.name not in exemplars.latents:
-                raise ProbeError(f"unknown concept '{term.name}'; known: {', '.join(exemplars.latents)}")
-            found = exemplars.need(term.name, most, expression.times(term.name))
-            if found.shape[1:] != (gan.nz,):
-                raise ProbeError(
-                    f"concept '{term.name}': latents of {found.shape[-1]} numbers; this generator takes {gan.nz}"
-                )
+            exemplars.need(term.name, max(settings.exemplars), gan.nz, expression.times(term.name))
     arrays: dict[str, Array] = {}
     metrics: dict[str, Any] = {}
     for k, expression in enumerate(expressions):
@@ -163,7 +154,7 @@ def _measure(
         latents[n] = draws.results(bank, expression, drawn, shuffled, settings.seed + n)
         tables[n] = {}
         for k, (name, z) in enumerate(latents[n].items()):
-            tables[n][name] = _read(labelled.judge, bank.gan, z)
+            tables[n][name] = read(labelled.judge, bank.gan, z)
             tell(f"{expression}, {n} exemplars", k, len(CONTROLS) + 1)
         pixels[n] = draws.pixels(bank, expression, drawn)
         tables[n]["pixel"] = labelled.judge.attributes(pixels[n]).numpy()
@@ -179,12 +170,8 @@ def _measure(
         "from_mean_image": _from_mean_image(bank.gan, latents, settings.seed),
         "plausible": _plausible(bank.gan, latents, pixels, settings),
         "drift": {name: _drift(tables[settings.shown], name, wanted) for name in ("mean", "random_direction")},
-        "diagnosis": _diagnose(bank, expression, labelled, settings, wanted),
+        "diagnosis": diagnose(bank, expression, labelled, settings.shown, settings.draws, settings.seed),
     }  # fmt: skip
-
-
-def _read(reader: Any, gan: GAN, z: Tensor) -> Array:
-    return np.concatenate([reader.attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
 
 
 def _curve(name: str, tables: dict[int, dict[str, Array]], wanted: dict[str, int]) -> dict[str, Any]:
@@ -251,54 +238,3 @@ def _drift(tables: dict[str, Array], name: str, wanted: dict[str, int]) -> dict[
             change = np.abs(a - b) if attribute == "yaw" else np.abs((a - b + 0.5) % 1 - 0.5)
         out[attribute] = float(change.mean())
     return out
-
-
-def _diagnose(
-    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, wanted: dict[str, int]
-) -> dict[str, Any]:
-    """Which part loses: the readers, the averaging, three exemplars being few, class means, or the model.
-
-    `exemplars`: the judge sees on single exemplars what the chooser saw. `base_alone`: it does on means of the base.
-    `many_exemplars`: success when all but the base is averaged over every exemplar there is. `fitted_direction`:
-    success when the base's means move along a logistic direction between the base's latents and those that show
-    the result, as far as the chooser finds best on other draws.
-    """
-    n, gan, judge = settings.shown, bank.gan, labelled.judge
-    rng = np.random.default_rng([settings.seed, n, 1])
-    single = {}
-    for name, rows in bank.rows.items():
-        few = torch.from_numpy(rng.choice(rows, min(len(rows), settings.draws), replace=False))
-        single[name] = float(
-            attributes.holds(judge.attributes(from_bytes(bank.images[few])).numpy(), attributes.parts(name)).mean()
-        )
-    base_name = expression.terms[expression.base].name
-    base = bank.z[torch.from_numpy(draws.draw(bank, expression, n, settings.draws, rng)[:, expression.base])].mean(1)
-    every = torch.stack([bank.z[torch.from_numpy(bank.rows[t.name])].mean(0) for t in expression.terms])
-    edit = draws.combine(expression, every) - every[expression.base]
-    out: dict[str, Any] = {"exemplars": single}
-    tests = {"base_alone": (base, attributes.parts(base_name)), "many_exemplars": (base + edit, wanted)}
-    direction = _fitted(labelled, base_name, wanted)
-    if direction is not None:
-        half = bank.z[
-            torch.from_numpy(draws.draw(bank, expression, n, settings.draws // 2, rng)[:, expression.base])
-        ].mean(1)
-        seen = [attributes.holds(_read(labelled.chooser, gan, half + s * direction), wanted).mean() for s in STRENGTHS]
-        best = STRENGTHS[int(np.argmax(seen))]
-        out["fitted_length"] = best
-        tests["fitted_direction"] = (base + best * direction, wanted)
-    for name, (z, aim) in tests.items():
-        out[name], out[f"{name}_ci"] = _rate(attributes.holds(_read(judge, gan, z), aim))
-    return out
-
-
-def _fitted(labelled: Labelled, base: str, wanted: dict[str, int]) -> Tensor | None:
-    """The unit logistic direction from latents that show the base to those that show the result; None where either is rare."""
-    held = [attributes.holds(labelled.table, attributes.parts(base)), attributes.holds(labelled.table, wanted)]
-    kinds = [h & ~held[1 - k] for k, h in enumerate(held)]
-    if min(k.sum() for k in kinds) < _FEWEST:
-        return None
-    rows = kinds[0] | kinds[1]
-    model = LogisticRegression(C=0.01, max_iter=1000).fit(labelled.z.numpy()[rows], kinds[1][rows])
-    direction = torch.from_numpy(model.coef_[0]).float()
-    unit: Tensor = direction / direction.norm()
-    return unit

@@ -36,15 +36,18 @@ class Exemplars:
     latents: Mapping[str, Tensor]
     assumptions: list[str] = field(default_factory=list)
 
-    def need(self, concept: str, n: int, times: int = 1) -> Tensor:
-        """A concept's latents; raises ProbeError where there are fewer than `times` sets of n."""
+    def need(self, concept: str, n: int, nz: int, times: int = 1) -> None:
+        """Check that a concept has `times` sets of n latents of nz numbers; raises ProbeError otherwise."""
+        if concept not in self.latents:
+            raise ProbeError(f"unknown concept '{concept}'; known: {', '.join(self.latents)}")
         found = self.latents[concept]
         if len(found) < n * times:
             sets = f"{n} exemplars" if times == 1 else f"{times} sets of {n} exemplars"
             raise ProbeError(
                 f"concept '{concept}': {len(found)} exemplars, but {sets} are asked for; add some or lower --exemplars"
             )
-        return found
+        if found.shape[1:] != (nz,):
+            raise ProbeError(f"concept '{concept}': latents of {found.shape[-1]} numbers; this generator takes {nz}")
 
 
 @dataclass(frozen=True)

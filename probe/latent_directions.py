@@ -113,7 +113,9 @@ def _first_weight(gan: GAN) -> Tensor:
             return module.weight.detach().float().cpu().T
         if isinstance(module, nn.ConvTranspose2d) and module.in_channels == gan.nz:
             return module.weight.detach().float().cpu().flatten(1)
-    raise ProbeError(f"method sefa: the generator has no linear layer or transposed convolution that takes {gan.nz} numbers")
+    raise ProbeError(
+        f"method sefa: the generator has no linear layer or transposed convolution that takes {gan.nz} numbers"
+    )
 
 
 def _best(e: Evidence, basis: Array) -> Tensor:
@@ -133,4 +135,5 @@ def direction(method: str, evidence: Evidence) -> Tensor:
     if method not in METHODS:
         raise ProbeError(f"method {method}: expected {', '.join(METHODS)}")
     vector = METHODS[method](evidence)
-    return vector * (means(evidence).norm() / vector.norm().clamp(min=1e-12))
+    scaled: Tensor = vector * (means(evidence).norm() / vector.norm().clamp(min=1e-12))
+    return scaled

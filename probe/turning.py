@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,11 +81,9 @@ def turn(
     """
     tell = report or (lambda *_: None)
     expression = Expression((Term(1, after), Term(-1, before)))
-    for name in (before, after):
-        if name not in exemplars.latents:
-            raise ProbeError(f"unknown concept '{name}'; known: {', '.join(exemplars.latents)}")
-        if exemplars.need(name, max(settings.exemplars)).shape[1:] != (gan.nz,):
-            raise ProbeError(f"concept '{name}': latents of {exemplars.latents[name].shape[-1]} numbers; this generator takes {gan.nz}")
+    for count in (1, max(settings.exemplars)):  # unknown names first
+        for name in (before, after):
+            exemplars.need(name, count, gan.nz)
     if before == after:
         raise ProbeError(f"from '{before}' to itself: name two concepts")
     judged = labelled if labelled and _targets(before, after) else None
@@ -94,21 +93,21 @@ def turn(
     ends = torch.stack([evidence.before.mean(0), evidence.after.mean(0)])
     arrays: dict[str, Array] = {"ends": to_bytes(gan.images(ends)).numpy()}
     metrics: dict[str, Any] = {}
-    scale = None
-    for method in settings.methods:
-        vector = direction(method, evidence)
-        path = _path(fresh[:rows], vector, settings)
-        arrays[f"{method}_images"] = to_bytes(gan.images(path.flatten(0, 1))).numpy().reshape(rows, settings.steps, gan.channels, gan.size, gan.size)
-        metrics[method] = {"length": float(vector.norm()) / draws.prior_norm(gan), "cosine_to_first": 1.0}
-        first = vector if method == settings.methods[0] else first  # noqa: F821
-        metrics[method]["cosine_to_first"] = float(torch.cosine_similarity(vector, first, 0))
+    vectors = {method: direction(method, evidence) for method in settings.methods}
+    scale = _scores(gan, judged, fresh).std(0).clip(1e-9) if judged else 1.0
+    for method, vector in vectors.items():
+        path = _path(fresh, vector, settings)
+        images = to_bytes(gan.images(path[:rows].flatten(0, 1))).numpy()
+        arrays[f"{method}_images"] = images.reshape(rows, settings.steps, *images.shape[1:])
+        cosine = float(torch.cosine_similarity(vector, vectors[settings.methods[0]], 0))
+        metrics[method] = {"length": float(vector.norm()) / draws.prior_norm(gan), "cosine_to_first": cosine}
         if judged:
-            raw = _scores(gan, judged, _path(fresh, vector, settings), lambda i, n, m=method: tell(f"steps along {m}", i, n))
-            scale = raw[:, settings.steps // 2].std(0) if scale is None else scale
-            arrays[f"{method}_scores"] = (raw / scale).astype(np.float32)
-            metrics[method] |= _line(raw, scale, settings, _targets(before, after))
-    top: dict[str, Any] = {"from": before, "to": after, "shown": settings.shown, "steps": settings.steps, "samples": len(fresh)}
-    top |= {"success": None, "success_ci": None, "controls": None, "r2": None, "monotone_share": None} | metrics[settings.methods[0]]
+            scores = _scores(gan, judged, path, partial(tell, f"steps along {method}")) / scale
+            arrays[f"{method}_scores"] = scores.astype(np.float32)
+            metrics[method] |= _line(scores, settings, _targets(before, after))
+    top: dict[str, Any] = {"from": before, "to": after, "shown": settings.shown, "steps": settings.steps}
+    top |= {"samples": len(fresh), **dict.fromkeys(("success", "success_ci", "controls", "r2", "monotone_share"))}
+    top |= metrics[settings.methods[0]]
     if judged:
         top |= _success(Bank.of(gan, exemplars, expression), expression, judged, settings, tell)
     notes = [*exemplars.assumptions, *_notes(settings, bool(judged))]
@@ -116,11 +115,13 @@ def turn(
 
 
 def _notes(settings: Settings, judged: bool) -> list[str]:
-    notes = [f"exemplars: {settings.shown} a side (the paper's \"four averaged samples of faces looking left vs looking right\" may mean four in all)"]
+    notes = [
+        f'exemplars: {settings.shown} a side (the paper\'s "four averaged samples of faces looking left vs looking right" may mean four in all)'
+    ]
     if judged:
         notes.append(
             "scores: log-odds of the judge's flags (cut at ±7), degrees of yaw; r2: mean over samples of each sample's own line; "
-            "monotone_share: samples whose score rises at every step; success: `from` seen at the first step and `to` at the last, "
+            "monotone_share: samples whose score never falls from one step to the next; success: `from` seen at the first step and `to` at the last, "
             "every draw with its own exemplars and its own new sample"
         )
     return notes
@@ -139,7 +140,9 @@ def _evidence(
     others = None
     if labelled:
         kept = [name for name in attributes.READABLE if name not in _targets(before, after)]
-        table = np.stack([labelled.table[:, attributes.READABLE.index(k)] > (0 if k == "yaw" else 0.5) for k in kept], 1)
+        table = np.stack(
+            [labelled.table[:, attributes.READABLE.index(k)] > (0 if k == "yaw" else 0.5) for k in kept], 1
+        )
         others = labelled.z, table
     side = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
     return Evidence(gan, a[: settings.shown], b[: settings.shown], torch.cat([a, b]), side, others, settings.seed)
@@ -151,32 +154,32 @@ def _path(z: Tensor, vector: Tensor, settings: Settings) -> Tensor:
     return z[:, None] + at[None, :, None] * vector
 
 
-def _scores(gan: GAN, labelled: Labelled, path: Tensor, tell: Callable[[int, int], None]) -> Array:
-    """The judge's scores (N, steps, 4) of latents (N, steps, nz)."""
-    out = []
-    for i, z in enumerate(path):
-        out.append(attributes.scores(labelled.judge.attributes(gan.images(z)).numpy()))
-        tell(i + 1, len(path))
-    return np.stack(out)
+def _scores(gan: GAN, labelled: Labelled, z: Tensor, tell: Callable[[int, int], None] | None = None) -> Array:
+    """The judge's scores (…, 4) of latents (…, nz)."""
+    flat, out = z.flatten(0, -2), []
+    for batch in gan.batches(flat):
+        out.append(attributes.scores(labelled.judge.attributes(batch.cpu()).numpy()))
+        if tell:
+            tell(sum(map(len, out)), len(flat))
+    return np.concatenate(out).reshape(*z.shape[:-1], -1)
 
 
-def _line(raw: Array, scale: Array, settings: Settings, targets: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """Score against step of one method: fit, monotony, and the change of the target against that of the others."""
+def _line(scores: Array, settings: Settings, targets: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Score (N, steps, 4) against step: fit, monotony, and the change of the target against that of the others."""
     at = settings.positions
     columns = [attributes.READABLE.index(a) for a in targets]
     signs = np.array([1 if targets[a][1] else -1 for a in targets])
-    target = (raw[..., columns] / scale[columns] * signs).mean(-1)  # (N, steps), in standard deviations
+    target = (scores[..., columns] * signs).mean(-1)  # (N, steps)
     inside = np.abs(at) <= 0.5 + 1e-9
     out: dict[str, Any] = {}
     for name, part in (("", np.ones_like(inside)), ("_original_range", inside)):
         values = r_squared(at[part], target[:, part])
-        rising = np.diff(target[:, part], axis=1) > 0
+        monotone = (np.diff(target[:, part], axis=1) >= 0).all(1).astype(float)
         out |= {f"r2{name}": float(values.mean()), f"r2{name}_ci": measures.mean_ci(values)}
-        out |= {f"monotone_share{name}": float(rising.all(1).mean()), f"monotone_share{name}_ci": measures.mean_ci(rising.all(1).astype(float))}
-        out[f"rising_steps{name}"] = float(rising.mean())
+        out |= {f"monotone_share{name}": float(monotone.mean()), f"monotone_share{name}_ci": measures.mean_ci(monotone)}
     change = target[:, -1] - target[:, 0]
     kept = [k for k in range(len(attributes.READABLE)) if k not in columns]
-    moved = np.abs(raw[:, -1, kept] - raw[:, 0, kept]) / scale[kept]
+    moved = np.abs(scores[:, -1, kept] - scores[:, 0, kept])
     out |= {"target_change": float(change.mean()), "target_change_ci": measures.mean_ci(change)}
     out |= {"other_change": float(moved.mean()), "other_change_ci": measures.mean_ci(moved.mean(1))}
     out["others"] = {attributes.READABLE[k]: float(moved[:, i].mean()) for i, k in enumerate(kept)}
@@ -191,7 +194,9 @@ def r_squared(x: Array, y: Array) -> Array:
     return np.asarray(np.divide((y @ x) ** 2, total * (x @ x), out=np.zeros_like(total), where=total > 1e-12))
 
 
-def _success(bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report) -> dict[str, Any]:
+def _success(
+    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report
+) -> dict[str, Any]:
     """Success by number of exemplars, every draw on a sample of its own, with the controls of `arithmetic`."""
     after, before = (t.name for t in expression.terms)
     sides = [{k: v[i] for k, v in _targets(before, after).items()} for i in (0, 1)]

@@ -75,7 +75,7 @@ def test_files_that_are_none(tiny_gan: GAN, tmp_path: Path) -> None:
 
 def test_too_few() -> None:
     with pytest.raises(ProbeError, match="'hat': 5 exemplars, but 2 sets of 3 exemplars are asked for"):
-        Exemplars({"hat": torch.zeros(5, 8)}).need("hat", 3, 2)
+        Exemplars({"hat": torch.zeros(5, 8)}).need("hat", 3, 8, 2)
 
 
 def test_only_rooms_have_a_reader(tiny_gan: GAN) -> None:

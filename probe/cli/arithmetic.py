@@ -130,6 +130,7 @@ def turn(
     exemplars: Annotated[str, typer.Option("--exemplars", help="Exemplars averaged a side; 1,2,4,8 also counts successes at each.")] = "4",
     steps: Annotated[int, typer.Option("--steps", min=3, max=99)] = 11,
     reach: Annotated[float, typer.Option("--reach", help="How far to go each way; 0.5 is the exemplars' own range.", min=0.01)] = 1.0,
+    scored: Annotated[int, typer.Option("--scored", help="With --by-reader: new samples scored at every step.", min=2)] = 200,
     draws: Draws = 200, samples: Samples = 2048,
     out: Annotated[Path, typer.Option("--out")] = Path("out/turn"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
@@ -143,7 +144,7 @@ def turn(
     wanted = figure_formats(formats)
     runs.check_output(out)
     methods = tuple(METHODS) if method == "all" else tuple(dict.fromkeys(part.strip() for part in method.split(",")))
-    settings = Settings(methods, _counts(exemplars, by_reader), steps, reach, draws=draws, seed=seed)
+    settings = Settings(methods, _counts(exemplars, by_reader), steps, reach, scored=scored, draws=draws, seed=seed)
     if by_reader:
         _known_on_rooms([before, after])
     gan = load_gan(ckpt, disc, model, prior, device)
@@ -152,13 +153,18 @@ def turn(
         result = run(gan, before, after, found, settings, labelled, tell)
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    conclude(result, figure, as_json, "\n".join(_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()))
+    conclude(
+        result,
+        figure,
+        as_json,
+        "\n".join(_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()),
+    )
 
 
 def _turned(name: str, m: dict[str, Any], top: dict[str, Any]) -> str:
     if "r2" not in m:
         return f"{top['from']} to {top['to']} by {name}: not judged"
-    text = f"{top['from']} to {top['to']} by {name}: R² {m['r2']:.2f}, rises at every step {m['monotone_share']:.2f}, target {m['target_change']:+.2f} sd, others {m['other_change']:.2f} sd"
+    text = f"{top['from']} to {top['to']} by {name}: R² {m['r2']:.2f}, monotone {m['monotone_share']:.2f}, target {m['target_change']:+.2f} sd, others {m['other_change']:.2f} sd"
     if name == next(iter(top["methods"])):
         n = top["shown"]
         low, high = top["success_ci"][n]

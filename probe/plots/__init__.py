@@ -23,6 +23,7 @@ from probe.plots.arithmetic import arithmetic
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
+from probe.plots.repeats import repeats
 from probe.plots.samples import samples
 from probe.plots.study import study
 from probe.plots.turn import turn
@@ -51,6 +52,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "study": study,
     "arithmetic": arithmetic,
     "turn": turn,
+    "repeats": repeats,
 }
 
 

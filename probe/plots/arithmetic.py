@@ -141,11 +141,16 @@ def _verdict(result: Result, about: dict[str, Any]) -> str:
     if not about.get("success"):
         return ""
     n = str(result.metrics["shown"])
-    latents, pixels = ({str(k): v for k, v in of["success"].items()}[n] for of in (about, about["controls"]["pixel"]))
-    return f"success with {n}:\nlatents {latents:.2f}\npixels {pixels:.2f}"
+    rates = {"latents": ("mean", about), "pixels": ("pixel", about["controls"]["pixel"])}
+    known = about["plausible"]
+    lines = ["success / D agrees" if known else f"success with {n}:"]
+    for label, (key, of) in rates.items():
+        share = {str(k): v for k, v in of["success"].items()}[n]
+        lines.append(f"{label} {share:.2f}" + (f" / {known[key]:.2f}" if known else ""))
+    return "\n".join(lines)
 
 
-def _curves(figure: Figure, axes: Any, about: dict[str, Any], first: bool) -> None:
+def curves(axes: Any, about: dict[str, Any], first: bool) -> None:
     """Success against the number of exemplars, with every control."""
     for name, (label, colour, style) in _CURVES.items():
         of = about if name == "mean" else about["controls"][name]
@@ -174,7 +179,7 @@ def _success(figure: Figure, result: Result, top: float) -> None:
     width = (_WIDTH - 0.5 - 1.75) / max(len(judged), 2)
     for k, (name, about) in enumerate(judged.items()):
         axes = figure.add_axes(_place(figure, 0.5 + k * width, top + 0.38, width - 0.12, 1.15))
-        _curves(figure, axes, about, k == 0)
+        curves(axes, about, k == 0)
         axes.set_title(name.replace(" - ", "\n- ").replace(" + ", "\n+ "), fontsize=5.4, loc="left")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
@@ -193,7 +198,7 @@ def arithmetic(result: Result) -> Figure:
     tall = (max(shown, 2) + 2) * side + 0.14 + _LABEL + 0.2
     rows = -(-len(expressions) // across)
     judged = any(m.get("success") for m in expressions)
-    height = 0.05 + tall * rows + (2.15 if judged else 0.0) + 0.3
+    height = 0.05 + tall * rows + (2.15 if judged else 0.0) + 0.38
     figure = Figure(figsize=(_WIDTH, height))
     for k in range(len(expressions)):
         start = _MARGIN + (k % across) * _WIDTH / across
@@ -204,5 +209,7 @@ def arithmetic(result: Result) -> Figure:
     note = f"Means of {n} exemplar{'s' if n > 1 else ''} a concept{' (three are shown)' if n > 3 else ''}. Right: the result in the middle, around it the result with uniform noise of ±{noise:g}."
     if judged:
         note += f"\nBelow: share of {result.metrics['draws']} draws of exemplars in which the judge sees what the expression promises; bars: 95 % intervals over draws."
+        if any(m.get("plausible") for m in expressions):
+            note += f" D agrees: the share\nof results with {n} exemplars that the discriminator rates above the 5th percentile of samples, since ghosts in a picture do not disturb the judge."
     figure.text(0.06 / _WIDTH, 0.05 / height, note, fontsize=5.4, va="bottom", linespacing=1.3)
     return figure
