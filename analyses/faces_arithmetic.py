@@ -25,6 +25,7 @@ GLASSES = "man with glasses - neutral man + neutral woman = woman with glasses"
 CLEAREST = {
     "smiling woman": [73, 300, 382], "neutral woman": [222, 223, 240], "neutral man": [16, 80, 247], "man with glasses": [163, 176, 245],
 }  # fmt: skip
+METHODS = ("means", "svm", "logistic", "pca", "sefa")  # conditional projection needs attributes that only rooms have
 TURN_EXEMPLARS, NOISE, SEED, SAMPLING_SEED = 4, 0.25, 0, 7
 
 
@@ -42,6 +43,8 @@ def main() -> None:
     )
     settings = TurnSettings(exemplars=(TURN_EXEMPLARS,), seed=SEED)
     publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn", args.out, SEED)
+    settings = TurnSettings(METHODS, (TURN_EXEMPLARS,), seed=SEED)
+    publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn_methods", args.out, SEED)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,8 @@ def turn(
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    methods = tuple(METHODS) if method == "all" else tuple(dict.fromkeys(part.strip() for part in method.split(",")))
+    possible = [name for name in METHODS if by_reader or name != "conditional"]  # which needs attributes of its own
+    methods = tuple(dict.fromkeys(possible if method == "all" else map(str.strip, method.split(","))))
     settings = Settings(methods, _counts(exemplars, by_reader), steps, reach, scored=scored, draws=draws, seed=seed)
     if by_reader:
         _known_on_rooms([before, after])
