@@ -69,6 +69,7 @@ def arithmetic(
     exemplars or has too few of them, and for latents of another size.
     """
     tell = report or (lambda *_: None)
+    expressions = list({str(e): e for e in expressions}.values())
     for expression in expressions:
         for term in expression.terms:
             exemplars.need(term.name, max(settings.exemplars), gan.nz, expression.times(term.name))
@@ -165,7 +166,7 @@ def _measure(
         "controls": {name: curves[name] for name in CONTROLS},
         "attributes": {n: {a: float(attributes.shows(t["mean"], a, v).mean()) for a, v in wanted.items()} for n, t in tables.items()},
         "averaging": {n: _averaging(t, wanted) for n, t in tables.items()},
-        "spread": {n: float(_target_scores(t["mean"], targets).std(0).mean()) if targets else None for n, t in tables.items()},
+        "spread": {n: _target_spread(t["mean"], targets) for n, t in tables.items()},
         "norm": {n: float(z["mean"].norm(dim=1).mean()) / draws.prior_norm(bank.gan) for n, z in latents.items()},
         "from_mean_image": _from_mean_image(bank.gan, latents, settings.seed),
         "plausible": _plausible(bank.gan, latents, pixels, settings),
@@ -186,8 +187,9 @@ def _averaging(table: dict[str, Array], wanted: dict[str, int]) -> dict[str, Any
     return {"gain": float(gain.mean()), "gain_ci": measures.mean_ci(gain)}
 
 
-def _target_scores(table: Array, targets: list[str]) -> Array:
-    return np.asarray(table[:, [ATTRIBUTES.index(a) for a in targets]])
+def _target_spread(table: Array, targets: list[str]) -> float | None:
+    """The standard deviation between draws of what the judge reads of the targets, averaged over them."""
+    return float(table[:, [ATTRIBUTES.index(a) for a in targets]].std(0).mean()) if targets else None
 
 
 def _from_mean_image(gan: GAN, latents: dict[int, dict[str, Tensor]], seed: int) -> dict[str, float]:
@@ -210,19 +212,13 @@ def _plausible(
     """
     if gan.discriminator is None:
         return None
-    n, rate = settings.shown, gan.discriminator
+    n, samples = settings.shown, gan.latents(512, settings.seed + 1_000_003)
+    names = ("mean", "norm_matched_single")
+    shown = {"samples": gan.images(samples), "pixel": images[n]} | {k: gan.images(latents[n][k]) for k in names}
     with torch.no_grad():
-        floor = float(
-            torch.cat([rate(batch) for batch in gan.batches(gan.latents(512, settings.seed + 1_000_003))]).quantile(
-                0.05
-            )
-        )
-        rated = {
-            name: torch.cat([rate(batch) for batch in gan.batches(latents[n][name])])
-            for name in ("mean", "norm_matched_single")
-        }
-        rated["pixel"] = torch.cat([rate(part.to(gan.device)) for part in images[n].split(64)])
-    return {name: float((r > floor).float().mean()) for name, r in rated.items()}
+        rated = {k: torch.cat([gan.discriminator(x.to(gan.device)) for x in v.split(64)]) for k, v in shown.items()}
+    floor = rated.pop("samples").quantile(0.05)
+    return {k: float((r > floor).float().mean()) for k, r in rated.items()}
 
 
 def _drift(tables: dict[str, Array], name: str, wanted: dict[str, int]) -> dict[str, float]:

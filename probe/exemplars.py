@@ -12,7 +12,7 @@ that seed, as `probe sample --each --seed 0` numbers them; a list of numbers in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.measures import Array
 from probe.readers import Reader, load_rooms
+
+Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Labelled:
         )
 
 
-def label(gan: GAN, samples: int, seed: int) -> Labelled:
+def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
     """The built-in readers on the first `samples` samples of a seed; for generators of rooms only."""
     if not is_rooms(gan):
         raise ProbeError(
@@ -75,12 +77,16 @@ def label(gan: GAN, samples: int, seed: int) -> Labelled:
             "write numbered samples with `probe sample --each`, list exemplars in a JSON file, pass it as --concepts"
         )
     known, z = load_rooms(), gan.latents(samples, seed)
-    table = np.concatenate([known["chooser"].attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
+    tables: list[Array] = []
+    for batch in gan.batches(z):
+        tables.append(known["chooser"].attributes(batch.cpu()).numpy())
+        if report:
+            report("choosing exemplars", sum(map(len, tables)), samples)
     note = (
         f"exemplars chosen by the chooser (dilated convolutions) among {samples} samples of seed {seed}, scored by the judge "
         "(a U-Net trained on other renders); in the paper by eye"
     )
-    return Labelled(z, table, known["chooser"], known["judge"], [note])
+    return Labelled(z, np.concatenate(tables), known["chooser"], known["judge"], [note])
 
 
 def _pairs(path: Path, rows: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def turn(
             exemplars.need(name, count, gan.nz)
     if before == after:
         raise ProbeError(f"from '{before}' to itself: name two concepts")
-    judged = labelled if labelled and _targets(before, after) else None
+    targets = _targets(before, after) if labelled else {}
+    if len(targets) == len(attributes.READABLE):
+        raise ProbeError(f"from '{before}' to '{after}': leave an attribute out, to see whether it stays as it is")
+    judged = labelled if targets else None
     evidence = _evidence(gan, before, after, exemplars, settings, labelled)
     fresh = gan.latents(settings.scored if judged else settings.rows, settings.seed + _FRESH)
     rows = settings.rows if len(settings.methods) == 1 else 1
@@ -104,7 +107,7 @@ def turn(
         if judged:
             scores = _scores(gan, judged, path, partial(tell, f"steps along {method}")) / scale
             arrays[f"{method}_scores"] = scores.astype(np.float32)
-            metrics[method] |= _line(scores, settings, _targets(before, after))
+            metrics[method] |= _line(scores, settings, targets)
     top: dict[str, Any] = {"from": before, "to": after, "shown": settings.shown, "steps": settings.steps}
     top |= {"samples": len(fresh), **dict.fromkeys(("success", "success_ci", "controls", "r2", "monotone_share"))}
     top |= metrics[settings.methods[0]]
@@ -173,6 +176,8 @@ def _line(scores: Array, settings: Settings, targets: dict[str, tuple[int, int]]
     inside = np.abs(at) <= 0.5 + 1e-9
     out: dict[str, Any] = {}
     for name, part in (("", np.ones_like(inside)), ("_original_range", inside)):
+        if part.sum() < 3:
+            continue  # two points are always on a line
         values = r_squared(at[part], target[:, part])
         monotone = (np.diff(target[:, part], axis=1) >= 0).all(1).astype(float)
         out |= {f"r2{name}": float(values.mean()), f"r2{name}_ci": measures.mean_ci(values)}

@@ -160,6 +160,8 @@ def test_what_is_refused(flat: GAN, labelled: Labelled) -> None:
     ):
         with pytest.raises(ProbeError, match="expected"):
             Settings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ProbeError, match="leave an attribute out"):
+        run(flat, labelled, "window/day/left/lamp", "nowindow/night/right/nolamp", exemplars=(1,))
     assert run(flat, labelled, "window", "night").metrics["success"] is None  # they do not exclude one another
 
 

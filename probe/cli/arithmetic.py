@@ -26,6 +26,7 @@ from probe.errors import ProbeError
 if TYPE_CHECKING:
     from probe.exemplars import Exemplars, Labelled
     from probe.gan import GAN
+    from probe.runs import Report
 
 Concepts = Annotated[
     Path | None, typer.Option("--concepts", help="Exemplar file: JSON of concept names and sample numbers.")
@@ -60,17 +61,13 @@ def arithmetic(
     known = _known_on_rooms(expressions) if by_reader else None
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:
-        found, labelled = _material(gan, concepts, by_reader, known or [], samples, seed)
+        found, labelled = _material(gan, concepts, by_reader, known or [], samples, seed, tell)
         parsed = [parse(text, found.latents) for text in expressions]
         result = run(gan, parsed, found, settings, labelled, tell)
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    conclude(
-        result,
-        figure,
-        as_json,
-        "\n".join(_lines(name, m, settings.shown) for name, m in result.metrics["expressions"].items()),
-    )
+    lines = [_line(name, m, settings.shown) for name, m in result.metrics["expressions"].items()]
+    conclude(result, figure, as_json, "\n".join(lines))
 
 
 def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
@@ -98,7 +95,7 @@ def _known_on_rooms(expressions: list[str]) -> list[str]:
 
 
 def _material(
-    gan: GAN, path: Path | None, by_reader: bool, names: list[str], samples: int, seed: int
+    gan: GAN, path: Path | None, by_reader: bool, names: list[str], samples: int, seed: int, tell: Report
 ) -> tuple[Exemplars, Labelled | None]:
     """Exemplars from the one place that was asked for."""
     from probe.exemplars import label, load
@@ -108,11 +105,11 @@ def _material(
         raise ProbeError(f"exemplars come from --concepts FILE or, on rooms, from --by-reader, {what}")
     if path is not None:
         return load(path, gan), None
-    labelled = label(gan, samples, seed)
+    labelled = label(gan, samples, seed, tell)
     return labelled.exemplars(names), labelled
 
 
-def _lines(name: str, m: dict[str, Any], n: int) -> str:
+def _line(name: str, m: dict[str, Any], n: int) -> str:
     if not m["success"]:
         return f"{name}: not judged"
     low, high = m["success_ci"][n]
@@ -150,16 +147,12 @@ def turn(
         _known_on_rooms([before, after])
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:
-        found, labelled = _material(gan, concepts, by_reader, [before, after], samples, seed)
+        found, labelled = _material(gan, concepts, by_reader, [before, after], samples, seed, tell)
         result = run(gan, before, after, found, settings, labelled, tell)
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    conclude(
-        result,
-        figure,
-        as_json,
-        "\n".join(_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()),
-    )
+    lines = [_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()]
+    conclude(result, figure, as_json, "\n".join(lines))
 
 
 def _turned(name: str, m: dict[str, Any], top: dict[str, Any]) -> str:

@@ -218,7 +218,7 @@ def turn(result: Result) -> Figure:
     if judged:
         bottom, share = (0.28 + 0.38) / height, 1.25 / height
         several = len(methods) > 1
-        _score_panel(figure.add_axes((0.65 / _WIDTH, bottom, (1.5 if several else 2.35) / _WIDTH, share)), result)
+        _score_panel(figure.add_axes((0.74 / _WIDTH, bottom, (1.42 if several else 2.3) / _WIDTH, share)), result)
         if several:
             _methods_panel(figure.add_axes((2.7 / _WIDTH, bottom, 1.25 / _WIDTH, share)), result)
         place = (5.1, 0.6) if several else (3.6, 1.7)
