@@ -160,8 +160,9 @@ def test_what_is_refused(flat: GAN, labelled: Labelled) -> None:
     ):
         with pytest.raises(ProbeError, match="expected"):
             Settings(**wrong)  # type: ignore[arg-type]
+    every = Exemplars({"window/day/left/lamp": flat.latents(4), "nowindow/night/right/nolamp": flat.latents(4, 1)})
     with pytest.raises(ProbeError, match="leave an attribute out"):
-        run(flat, labelled, "window/day/left/lamp", "nowindow/night/right/nolamp", exemplars=(1,))
+        turn(flat, *every.latents, every, Settings(), labelled)
     assert run(flat, labelled, "window", "night").metrics["success"] is None  # they do not exclude one another
 
 
