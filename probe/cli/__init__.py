@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 
 from probe import __version__
-from probe.cli import dissection, forgetting, guiding, inserting, looking, surgery, training  # noqa: F401  (they add their commands to the app)
+from probe.cli import (  # noqa: F401  (they add their commands to the app)
+    arithmetic,
+    dissection,
+    forgetting,
+    guiding,
+    inserting,
+    looking,
+    surgery,
+    training,
+)
 from probe.cli.common import app
 from probe.errors import ProbeError
 

@@ -19,12 +19,15 @@ from matplotlib.figure import Figure
 from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
+from probe.plots.arithmetic import arithmetic
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.guided import guided_backprop
 from probe.plots.insert import insertion
+from probe.plots.repeats import repeats
 from probe.plots.samples import samples
 from probe.plots.study import study
+from probe.plots.turn import turn
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
@@ -49,6 +52,9 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "insert": insertion,
     "guided-backprop": guided_backprop,
     "study": study,
+    "arithmetic": arithmetic,
+    "turn": turn,
+    "repeats": repeats,
 }
 
 

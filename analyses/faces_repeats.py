@@ -1,0 +1,99 @@
+"""How often the examples of faces_arithmetic.py work: each repeated with exemplars drawn anew, and looked at (seconds).
+
+Every example is repeated REPEATS times, exemplars drawn from analyses/labels/faces-exemplars.json, beside controls; all
+pictures in one random order. An automated observer (a vision-language model shown the sheets that --sheets writes) said what
+each shows, not knowing where it came from: analyses/labels/faces-arithmetic-answers.json.
+Run: python -m analyses.faces_repeats --ckpt path/to/weights.tar
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analyses.common import arguments, publish
+from analyses.faces_arithmetic import EXEMPLARS, GLASSES, SMILE
+from analyses.glasses_study import sheets
+from probe import checkpoints, draws
+from probe.exemplars import Exemplars, load
+from probe.expressions import Expression, Term, parse
+from probe.gan import GAN, to_bytes
+from probe.measures import mean_ci
+from probe.result import Result
+
+ANSWERS = Path(__file__).parent / "labels" / "faces-arithmetic-answers.json"
+REPEATS, AVERAGED, TURN_AVERAGED, SEED, ORDER_SEED = 20, 3, 4, 0, 20260000
+CONDITIONS = {"mean": "arithmetic", "norm_matched_single": "one exemplar, equal norm", "base": "the base's mean"}
+PROMISES = {"smiling man": ("smile", "man"), "woman with glasses": ("glasses", "woman")}
+
+
+def repeats(gan: GAN, exemplars: Exemplars) -> dict[str, np.ndarray]:
+    """Pictures to be judged: of each example and condition REPEATS; of the turn both ends, and of random directions."""
+    out = {}
+    for text in (SMILE, GLASSES):
+        expression = parse(text, exemplars.latents)
+        bank = draws.Bank.of(gan, exemplars, expression)
+        drawn = draws.draw(bank, expression, AVERAGED, REPEATS, np.random.default_rng([SEED, AVERAGED]))
+        z = draws.results(bank, expression, drawn, drawn, SEED)
+        out |= {f"{expression.title}/{name}": to_bytes(gan.images(z[name])).numpy() for name in CONDITIONS}
+    expression = Expression((Term(1, "right"), Term(-1, "left")))
+    bank = draws.Bank.of(gan, exemplars, expression)
+    drawn = draws.draw(bank, expression, TURN_AVERAGED, REPEATS, np.random.default_rng([SEED, TURN_AVERAGED]))
+    vector = draws.combine(expression, bank.z[torch.from_numpy(drawn)].mean(2))
+    random = torch.randn(vector.shape, generator=torch.Generator().manual_seed(SEED))
+    random *= vector.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True)
+    fresh = gan.latents(REPEATS, SEED + 1)
+    for name, v in (("turn", vector), ("random", random)):
+        out |= {f"{name}/{end}": to_bytes(gan.images(fresh + a * v)).numpy() for end, a in (("first", -1), ("last", 1))}
+    return out
+
+
+def tally(
+    answers: dict[str, list[int]], order: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, object]]]:
+    """Who kept the promise, (REPEATS,) by example and condition; and the counts with intervals over repetitions."""
+    place = np.argsort(order)  # where a picture was shown
+    seen = {k: np.array(v)[place].reshape(-1, REPEATS) for k, v in answers.items()}
+    kept, row = {}, 0
+    for title, promised in PROMISES.items():
+        for name in CONDITIONS:
+            kept[f"{title}/{name}"] = np.all([_shows(seen, word, row) for word in promised], 0)
+            row += 1
+    for name in ("turn", "random"):
+        kept[name] = (seen["facing"][row] < 0) & (seen["facing"][row + 1] > 0)
+        row += 2
+    return kept, {k: {"kept": int(v.sum()), "of": REPEATS, "ci": mean_ci(v.astype(float))} for k, v in kept.items()}
+
+
+def _shows(seen: dict[str, np.ndarray], word: str, row: int) -> np.ndarray:
+    return seen["man"][row] == 0 if word == "woman" else seen[word][row] == 1
+
+
+def main() -> None:
+    parser = arguments(__doc__, ckpt=None)
+    parser.add_argument("--ckpt", required=True, help="weights.tar")
+    parser.add_argument("--sheets", type=Path, help="only write the pictures to be judged")
+    args = parser.parse_args()
+    gan = checkpoints.load(args.ckpt)
+    pictures = repeats(gan, load(EXEMPLARS, gan))
+    order = np.random.default_rng(ORDER_SEED).permutation(REPEATS * len(pictures))
+    if args.sheets:
+        sheets(np.concatenate(list(pictures.values())), order, args.sheets)
+        return
+    answers = json.loads(ANSWERS.read_text())
+    kept, counts = tally(answers["seen"], order)
+    names = [f"{title}/mean" for title in PROMISES] + ["turn/first", "turn/last"]
+    arrays = {f"images_{i}": pictures[n] for i, n in enumerate(names)}
+    arrays |= {f"kept_{i}": kept["turn" if n.startswith("turn") else n].astype(np.uint8) for i, n in enumerate(names)}
+    metrics = {"rows": names, "conditions": CONDITIONS, "counts": counts}
+    result = Result("repeats", metrics, {"order_seed": ORDER_SEED, "seed": SEED}, [answers["about"]], arrays=arrays)
+    publish(result, gan, "faces_repeats", args.out, SEED)
+    for name, count in counts.items():
+        print(f"{name}: {count['kept']} of {REPEATS}, {[round(v, 2) for v in count['ci']]}")
+
+
+if __name__ == "__main__":
+    main()
