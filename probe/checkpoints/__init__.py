@@ -271,7 +271,7 @@ def _from_factory(spec: str, path: Path | None, prior: Prior | None) -> GAN:
 
 
 def describe(gan: GAN) -> dict[str, Any]:
-    """What was recognised: format, both networks' shapes, prior, BatchNorm policy, numbers of parameters."""
+    """What was recognised: format, both networks' shapes, prior, BatchNorm policy, numbers of parameters, edits if any."""
     networks = {"generator": gan.generator} | ({"discriminator": gan.discriminator} if gan.discriminator else {})
     shapes: dict[str, dict[str, Any] | None] = {"discriminator": None}
     for role, network in networks.items():
@@ -292,4 +292,5 @@ def describe(gan: GAN) -> dict[str, Any]:
         "prior": gan.prior,
         "batchnorm": gan.batchnorm,
         "parameters": counts,
+        **({"edits": "; ".join(gan.provenance["edits"])} if "edits" in gan.provenance else {}),
     }

@@ -21,6 +21,7 @@ from probe.cli.common import (
     conclude,
     figure_formats,
     load_gan,
+    verdict,
 )
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def _forget(
 
 def _summary(m: dict[str, Any]) -> str:
     (low, high), random = m["removal_ci"], m["random"]
-    verdict = "beats" if m["p_value"] < 0.05 else "does NOT beat"
     return (
-        f"removal {m['removal']:.2f} [{low:.2f}, {high:.2f}], collateral {m['collateral']:.3f}; {verdict} random edits "
+        f"removal {m['removal']:.2f} [{low:.2f}, {high:.2f}], collateral {m['collateral']:.3f}; {verdict(m['p_value'], random['draws'])} random edits "
         f"of equal collateral ({random['removal_mean']:.2f}, p = {m['p_value']:.2g})"
     )

@@ -21,6 +21,7 @@ from probe.cli.common import (
     conclude,
     figure_formats,
     load_gan,
+    verdict,
 )
 from probe.errors import ProbeError
 
@@ -74,9 +75,8 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def _summary(m: dict[str, Any]) -> str:
     (low, high), random = m["success_ci"], m["random"]
-    verdict = "beats" if m["p_value"] < 0.05 else "does NOT beat"
     return (
         f"{m['variant']} at {', '.join(m['layers'])}, strength {m['strength']:g}: success {m['success']:.2f} [{low:.2f}, {high:.2f}] "
-        f"on {m['latents']} samples without {m['concept']} there, collateral {m['collateral']:.3f}; {verdict} random edits "
+        f"on {m['latents']} samples without {m['concept']} there, collateral {m['collateral']:.3f}; {verdict(m['p_value'], random['draws'])} random edits "
         f"of as much change in the box ({random['success_mean']:.2f}, p = {m['p_value']:.2g})"
     )
