@@ -88,7 +88,7 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
     blind = load("blind.safetensors")
     before, after = (known["judge"].labels(g.sample(128, seed=5)) == 1 for g in (gan, blind))
     assert after.sum() <= 0.08 * before.sum()
-    with pytest.raises(ProbeError, match="already carries an erasure"):
+    with pytest.raises(ProbeError, match="layer2 already carries an edit that forgets a concept"):
         forget(blind, from_rooms(gan, "window", 60, 0).boxes, known["chooser"], known["judge"], Settings(draws=1))
 
 
