@@ -24,6 +24,7 @@ from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
 from probe.plots.samples import samples
 from probe.plots.study import study
+from probe.plots.walk import walk
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
@@ -47,6 +48,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "dissect": dissection,
     "insert": insertion,
     "study": study,
+    "walk": walk,
 }
 
 
