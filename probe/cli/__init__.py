@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from probe import __version__
-from probe.cli import dissection, forgetting, inserting, looking, surgery, training, walking  # noqa: F401  (they add their commands to the app)
+from probe.cli import dissection, forgetting, inserting, looking, memorizing, surgery, training, walking  # noqa: F401  (they add their commands to the app)
 from probe.cli.common import app
 from probe.errors import ProbeError
 

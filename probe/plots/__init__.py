@@ -22,8 +22,10 @@ from probe.plots.ablate import ablation
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.insert import insertion
+from probe.plots.memorize import memorization
 from probe.plots.samples import samples
 from probe.plots.study import study
+from probe.plots.validate import validation
 from probe.plots.walk import walk
 from probe.result import Result
 
@@ -49,6 +51,8 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "insert": insertion,
     "study": study,
     "walk": walk,
+    "memorization": memorization,
+    "memorization-validation": validation,
 }
 
 
