@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from probe import runs
@@ -21,6 +22,6 @@ def arguments(doc: str | None, ckpt: str | None = "rooms") -> argparse.ArgumentP
 
 
 def publish(result: Result, gan: GAN, recipe: str, out: Path, seed: int) -> None:
-    """Write figures/<recipe>/ and say so."""
-    result.provenance = {**runs.provenance(gan, seed), "command": f"python -m analyses.{recipe}"}
+    """Write figures/<recipe>/ and say so; a recipe that draws several figures gives each its own name."""
+    result.provenance = {**runs.provenance(gan, seed), "command": f"python -m analyses.{Path(sys.argv[0]).stem}"}
     print(f"figure: {runs.publish(result, out / recipe, ['png'])}")

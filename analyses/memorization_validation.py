@@ -9,6 +9,7 @@ are, shrunk to half around their mean, and of one mode only. Planted copies are 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,28 +93,53 @@ def models(run: Path, out: Path) -> dict[str, Result]:
     return found
 
 
+def trials(run: Path) -> dict[str, np.ndarray]:
+    """p-values and power curves; kept beside the checkpoints, so that an interrupted run goes on."""
+    kept = run / "trials.npz"
+    if not kept.exists():
+        arrays = {}
+        for where, (nulls, (power_of, lower)) in (("simulated", simulated()), ("images", on_images(run))):
+            arrays |= {f"p_{where}_{kind}": p for kind, p in nulls.items()}
+            arrays |= {f"power_{where}": power_of, f"lower_{where}": lower}
+        np.savez(kept, **arrays)
+    with np.load(kept) as file:
+        return dict(file)
+
+
+def summary(arrays: dict[str, np.ndarray], where: str) -> dict[str, Any]:
+    nulls = {k.removeprefix(f"p_{where}_"): p for k, p in arrays.items() if k.startswith(f"p_{where}_")}
+    curves = {
+        name: {f"{100 * row[0]:g}": row[1] for row in arrays[f"{key}_{where}"]}
+        for name, key in (("power", "power"), ("power_of_the_lower_tail_alone", "lower"))
+    }
+    return {**rates(np.concatenate(list(nulls.values()))), "kinds": {k: rates(p) for k, p in nulls.items()}, **curves}
+
+
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--run", type=Path, default=Path("out/copiers"), help="what analyses.train_copiers wrote")
     args = parser.parse_args()
-    torch.manual_seed(0)
-    tested = models(args.run, args.out)
-    (null_s, (power_s, lower_s)), (null_i, (power_i, lower_i)) = simulated(), on_images(args.run)
+    arrays, tested = trials(args.run), models(args.run, args.out)
+    simulation, images = summary(arrays, "simulated"), summary(arrays, "images")
+    told = (
+        "p_value",
+        "copy_share",
+        "copy_share_ci",
+        "floor",
+        "ct",
+        "authenticity",
+        "train_images",
+        "holdout_images",
+        "recovery",
+    )
     metrics = {
-        **rates(np.concatenate(list(null_s.values()))), "power": {f"{100 * s:g}": rate for s, rate, *_ in power_i},
-        "models": {name: r.metrics["verdict"] for name, r in tested.items()},
-        "images": {**rates(np.concatenate(list(null_i.values()))), "kinds": {k: rates(p) for k, p in null_i.items()}},
-        "simulated": {"kinds": {k: rates(p) for k, p in null_s.items()}, "power": {f"{100 * s:g}": rate for s, rate, *_ in power_s},
-                      "power_of_the_lower_tail_alone": {f"{100 * s:g}": rate for s, rate, *_ in lower_s}},
-        "details": {name: {k: r.metrics[k] for k in ("p_value", "copy_share", "copy_share_ci", "floor", "ct", "authenticity", "train_images", "holdout_images")} for name, r in tested.items()},
+        **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")}, "power": images["power"],
+        "models": {name: r.metrics["verdict"] for name, r in tested.items()}, "simulated": simulation, "images": images,
+        "details": {name: {k: r.metrics[k] for k in told} for name, r in tested.items()},
     }  # fmt: skip
-    arrays = {f"p_simulated_{k}": p for k, p in null_s.items()} | {f"p_images_{k}": p for k, p in null_i.items()}
-    arrays |= {"power_simulated": power_s, "lower_simulated": lower_s, "power_images": power_i, "lower_images": lower_i}
     for name, r in tested.items():
-        arrays |= {
-            f"{name}_{part}": r.arrays[part][:4]
-            for part in ("suspects", "suspects_train", "suspects_holdout", "suspects_ratio")
-        }
+        parts = ("suspects", "suspects_train", "suspects_holdout")
+        arrays |= {f"{name}_{part}": r.arrays[part][:4] for part in parts}
     result = Result(
         "memorization-validation", metrics, {"samples": IMAGES.samples, "distance": DISTANCE}, arrays=arrays
     )
