@@ -29,7 +29,7 @@ class Sizes:
 def neighbours(samples: Tensor, images: Tensor, n: Sizes) -> Neighbours:
     """Sorted distances of samples (M, D) to images (N, D), training images first."""
     k = copying.list_length(n.train, n.holdout, n.samples, n.permutations)
-    found = torch.cdist(samples, images, compute_mode="donot_use_mm_for_euclid_dist").topk(k, largest=False)
+    found = torch.cdist(samples, images).topk(k, largest=False)
     return Neighbours(found.values.numpy(), found.indices.numpy())
 
 

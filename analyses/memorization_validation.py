@@ -21,12 +21,13 @@ from probe import rooms
 from probe.checkpoints import load
 from probe.features import feature
 from probe.gan import from_bytes
-from probe.memorization import Settings, memorization, own_split, recover
+from probe.memorization import Settings, memorization, own_split
+from probe.recovery import recover
 from probe.result import Result
 
 MODELS, SIZE, DISTANCE, ROOMS_SEED = ("fitted", "dcgan_50", "dcgan_200", "dcgan_1000", "dcgan_all"), 32, "pixels", 11
-SIMULATED, SIMULATED_RUNS, DIMENSIONS, NOISE = Sizes(200, 200, 200, 999), 400, 16, 0.35  # runs for each of three kinds
-IMAGES, IMAGE_RUNS, POOL, POOL_SEED = Sizes(400, 400, 300, 999), 100, 4000, 12
+SIMULATED, SIMULATED_RUNS, DIMENSIONS, NOISE = Sizes(200, 200, 200, 499), 334, 16, 0.35  # runs for each of three kinds
+IMAGES, IMAGE_RUNS, POOL, POOL_SEED = Sizes(400, 400, 300, 499), 80, 4000, 12
 POWERED, DRAWS, SHARES, SOURCES = Sizes(1000, 1000, 1000, 199), 40, (0.01, 0.02, 0.05, 0.1), 200
 MORE = (*SHARES, 0.3, 1.0)
 AIM = "false alarms 0.04 to 0.06 at 0.05, power >= 0.95 at 5 % copies, fitted and dcgan_50 detected, dcgan_all not detected"

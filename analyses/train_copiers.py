@@ -23,7 +23,7 @@ from probe.training import Settings, split, train
 SIZE, WIDTH, NZ, BATCH, SEED, ROOMS_SEED = 32, 24, 100, 64, 0, 11
 SETS = {"dcgan_50": (50, 1000), "dcgan_200": (200, 1000), "dcgan_1000": (1000, 1000), "dcgan_all": (20_000, 4000)}
 STEPS = 4000
-FITTED, FITTED_HOLDOUT, FITTED_STEPS, FITTED_LR = 50, 1000, 3000, 1e-3
+FITTED, FITTED_HOLDOUT, FITTED_STEPS, FITTED_LR = 50, 1000, 2000, 1e-3
 
 
 def dcgan(name: str, folder: Path) -> None:

@@ -3,7 +3,6 @@
     Settings            every constant of a run
     own_split(...)      the training and held-out images of a checkpoint that `probe train --holdout` wrote
     memorization(...)   (GAN, training images, held-out images, feature) -> Result
-    recover(...)        the generator's best drawing of given images
 
 Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
 caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
@@ -20,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import Tensor
 
 from probe import copying, measures
 from probe.copying import Neighbours, Permutations
@@ -29,12 +27,13 @@ from probe.features import Feature
 from probe.gan import GAN, from_bytes, to_bytes
 from probe.measures import Array
 from probe.neighbours import Rows, nearest
+from probe.recovery import recover
 from probe.result import Result
 from probe.training import split
 
 Report = Callable[[str, int, int], None]
 SHARES, CAUGHT = (0.01, 0.02, 0.05, 0.1, 0.2), 0.8
-_SHOWN, _STEPS, _STARTS = 10, 150, 256
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -89,38 +88,6 @@ def _checked(gan: GAN, train: Array, holdout: Array | None) -> None:
             )
 
 
-def recover(gan: GAN, images: Array, seed: int = 0, report: Report | None = None) -> Tensor:
-    """The generator's images (N, C, S, S) in [-1, 1] nearest to given ones (uint8), by gradient on the latents.
-
-    From the nearest of 256 samples, 150 steps of Adam on the squared distance of pixels; latents stay where the prior
-    has them: in the cube, or for a normal prior within 1.1 times its radius.
-    """
-    targets = from_bytes(torch.from_numpy(np.array(images))).to(gan.device)
-    z0 = gan.latents(_STARTS, seed + 7)
-    near = torch.cdist(targets.flatten(1).cpu(), gan.images(z0).flatten(1)).argmin(1)
-    uniform = gan.prior == "uniform"
-    free = (z0[near].clamp(-0.999, 0.999).atanh() if uniform else z0[near]).to(gan.device).requires_grad_()
-    optimiser = torch.optim.Adam([free], 0.05)
-    for step in range(_STEPS):
-        drawn = gan.generator(_inside(free, uniform))
-        if not drawn.requires_grad:
-            raise ProbeError("the generator passes no gradient to its latent; expected a differentiable module")
-        (gradient,) = torch.autograd.grad((drawn - targets).square().sum(), [free])
-        free.grad = gradient
-        optimiser.step()
-        if report:
-            report("recovering images", step + 1, _STEPS)
-    return gan.images(_inside(free.detach(), uniform).cpu())
-
-
-def _inside(free: Tensor, uniform: bool) -> Tensor:
-    if uniform:
-        return free.tanh()
-    radius = 1.1 * free.shape[1] ** 0.5
-    held: Tensor = free * (radius / free.norm(dim=1, keepdim=True).clamp(min=radius))
-    return held
-
-
 @dataclass(frozen=True)
 class _Search:
     """Nearest training and held-out images of some images: distances and indices (M, K) each."""
@@ -129,10 +96,14 @@ class _Search:
     to_holdout: tuple[Array, Array]
 
     def merged(self, train: int, k: int) -> Neighbours:
-        """Both lists as one, held-out images numbered after the training images."""
-        distances = np.concatenate([self.to_train[0], self.to_holdout[0]], 1)
-        indices = np.concatenate([self.to_train[1], self.to_holdout[1] + train], 1)
+        """Both lists as one of k, held-out images numbered after the training images, and the nearest of each behind it.
+
+        Under the true labels these stand ready where the list holds one kind only, as of a sample among many copies.
+        """
+        (d_train, i_train), (d_held, i_held) = self.to_train, self.to_holdout
+        distances, indices = np.concatenate([d_train, d_held], 1), np.concatenate([i_train, i_held + train], 1)
         order = np.argsort(distances, 1, kind="stable")[:, :k]
+        order = np.concatenate([order, np.tile([0, d_train.shape[1]], (len(order), 1))], 1)
         return Neighbours(np.take_along_axis(distances, order, 1), np.take_along_axis(indices, order, 1))
 
 
@@ -143,6 +114,34 @@ def _search(images: Array, train: Array, holdout: Array, phi: Feature, k: int, t
         for place, among in (("training images", train), ("held-out images", holdout))
     ]
     return _Search(*found)
+
+
+@dataclass(frozen=True)
+class _Redrawn:
+    """Training images (P, C, S, S) uint8, the generator's drawings of them, and its errors on these and held-out ones."""
+
+    targets: Array
+    images: Array
+    train_errors: Array
+    holdout_errors: Array
+
+    def errors(self) -> dict[str, Any]:
+        """Mean distances in pixels of [0, 1], with their intervals."""
+        return {
+            "train": float(self.train_errors.mean()), "train_ci": measures.mean_ci(self.train_errors),
+            "holdout": float(self.holdout_errors.mean()), "holdout_ci": measures.mean_ci(self.holdout_errors),
+        }  # fmt: skip
+
+
+def _redraw(gan: GAN, train: Array, holdout: Array, s: Settings, tell: Report) -> _Redrawn:
+    rng = np.random.default_rng(s.seed)
+    picked = [
+        images[rng.choice(len(images), min(s.targets, len(images)), replace=False)] for images in (train, holdout)
+    ]
+    every, n = np.concatenate(picked), len(picked[0])
+    drawn = recover(gan, every, s.seed, tell)
+    errors = measures.to_numpy((drawn - from_bytes(torch.from_numpy(every))).flatten(1).norm(dim=1) / 2)
+    return _Redrawn(picked[0], to_bytes(drawn[:n]).numpy(), errors[:n], errors[n:])
 
 
 def memorization(
@@ -173,34 +172,21 @@ def memorization(
     ratios = shuffles.ratios(near, floor)
     rare = copying.chance(shuffles.ratios(near, floor, skip=1))
     tell("permutations", 1, 1)
-    rng = np.random.default_rng(s.seed)
-    chosen, others = (rng.choice(n, min(s.targets, n), replace=False) for n in (t, h))
-    drawn = recover(gan, np.concatenate([train[chosen], holdout[others]]), s.seed, tell)
-    copies = _search(
-        to_bytes(drawn[: len(chosen)]).numpy(), train, holdout, phi, k, tell, "searching for planted copies"
-    )
-    planted = shuffles.ratios(copies.merged(t, k), floor)
-    curve, z = _power_curve(ratios, planted, rare, (t, h), s, tell)
+    redrawn = _redraw(gan, train, holdout, s, tell)
+    copies = _search(redrawn.images, train, holdout, phi, k, tell, "searching for planted copies")
+    curve, z = _power_curve(ratios, shuffles.ratios(copies.merged(t, k), floor), rare, (t, h), s, tell)
     share, interval = copying.copy_share(ratios, rare, t, h)
     metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h)
-    errors = measures.to_numpy(
-        (drawn - from_bytes(torch.from_numpy(np.concatenate([train[chosen], holdout[others]])))).flatten(1).norm(dim=1)
-        / 2
-    )
     metrics |= {
         "statistic": float(copying.statistic(ratios[0])), "copy_share": share, "copy_share_ci": interval,
         "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": rare.below,
-        **_descriptions(found.to_train, train, holdout, phi, s.samples),
-        "recovery": {"train": float(errors[: len(chosen)].mean()), "train_ci": measures.mean_ci(errors[: len(chosen)]),
-                     "holdout": float(errors[len(chosen) :].mean()), "holdout_ci": measures.mean_ci(errors[len(chosen) :])},
+        **_descriptions(found.to_train, train, holdout, phi, s.samples), "recovery": redrawn.errors(),
         "power": {f"{100 * row[0]:g}": {"rate": row[1], "rate_ci": [row[2], row[3]]} for row in curve},
     }  # fmt: skip
-    low, high = np.quantile(ratios, [0.0005, 0.9995])
-    edges = np.linspace(low, high, 61)
+    shuffled, edges = np.histogram(ratios[1:], 60, tuple(np.quantile(ratios, [0.0005, 0.9995])), density=True)
     arrays = {
-        "ratio": ratios[0], "edges": edges, "shuffled": np.histogram(ratios[1:], edges, density=True)[0],
-        "null": copying.statistic(ratios[1:]), "statistic": copying.statistic(ratios[:1]), "power": np.array(curve),
-        "targets": train[chosen[:_SHOWN]], "recovered": to_bytes(drawn[:_SHOWN]).numpy(),
+        "ratio": ratios[0], "edges": edges, "shuffled": shuffled, "null": copying.statistic(ratios[1:]), "statistic": copying.statistic(ratios[:1]), "power": np.array(curve),
+        "targets": redrawn.targets[:_SHOWN], "recovered": redrawn.images[:_SHOWN],
         **_suspects(samples, train, holdout, found, ratios[0]),
     }  # fmt: skip
     return Result("memorization", metrics, asdict(s), list(_ASSUMED), dict(gan.provenance), arrays)
@@ -240,11 +226,8 @@ def _verdict(p: float, interval: list[float], curve: list[list[float]], z: float
     elif p < 0.01 and interval[0] > 0:
         made |= {"verdict": "detected", "reason": f"p < 0.01, and copies are at least {interval[0]:.1%} of the samples"}
     elif p >= 0.05 and floor is not None:
-        made |= {
-            "verdict": "not detected",
-            "floor": floor,
-            "reason": f"had {floor:.0%} of the samples been copies, the test would have told",
-        }
+        reason = f"had {floor:.0%} of the samples been copies, the test would have told"
+        made |= {"verdict": "not detected", "floor": floor, "reason": reason}
     elif p >= 0.05:
         need = (
             math.ceil((t + h) * (3.2 / z) ** 2 / 100) * 100 if z > 0.5 else None

@@ -30,9 +30,10 @@ from probe.copying import (
 from probe.errors import ProbeError
 from probe.features import feature
 from probe.gan import GAN, from_bytes, to_bytes
-from probe.memorization import Settings, _verdict, memorization, own_split, recover
+from probe.memorization import Settings, _Search, _verdict, memorization, own_split
 from probe.neighbours import Rows, nearest
 from probe.plots import draw
+from probe.recovery import recover
 from probe.training import split
 
 PIXELS = feature("pixels", 3)
@@ -96,6 +97,12 @@ def test_log_ratios_are_those_of_the_nearest_of_each_label() -> None:
     near = Neighbours(np.take_along_axis(distances, order, 1), order)
     expected = np.log(distances[:, labels].min(1) / distances[:, ~labels].min(1))
     np.testing.assert_allclose(log_ratios(near, labels, 1e-9), expected, atol=1e-6)
+
+
+def test_true_labels_find_both_kinds_even_where_one_crowds_the_list() -> None:
+    found = _Search((np.array([[0.1, 0.2, 0.3]]), np.array([[2, 0, 1]])), (np.array([[1.0, 2.0]]), np.array([[1, 0]])))
+    ratios = log_ratios(found.merged(3, 2), np.arange(5) < 3, 1e-9)
+    np.testing.assert_allclose(ratios, np.log(0.1 / 1.0))
 
 
 def test_statistic_by_hand() -> None:
