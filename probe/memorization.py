@@ -1,7 +1,8 @@
 """Does a generator copy its training images? The hold-out test on images, with its verdict and what stands beside it.
 
     Settings            every constant of a run
-    own_split(...)      the training and held-out images of a checkpoint that `probe train --holdout` wrote
+    known_split(gan)    what a checkpoint that `probe train --holdout` wrote knows of its split
+    own_split(...)      the training and held-out images of such a checkpoint
     memorization(...)   (GAN, training images, held-out images, feature) -> Result
 
 Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
@@ -54,8 +55,8 @@ class Settings:
             )
 
 
-def own_split(gan: GAN, images: Array, name: str) -> tuple[Array, Array]:
-    """Training and held-out images (uint8) of a checkpoint that knows its split; raises ProbeError where it does not."""
+def known_split(gan: GAN) -> tuple[int, int, int]:
+    """How many images a checkpoint was split from, how many of them were held out, and the seed; else ProbeError."""
     run = gan.provenance.get("training") or {}
     about = run.get("split") or {}
     if not about.get("holdout"):
@@ -63,11 +64,18 @@ def own_split(gan: GAN, images: Array, name: str) -> tuple[Array, Array]:
             f"{gan.provenance.get('checkpoint', 'checkpoint')}: held no images out (probe train --holdout does); "
             "pass --train and --holdout-data, or --train alone for scores without a verdict"
         )
-    if len(images) != about["of"]:
+    return about["of"], about["holdout"], run["settings"]["seed"]
+
+
+def own_split(gan: GAN, images: Array, name: str) -> tuple[Array, Array]:
+    """Training and held-out images (uint8) of a checkpoint that knows its split; raises ProbeError where it does not."""
+    total, holdout, seed = known_split(gan)
+    if len(images) != total:
+        source = gan.provenance["training"].get("source", "its source")
         raise ProbeError(
-            f"{name}: {len(images)} images; expected the {about['of']} of {run['source']} that the checkpoint was split from"
+            f"{name}: {len(images)} images; expected the {total} of {source} that the checkpoint was split from"
         )
-    train, held = split(about["of"], about["holdout"], run["settings"]["seed"])
+    train, held = split(total, holdout, seed)
     return images[train], images[held]
 
 

@@ -65,7 +65,7 @@ def _images(
 ) -> tuple[Array, Array | None, list[str]]:
     """Training and held-out images, from the checkpoint's own split or as given, and where they come from."""
     from probe import data as sources
-    from probe.memorization import own_split
+    from probe.memorization import known_split, own_split
 
     def read(source: str) -> sources.Images:
         return sources.load(
@@ -80,6 +80,7 @@ def _images(
         return known.images, held.images if held else None, [note]
     if holdout:
         raise ProbeError("--holdout-data without --train; pass the training images as --train")
+    known_split(gan)  # before images are read
     source = data or (gan.provenance.get("training") or {}).get("source", "")
     if not data and not source.startswith("rooms"):
         raise ProbeError(
