@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from analyses import fig2_samples_early, fig3_samples, fig6_forget_windows
+from analyses import fig2_samples_early, fig3_samples, fig4_walk, fig6_forget_windows
 
 
 def main() -> None:
-    for recipe in (fig3_samples, fig6_forget_windows, fig2_samples_early):
+    for recipe in (fig3_samples, fig4_walk, fig6_forget_windows, fig2_samples_early):
         print(recipe.__name__)
         recipe.main()
 
