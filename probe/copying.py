@@ -22,7 +22,7 @@ import numpy as np
 from probe.measures import Array
 
 TAIL = 0.05  # share of the samples in each tail
-_RARE = 0.01  # ratios this rare without copies count as those of copies
+_RARE, _Z = (0.01, 0.001), 2.2414  # ratios this rare without copies count as those of copies; normal quantile
 _FLOOR = 0.01  # distances are floored at this share of the median nearest one, so that exact copies have a logarithm
 
 
@@ -99,44 +99,53 @@ def p_of(ratios: Array) -> float:
 
 
 class Chance(NamedTuple):
-    """What chance does without copies: the log-ratio few stay below, and how their share spreads over labellings."""
+    """What chance does without copies: a log-ratio few stay below, and how their share spreads over labellings."""
 
     below: float
     spread: float
 
 
-def chance(ratios_without_nearest: Array) -> Chance:
+def chance(ratios_without_nearest: Array) -> list[Chance]:
     """From log-ratios (1 + B, M) taken without each sample's nearest image, which takes away what is copied.
 
-    `below` leaves 1 % of shuffled ratios under it; `spread` is the 95 % quantile of how far a labelling's share is off.
+    `below` leaves 1 % of shuffled ratios under it, and 0.1 %: for many poor copies, and for few good ones. `spread` is
+    the 97.5 % quantile of how far a labelling's share is off.
     """
-    below = float(np.quantile(ratios_without_nearest[1:], _RARE))
-    shares = (ratios_without_nearest[1:] < below).mean(1)
-    return Chance(below, float(np.quantile(np.abs(shares - shares.mean()), 0.95)))
+    shuffled = ratios_without_nearest[1:]
+    found = []
+    for below in np.quantile(shuffled, _RARE):
+        shares = (shuffled < below).mean(1)
+        found.append(Chance(float(below), float(np.quantile(np.abs(shares - shares.mean()), 1 - 0.05 / len(_RARE)))))
+    return found
 
 
-def copy_share(ratios: Array, rare: Chance, train: int, holdout: int) -> tuple[float, list[float]]:
-    """Estimated share of copies, and its 95 % interval.
+def copy_share(ratios: Array, rare: list[Chance], train: int, holdout: int) -> tuple[float, list[float]]:
+    """Estimated share of copies, and its 95 % interval, at the threshold that gives the larger lower end.
 
     A copy's ratio lies below the threshold under the true labels, and under shuffled ones where its source is still
     labelled training, which happens with probability π = |T| / (|T| + |H|): F_true - mean F_shuffled = share · (1 - π).
-    The interval joins the spread over labels and over samples. Copies too poor to tell are missed: a lower bound.
+    The interval joins the spread over labels and over samples, each at 97.5 % as there are two thresholds. Copies too
+    poor to tell are missed: a lower bound.
     """
-    found = ratios < rare.below
-    excess = found[0] - found[1:].mean(0)  # (M,)
-    left = holdout / (train + holdout)
-    half = math.hypot(rare.spread, 1.96 * float(excess.std()) / math.sqrt(len(excess)))
+    found = [_share_below(ratios, one, holdout / (train + holdout)) for one in rare]
+    return max(found, key=lambda pair: pair[1][0])
+
+
+def _share_below(ratios: Array, rare: Chance, left: float) -> tuple[float, list[float]]:
+    below = ratios < rare.below
+    excess = below[0] - below[1:].mean(0)  # (M,)
+    half = math.hypot(rare.spread, _Z * float(excess.std()) / math.sqrt(len(excess)))
     low, share, high = (float(np.clip((excess.mean() + side * half) / left, 0, 1)) for side in (-1, 0, 1))
     return share, [low, high]
 
 
-def detected(ratios: Array, rare: Chance, train: int, holdout: int) -> bool:
+def detected(ratios: Array, rare: list[Chance], train: int, holdout: int) -> bool:
     """Whether p < 0.01 and the estimated share of copies has an interval above zero."""
     return p_of(ratios) < 0.01 and copy_share(ratios, rare, train, holdout)[1][0] > 0
 
 
 def power(
-    ratios: Array, planted: Array, share: float, rare: Chance, sizes: tuple[int, int], draws: int, seed: int
+    ratios: Array, planted: Array, share: float, rare: list[Chance], sizes: tuple[int, int], draws: int, seed: int
 ) -> tuple[int, float]:
     """How many of `draws` are detected when a share of the samples is replaced by copies; and the mean z of S.
 

@@ -187,7 +187,7 @@ def memorization(
     metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h)
     metrics |= {
         "statistic": float(copying.statistic(ratios[0])), "copy_share": share, "copy_share_ci": interval,
-        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": rare.below,
+        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": rare[0].below,
         **_descriptions(found.to_train, train, holdout, phi, s.samples), "recovery": redrawn.errors(),
         "power": {f"{100 * row[0]:g}": {"rate": row[1], "rate_ci": [row[2], row[3]]} for row in curve},
     }  # fmt: skip
@@ -211,7 +211,7 @@ _ASSUMED = (
 
 
 def _power_curve(
-    ratios: Array, planted: Array, rare: copying.Chance, sizes: tuple[int, int], s: Settings, tell: Report
+    ratios: Array, planted: Array, rare: list[copying.Chance], sizes: tuple[int, int], s: Settings, tell: Report
 ) -> tuple[list[list[float]], float]:
     """Rows of share, rate of detection and its Wilson interval; and the mean z of S at the largest share but one."""
     few, curve, scores = slice(0, 200), [], []

@@ -84,7 +84,7 @@ def points(
     return Neighbours(np.take_along_axis(distances, order, 1), order)
 
 
-def shuffled(near: Neighbours, t: int, h: int, seed: int = 0, b: int = 199) -> tuple[np.ndarray, Chance]:
+def shuffled(near: Neighbours, t: int, h: int, seed: int = 0, b: int = 199) -> tuple[np.ndarray, list[Chance]]:
     shuffles, floor = Permutations(t, h, b, seed), copying.floor_of(near)
     return shuffles.ratios(near, floor), chance(shuffles.ratios(near, floor, skip=1))
 

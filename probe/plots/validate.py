@@ -79,11 +79,17 @@ def validation(result: Result) -> Figure:
     for i, name in enumerate(names):
         _model(figure, result, name, 0.56 + i * pitch, y, side, height)
     bottom, tall = 0.78 / height, 1.25 / height
-    _false_alarms(figure.add_axes((0.45 / _WIDTH, bottom, 1.75 / _WIDTH, tall)), result)
-    _powers(
-        figure.add_axes((2.75 / _WIDTH, bottom, 1.75 / _WIDTH, tall)), result, "simulated", "copies planted: simulated"
-    )
-    _powers(figure.add_axes((5.05 / _WIDTH, bottom, 1.75 / _WIDTH, tall)), result, "images", "copies planted: rooms")
+    _false_alarms(figure.add_axes((0.42 / _WIDTH, bottom, 1.5 / _WIDTH, tall)), result)
+    titles = {
+        "images": "rooms, 1,000 + 1,000",
+        "simulated": "simulated, 1,000 + 1,000",
+        "uneven": "simulated, 400 + 80",
+    }
+    for i, (where, title) in enumerate(titles.items()):
+        axes = figure.add_axes(((2.42 + 1.58 * i) / _WIDTH, bottom, 1.3 / _WIDTH, tall))
+        _powers(axes, result, where, title)
+        if i:
+            axes.set(ylabel="", yticklabels=[])
     m, images = result.metrics, result.metrics["images"]
     (a, b), (c, d) = m["false_alarm_ci"], images["false_alarm_ci"]
     note = (
