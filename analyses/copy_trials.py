@@ -33,27 +33,39 @@ def neighbours(samples: Tensor, images: Tensor, n: Sizes) -> Neighbours:
     return Neighbours(found.values.numpy(), found.indices.numpy())
 
 
-def null_p_values(
+def null_trials(
     kinds: Kinds, pool: Callable[[np.random.Generator, int], Tensor], n: Sizes, runs: int
 ) -> dict[str, np.ndarray]:
-    """p-values of generators that never saw an image of T or H; `pool(rng, number)` draws images for both."""
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    """p-values, and the lower ends of the share of copies, (runs, 2), of generators that never saw an image of T or H.
+
+    `pool(rng, number)` draws images for both.
+    """
+    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     for run in range(runs):
         for i, (kind, draw) in enumerate(kinds.items()):
             rng = np.random.default_rng([run, i])
             near = neighbours(draw(rng), pool(rng, n.train + n.holdout), n)
             shuffles = Permutations(n.train, n.holdout, n.permutations, run)
-            found[kind].append(copying.p_of(shuffles.ratios(near, copying.floor_of(near))))
+            floor = copying.floor_of(near)
+            ratios, below = shuffles.ratios(near, floor), copying.thresholds(shuffles.ratios(near, floor, skip=1))
+            low = copying.copy_share(ratios, below, n.train, n.holdout)[1][0]
+            found[kind].append((copying.p_of(ratios), low))
     return {kind: np.array(values) for kind, values in found.items()}
 
 
-def rates(p: np.ndarray) -> dict[str, Any]:
-    """Shares of p-values up to 0.05 and up to 0.01, with Wilson intervals."""
-    counts = {level: int((p <= level).sum()) for level in (0.05, 0.01)}
-    return {
-        "null_runs": len(p), "false_alarm_rate": counts[0.05] / len(p), "false_alarm_ci": measures.share_ci(counts[0.05], len(p)),
-        "false_alarm_rate_001": counts[0.01] / len(p), "false_alarm_ci_001": measures.share_ci(counts[0.01], len(p)),
-    }  # fmt: skip
+def rates(trials: np.ndarray) -> dict[str, Any]:
+    """Of trials (runs, 2): shares of p-values up to 0.05 and to 0.01, and of shares of copies above zero; Wilson intervals."""
+    n, (p, low) = len(trials), trials.T
+    counts = {
+        "false_alarm": p <= 0.05,
+        "false_alarm_001": p <= 0.01,
+        "copy_share_above_zero": low > 0,
+        "detected": (p < 0.01) & (low > 0),
+    }
+    made: dict[str, Any] = {"null_runs": n}
+    for name, flags in counts.items():
+        made |= {f"{name}_rate": float(flags.mean()), f"{name}_ci": measures.share_ci(int(flags.sum()), n)}
+    return made
 
 
 def power(
@@ -73,8 +85,8 @@ def power(
             near = neighbours(samples, images, n)
             shuffles, floor = Permutations(n.train, n.holdout, n.permutations, draw), copying.floor_of(near)
             ratios = shuffles.ratios(near, floor)
-            rare = copying.chance(shuffles.ratios(near, floor, skip=1))
-            caught[0, j] += copying.detected(ratios, rare, n.train, n.holdout)
+            below = copying.thresholds(shuffles.ratios(near, floor, skip=1))
+            caught[0, j] += copying.detected(ratios, below, n.train, n.holdout)
             k = max(1, round(copying.TAIL * n.samples))
             low = -np.partition(ratios, k - 1, axis=1)[:, :k].mean(1)
             caught[1, j] += measures.p_value(low[0], low[1:]) < 0.01

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from analyses.common import arguments, publish
-from analyses.copy_trials import Sizes, null_p_values, power, rates
+from analyses.copy_trials import Sizes, null_trials, power, rates
 from probe import rooms
 from probe.checkpoints import load
 from probe.features import feature
@@ -27,7 +27,7 @@ from probe.result import Result
 
 MODELS, SIZE, DISTANCE, ROOMS_SEED = ("fitted", "dcgan_50", "dcgan_200", "dcgan_1000", "dcgan_all"), 32, "pixels", 11
 SIMULATED, SIMULATED_RUNS, DIMENSIONS, NOISE = Sizes(200, 200, 200, 499), 334, 16, 0.35  # runs for each of three kinds
-IMAGES, IMAGE_RUNS, POOL, POOL_SEED = Sizes(400, 400, 300, 499), 80, 4000, 12
+IMAGES, IMAGE_RUNS, POOL, POOL_SEED = Sizes(400, 400, 300, 499), 200, 4000, 12
 POWERED, DRAWS, SHARES, SOURCES = Sizes(1000, 1000, 1000, 199), 40, (0.01, 0.02, 0.05, 0.1), 200
 UNEVEN, MORE = (
     Sizes(400, 80, 300, 199),
@@ -45,14 +45,14 @@ def normal(rng: np.random.Generator, n: int) -> Tensor:
 
 
 def simulated() -> dict[str, np.ndarray]:
-    """p-values of nulls where everything is Gaussian."""
+    """Nulls where everything is Gaussian."""
     m = SIMULATED.samples
     kinds = {
         "faithful": lambda rng: normal(rng, m),
         "shrunk": lambda rng: 0.5 * normal(rng, m),
         "one mode": lambda rng: 0.2 * normal(rng, m) + normal(rng, 1),
     }
-    return null_p_values(kinds, normal, SIMULATED, SIMULATED_RUNS)
+    return null_trials(kinds, normal, SIMULATED, SIMULATED_RUNS)
 
 
 def simulated_power(n: Sizes, shares: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +86,7 @@ def on_images(run: Path) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.nd
 
     kinds = {"as they are": some, "shrunk": lambda rng: torch.lerp(middle, some(rng), 0.5), "one mode": one_mode}
     fresh = lambda rng, n: pool[rng.choice(len(pool), n, replace=False)]  # noqa: E731
-    return null_p_values(kinds, fresh, IMAGES, IMAGE_RUNS), power(trial, SHARES, POWERED, DRAWS)
+    return null_trials(kinds, fresh, IMAGES, IMAGE_RUNS), power(trial, SHARES, POWERED, DRAWS)
 
 
 def models(run: Path, out: Path) -> dict[str, Result]:

@@ -3,7 +3,7 @@
     Neighbours        each sample's nearest images, sorted, with the nearest of each label
     Permutations      labels of training and hold-out shuffled, and what every sample's log-ratio is under them
     statistic(r)      the lower tail of log d(g, T) / d(g, H) against its upper tail
-    chance(...)       what ratios are without copies
+    thresholds(...)   ratios that are rare without copies
     copy_share(...)   the share of samples that are nearer to training images than labels by chance explain
     power(...)        how often planted copies would be caught
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -98,54 +97,42 @@ def p_of(ratios: Array) -> float:
     return float((1 + (s[1:] >= s[0] - 1e-9).sum()) / len(s))
 
 
-class Chance(NamedTuple):
-    """What chance does without copies: a log-ratio few stay below, and how their share spreads over labellings."""
+def thresholds(ratios_without_nearest: Array) -> Array:
+    """Log-ratios that 1 % and 0.1 % of shuffled ones stay below without copies: for many poor copies, and for few good ones.
 
-    below: float
-    spread: float
-
-
-def chance(ratios_without_nearest: Array) -> list[Chance]:
-    """From log-ratios (1 + B, M) taken without each sample's nearest image, which takes away what is copied.
-
-    `below` leaves 1 % of shuffled ratios under it, and 0.1 %: for many poor copies, and for few good ones. `spread` is
-    the 97.5 % quantile of how far a labelling's share is off.
+    Takes log-ratios (1 + B, M) without each sample's nearest image, which takes away what is copied.
     """
-    shuffled = ratios_without_nearest[1:]
-    found = []
-    for below in np.quantile(shuffled, _RARE):
-        shares = (shuffled < below).mean(1)
-        found.append(Chance(float(below), float(np.quantile(np.abs(shares - shares.mean()), 1 - 0.05 / len(_RARE)))))
-    return found
+    return np.quantile(ratios_without_nearest[1:], _RARE)
 
 
-def copy_share(ratios: Array, rare: list[Chance], train: int, holdout: int) -> tuple[float, list[float]]:
+def copy_share(ratios: Array, below: Array, train: int, holdout: int) -> tuple[float, list[float]]:
     """Estimated share of copies, and its 95 % interval, at the threshold that gives the larger lower end.
 
     A copy's ratio lies below the threshold under the true labels, and under shuffled ones where its source is still
     labelled training, which happens with probability π = |T| / (|T| + |H|): F_true - mean F_shuffled = share · (1 - π).
     The interval joins the spread over labels and over samples, each at 97.5 % as there are two thresholds. Copies too
-    poor to tell are missed: a lower bound.
+    poor to tell are missed, and with many copies shuffled labels spread more than the true ones: it is wide downwards.
     """
-    found = [_share_below(ratios, one, holdout / (train + holdout)) for one in rare]
+    found = [_share_below(ratios < threshold, holdout / (train + holdout)) for threshold in below]
     return max(found, key=lambda pair: pair[1][0])
 
 
-def _share_below(ratios: Array, rare: Chance, left: float) -> tuple[float, list[float]]:
-    below = ratios < rare.below
+def _share_below(below: Array, left: float) -> tuple[float, list[float]]:
+    shuffled = below[1:].mean(1)
     excess = below[0] - below[1:].mean(0)  # (M,)
-    half = math.hypot(rare.spread, _Z * float(excess.std()) / math.sqrt(len(excess)))
+    spread = np.quantile(np.abs(shuffled - shuffled.mean()), 1 - 0.05 / len(_RARE))
+    half = math.hypot(spread, _Z * float(excess.std()) / math.sqrt(len(excess)))
     low, share, high = (float(np.clip((excess.mean() + side * half) / left, 0, 1)) for side in (-1, 0, 1))
     return share, [low, high]
 
 
-def detected(ratios: Array, rare: list[Chance], train: int, holdout: int) -> bool:
+def detected(ratios: Array, below: Array, train: int, holdout: int) -> bool:
     """Whether p < 0.01 and the estimated share of copies has an interval above zero."""
-    return p_of(ratios) < 0.01 and copy_share(ratios, rare, train, holdout)[1][0] > 0
+    return p_of(ratios) < 0.01 and copy_share(ratios, below, train, holdout)[1][0] > 0
 
 
 def power(
-    ratios: Array, planted: Array, share: float, rare: list[Chance], sizes: tuple[int, int], draws: int, seed: int
+    ratios: Array, planted: Array, share: float, below: Array, sizes: tuple[int, int], draws: int, seed: int
 ) -> tuple[int, float]:
     """How many of `draws` are detected when a share of the samples is replaced by copies; and the mean z of S.
 
@@ -157,7 +144,7 @@ def power(
         mixed = ratios.copy()
         places = rng.choice(m, max(1, round(share * m)), replace=False)
         mixed[:, places] = planted[:, rng.integers(0, planted.shape[1], len(places))]
-        caught += detected(mixed, rare, *sizes)
+        caught += detected(mixed, below, *sizes)
         s = statistic(mixed)
         z.append((s[0] - s[1:].mean()) / max(float(s[1:].std()), 1e-12))
     return caught, float(np.mean(z))

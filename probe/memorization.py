@@ -34,16 +34,16 @@ from probe.training import split
 
 Report = Callable[[str, int, int], None]
 SHARES, CAUGHT = (0.01, 0.02, 0.05, 0.1, 0.2), 0.8
-_SHOWN = 10
+_SHOWN, _COMPARED = 10, 48
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A run: samples tested, label permutations, images recovered in latent space, draws for each point of the power curve."""
+    """A run: samples tested, label permutations, training images recovered in latent space, draws for each point of the power curve."""
 
     samples: int = 2000
     permutations: int = 999
-    targets: int = 48
+    targets: int = 200
     draws: int = 50
     seed: int = 0
 
@@ -143,9 +143,8 @@ class _Redrawn:
 
 def _redraw(gan: GAN, train: Array, holdout: Array, s: Settings, tell: Report) -> _Redrawn:
     rng = np.random.default_rng(s.seed)
-    picked = [
-        images[rng.choice(len(images), min(s.targets, len(images)), replace=False)] for images in (train, holdout)
-    ]
+    wanted = ((train, s.targets), (holdout, min(s.targets, _COMPARED)))
+    picked = [images[rng.choice(len(images), min(n, len(images)), replace=False)] for images, n in wanted]
     every, n = np.concatenate(picked), len(picked[0])
     drawn = recover(gan, every, s.seed, tell)
     errors = measures.to_numpy((drawn - from_bytes(torch.from_numpy(every))).flatten(1).norm(dim=1) / 2)
@@ -178,16 +177,16 @@ def memorization(
     near = found.merged(t, k)
     floor, shuffles = copying.floor_of(near), Permutations(t, h, s.permutations, s.seed)
     ratios = shuffles.ratios(near, floor)
-    rare = copying.chance(shuffles.ratios(near, floor, skip=1))
+    below = copying.thresholds(shuffles.ratios(near, floor, skip=1))
     tell("permutations", 1, 1)
     redrawn = _redraw(gan, train, holdout, s, tell)
     copies = _search(redrawn.images, train, holdout, phi, k, tell, "searching for planted copies")
-    curve, z = _power_curve(ratios, shuffles.ratios(copies.merged(t, k), floor), rare, (t, h), s, tell)
-    share, interval = copying.copy_share(ratios, rare, t, h)
+    curve, z = _power_curve(ratios, shuffles.ratios(copies.merged(t, k), floor), below, (t, h), s, tell)
+    share, interval = copying.copy_share(ratios, below, t, h)
     metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h)
     metrics |= {
         "statistic": float(copying.statistic(ratios[0])), "copy_share": share, "copy_share_ci": interval,
-        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": rare[0].below,
+        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": float(below[0]),
         **_descriptions(found.to_train, train, holdout, phi, s.samples), "recovery": redrawn.errors(),
         "power": {f"{100 * row[0]:g}": {"rate": row[1], "rate_ci": [row[2], row[3]]} for row in curve},
     }  # fmt: skip
@@ -211,12 +210,12 @@ _ASSUMED = (
 
 
 def _power_curve(
-    ratios: Array, planted: Array, rare: list[copying.Chance], sizes: tuple[int, int], s: Settings, tell: Report
+    ratios: Array, planted: Array, below: Array, sizes: tuple[int, int], s: Settings, tell: Report
 ) -> tuple[list[list[float]], float]:
     """Rows of share, rate of detection and its Wilson interval; and the mean z of S at the largest share but one."""
     few, curve, scores = slice(0, 200), [], []
     for i, share in enumerate(SHARES):
-        caught, z = copying.power(ratios[few], planted[few], share, rare, sizes, s.draws, s.seed)
+        caught, z = copying.power(ratios[few], planted[few], share, below, sizes, s.draws, s.seed)
         curve.append([share, caught / s.draws, *measures.share_ci(caught, s.draws)])
         scores.append(z)
         tell("planting copies", i + 1, len(SHARES))

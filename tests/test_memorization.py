@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from probe import cli, copying, neighbours, rooms
 from probe.copying import (
-    Chance,
     Neighbours,
     Permutations,
-    chance,
     copy_share,
     detected,
     list_length,
     log_ratios,
     p_of,
     statistic,
+    thresholds,
 )
 from probe.errors import ProbeError
 from probe.features import feature
@@ -84,9 +83,9 @@ def points(
     return Neighbours(np.take_along_axis(distances, order, 1), order)
 
 
-def shuffled(near: Neighbours, t: int, h: int, seed: int = 0, b: int = 199) -> tuple[np.ndarray, list[Chance]]:
+def shuffled(near: Neighbours, t: int, h: int, seed: int = 0, b: int = 199) -> tuple[np.ndarray, np.ndarray]:
     shuffles, floor = Permutations(t, h, b, seed), copying.floor_of(near)
-    return shuffles.ratios(near, floor), chance(shuffles.ratios(near, floor, skip=1))
+    return shuffles.ratios(near, floor), thresholds(shuffles.ratios(near, floor, skip=1))
 
 
 def test_log_ratios_are_those_of_the_nearest_of_each_label() -> None:
@@ -141,6 +140,17 @@ def test_copies_are_detected_and_their_share_is_estimated(sizes: tuple[int, int]
     assert share == pytest.approx(copies, abs=0.12)
 
 
+def test_the_share_of_copies_is_rarely_above_zero_where_nothing_is_copied() -> None:
+    rng, above = np.random.default_rng(4), 0
+    for seed in range(60):
+        x, g = rng.standard_normal((150, 6)), 0.2 * rng.standard_normal((80, 6)) + rng.standard_normal(6)  # one mode
+        distances = cdist(g, x)
+        order = distances.argsort(1)
+        ratios, below = shuffled(Neighbours(np.take_along_axis(distances, order, 1), order), 100, 50, seed)
+        above += copy_share(ratios, below, 100, 50)[1][0] > 0
+    assert above <= 7  # 1.5 expected at 2.5 %; a spread taken without the copied images gives more than 10
+
+
 def test_the_lower_tail_alone_is_blind_to_a_generator_that_copies_everything() -> None:
     ratios, _ = shuffled(points(np.random.default_rng(2), 300, 60, 400, 1.0), 300, 60)
     low = -np.sort(ratios, 1)[:, :20].mean(1)
@@ -180,7 +190,7 @@ def test_a_copier_is_detected_and_one_of_fresh_images_is_not(pool: np.ndarray, t
     train, holdout, fresh = pool[:150], pool[150:300], pool[300:]
     m = memorization(copier(train), train, holdout, PIXELS, QUICK).metrics
     assert (m["verdict"], m["floor"], m["p_value"]) == ("detected", None, 1 / 200)
-    assert m["copy_share_ci"][0] > 0.8
+    assert m["copy_share_ci"][0] > 0.7
     assert m["ct"] < -5
     assert m["authenticity"] < 0.05
     result = memorization(copier(fresh), train, holdout, PIXELS, QUICK)

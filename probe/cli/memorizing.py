@@ -38,7 +38,7 @@ def memorization(
     distance: Annotated[str, typer.Option(help="pixels, random-conv, or pkg.module:factory; never the audited D's features.")] = "pixels",
     samples: Annotated[int, typer.Option(help="Samples tested.", max=100_000)] = 2000,
     permutations: Annotated[int, typer.Option(help="Label permutations.", max=100_000)] = 999,
-    targets: Annotated[int, typer.Option(help="Images recovered in latent space, as copies to plant.", max=1000)] = 48,
+    targets: Annotated[int, typer.Option(help="Training images recovered in latent space, as copies to plant; few of them understate the power.", max=2000)] = 200,
     out: Annotated[Path, typer.Option("--out")] = Path("out/memorization"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
