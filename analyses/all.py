@@ -5,6 +5,7 @@ from __future__ import annotations
 from analyses import (
     fig2_samples_early,
     fig3_samples,
+    fig4_walk,
     fig5_guided_backprop,
     fig6_forget_windows,
     fig7_arithmetic,
@@ -12,7 +13,7 @@ from analyses import (
 )
 
 RECIPES = (
-    fig3_samples, fig5_guided_backprop, fig6_forget_windows, fig7_arithmetic, fig8_turn, fig2_samples_early,
+    fig3_samples, fig4_walk, fig5_guided_backprop, fig6_forget_windows, fig7_arithmetic, fig8_turn, fig2_samples_early,
 )  # fmt: skip
 
 

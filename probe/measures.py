@@ -3,6 +3,7 @@
     areas, dilate           a concept's area and its neighbourhood in label maps
     change(...)             how much pixels moved inside and outside a mask
     ratio_ci, mean_ci       bootstrap intervals over images
+    share_ci(...)           Wilson's interval of a share
     p_value(...)            of a permutation or randomisation test
 
 Pixel differences are in [0, 1] units; every interval is at 95 %, from a percentile bootstrap over images.
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,6 +67,12 @@ def _resamples(n: int, seed: int) -> Array:
 def _interval(values: Array) -> list[float]:
     low, high = np.percentile(values, [2.5, 97.5])
     return [float(low), float(high)]
+
+
+def share_ci(successes: int, n: int) -> list[float]:
+    """Wilson's 95 % interval of successes / n."""
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def p_value(observed: float, random: Array) -> float:

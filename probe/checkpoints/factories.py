@@ -1,6 +1,7 @@
 """Any other generator: an nn.Module that a user's function returns, opened as `--model pkg.module:factory`.
 
 build(spec, tree)    the module with a checkpoint's weights in it, its latent size and what images it makes
+call(spec, ...)      the module that a factory returns
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Flat(nn.Module):
 
 def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Size]:
     """A factory's generator in eval mode, its latent size, and the shape (2, channels, size, size) of two images."""
-    module = _call(spec)
+    module = call(spec)
     if tree is not None:
         _fill(module, tree, spec)
     module.eval()
@@ -76,21 +77,21 @@ def _importable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _call(spec: str) -> nn.Module:
-    """What a factory given as pkg.module:name returns."""
+def call(spec: str, option: str = "model") -> nn.Module:
+    """What a factory given as pkg.module:name returns; raises ProbeError naming the option where that is no module."""
     place, _, name = spec.partition(":")
     if not place or not name.isidentifier():
-        raise ProbeError(f"model {spec!r}: expected pkg.module:factory")
+        raise ProbeError(f"{option} {spec!r}: expected pkg.module:factory")
     try:
         with _importable(str(Path.cwd())):
             module = getattr(importlib.import_module(place), name)()
     except Exception as error:  # somebody else's code may raise anything
         reason = (str(error) or "no message").splitlines()[0][:160]
         raise ProbeError(
-            f"model {spec}: {type(error).__name__}: {reason}; expected a function without arguments"
+            f"{option} {spec}: {type(error).__name__}: {reason}; expected a function without arguments"
         ) from error
     if not isinstance(module, nn.Module):
-        raise ProbeError(f"model {spec}: the factory returns a {type(module).__name__}; expected a torch.nn.Module")
+        raise ProbeError(f"{option} {spec}: the factory returns a {type(module).__name__}; expected a torch.nn.Module")
     return module
 
 

@@ -19,8 +19,10 @@ from probe.cli import (  # noqa: F401  (they add their commands to the app)
     guiding,
     inserting,
     looking,
+    memorizing,
     surgery,
     training,
+    walking,
 )
 from probe.cli.common import app
 from probe.errors import ProbeError

@@ -24,10 +24,13 @@ from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.guided import guided_backprop
 from probe.plots.insert import insertion
+from probe.plots.memorize import memorization
 from probe.plots.repeats import repeats
 from probe.plots.samples import samples
 from probe.plots.study import study
 from probe.plots.turn import turn
+from probe.plots.validate import validation
+from probe.plots.walk import walk
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
@@ -55,6 +58,9 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "arithmetic": arithmetic,
     "turn": turn,
     "repeats": repeats,
+    "walk": walk,
+    "memorization": memorization,
+    "memorization-validation": validation,
 }
 
 
