@@ -1,14 +1,15 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
 Samples: analyses/labels/faces-glasses-study.json, fresh ones, chosen by eye before any edit. Each is shown unedited, after
-the paper's rule and after erasure as figures/faces_glasses fitted them: 600 pictures in one random order. Two automated observers
-(a vision-language model shown the sheets, no panel of people) who did not know what was done said of each whether it wears glasses and whether the face is damaged; their answers are in
-analyses/labels/faces-glasses-answers.json. Run with --sheets FOLDER to make the pictures they saw.
+the paper's rule and after erasure as figures/faces_glasses fitted them: 600 pictures in one random order. Four
+automated observers (a vision-language model shown the sheets, no panel of people) who did not know what was done said
+of each whether it wears glasses and whether the face is damaged: analyses/labels/faces-glasses-answers.json. Run with --sheets FOLDER to make the pictures they saw.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,8 @@ def main() -> None:
         return
     answers = json.loads((LABELS / "faces-glasses-answers.json").read_text())["observers"]
     metrics = tally(answers, order, len(study["wearers"]), len(who))
-    agree = {k: float(np.mean(np.array(answers[0][k]) == np.array(answers[1][k]))) for k in ("glasses", "damaged")}
+    pairs = list(combinations(answers, 2))
+    agree = {k: float(np.mean([np.equal(a[k], b[k]) for a, b in pairs])) for k in ("glasses", "damaged")}
     place = np.argsort(order)
     still = np.flatnonzero(
         np.mean([np.array(a["glasses"])[place] for a in answers], 0)[len(who) :][: len(study["wearers"])] == 1

@@ -33,7 +33,7 @@ def study(result: Result) -> Figure:
         show(figure, [0.95 / 7, bottom / height, 6.0 * share / 7, side * 0.97 / height], tile(images, len(images)))
         figure.text(0.9 / 7, (bottom + side / 2) / height, _NAMES[name], ha="right", va="center", fontsize=6)
         if (kind, name) == ("failed", "before"):
-            says = "both observers still see glasses after erase (the first such wearers):"
+            says = "every observer still sees glasses after erase (the first such wearers):"
             figure.text(0.95 / 7, (bottom + side + 0.08) / height, says, fontsize=6, va="center")
     axes = figure.add_axes((0.95 / 7, 0.5 / height, 3.6 / 7, 1.35 / height))
     for c, (name, rates) in enumerate(m["conditions"].items()):
@@ -49,7 +49,7 @@ def study(result: Result) -> Figure:
     axes.legend(frameon=False, fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     note = (
         f"{m['wearers']} wearers and {m['others']} others, fresh samples,\neach shown unedited and after both edits, in one\n"
-        f"random order, to {m['observers']} automated observers, not told\nwhat was done. They agree on glasses in {m['agreement']['glasses']:.2f},\n"
+        f"random order, to {m['observers']} automated observers, not told\nwhat was done. Pairs agree on glasses in {m['agreement']['glasses']:.2f},\n"
         f"on damage in {m['agreement']['damaged']:.2f} of the pictures."
     )
     figure.text(4.75 / 7, 0.5 / height, note, fontsize=6, va="bottom", linespacing=1.4)
