@@ -21,7 +21,7 @@ from probe import checkpoints, draws
 from probe.exemplars import Exemplars, load
 from probe.expressions import Expression, Term, parse
 from probe.gan import GAN, to_bytes
-from probe.measures import mean_ci
+from probe.measures import share_ci
 from probe.result import Result
 
 ANSWERS = Path(__file__).parent / "labels" / "faces-arithmetic-answers.json"
@@ -65,7 +65,7 @@ def tally(
     for name in ("turn", "random"):
         kept[name] = (seen["facing"][row] < 0) & (seen["facing"][row + 1] > 0)
         row += 2
-    return kept, {k: {"kept": int(v.sum()), "of": REPEATS, "ci": mean_ci(v.astype(float))} for k, v in kept.items()}
+    return kept, {k: {"kept": int(v.sum()), "of": REPEATS, "ci": share_ci(int(v.sum()), REPEATS)} for k, v in kept.items()}
 
 
 def _shows(seen: dict[str, np.ndarray], word: str, row: int) -> np.ndarray:

@@ -85,7 +85,10 @@ def on_images(run: Path) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.nd
         return g, torch.cat([pool[:SOURCES], pool[others]])
 
     kinds = {"as they are": some, "shrunk": lambda rng: torch.lerp(middle, some(rng), 0.5), "one mode": one_mode}
-    fresh = lambda rng, n: pool[rng.choice(len(pool), n, replace=False)]  # noqa: E731
+
+    def fresh(rng: np.random.Generator, n: int) -> Tensor:
+        return pool[rng.choice(len(pool), n, replace=False)]
+
     return null_trials(kinds, fresh, IMAGES, IMAGE_RUNS), power(trial, SHARES, POWERED, DRAWS)
 
 
