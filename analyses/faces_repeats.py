@@ -65,7 +65,9 @@ def tally(
     for name in ("turn", "random"):
         kept[name] = (seen["facing"][row] < 0) & (seen["facing"][row + 1] > 0)
         row += 2
-    return kept, {k: {"kept": int(v.sum()), "of": REPEATS, "ci": share_ci(int(v.sum()), REPEATS)} for k, v in kept.items()}
+    return kept, {
+        k: {"kept": int(v.sum()), "of": REPEATS, "ci": share_ci(int(v.sum()), REPEATS)} for k, v in kept.items()
+    }
 
 
 def _shows(seen: dict[str, np.ndarray], word: str, row: int) -> np.ndarray:
