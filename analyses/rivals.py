@@ -33,7 +33,7 @@ def main() -> None:
     settings = Settings(heldout=HELDOUT, draws=DRAWS, seed=SEED, methods=METHODS)
     result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
     z = gan.latents(LABELLED, LATENT_SEED)
-    has = Bench(gan, z, concept.chooser, concept.boxes, ["layer2"], fast=True).has
+    has = Bench(gan, z, concept.chooser, concept.boxes, ["layer2"]).has
     with_, without = z[np.flatnonzero(has)], z[np.flatnonzero(~has)]
     began = time.perf_counter()
     tuned = {

@@ -96,8 +96,7 @@ class _Bench:
         """Pixels of each object but the background in each image, (N, objects)."""
         if self.judge is None:
             return np.zeros((len(images), 0))
-        labels = self.judge.labels(images)
-        return np.stack([measures.areas(labels == k) for k in range(1, len(self.judge.objects))], 1)
+        return measures.areas(self.judge.labels(images), len(self.judge.objects))[:, 1:]
 
     def score(self, change: Change) -> tuple[Array, Array, Array, Array]:
         """Mean change of each image in all, outside and inside the region (N,), and areas after (N, objects)."""

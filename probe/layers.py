@@ -28,8 +28,9 @@ from probe.errors import ProbeError
 from probe.gan import GAN
 
 LATENT = "<latent>"
-"""The name under which `edit` changes the latents that a generator takes."""
+"""The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two."""
 Role = Literal["generator", "discriminator"]
+_BATCH = 16  # images at a time: a CPU's cache holds their feature maps
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
@@ -121,7 +122,7 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
 def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """Replace the outputs of the named modules by a function of themselves while the context lasts.
 
-    The function under LATENT replaces the latents that the model takes.
+    What the function under LATENT makes of the latents (N, nz) runs behind them: edited layers see both, 2N rows.
     """
     modules = {name: _module(model, name) for name in edits if name != LATENT}
     handles = [
@@ -129,7 +130,9 @@ def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> I
         for name, module in modules.items()
     ]
     if LATENT in edits:
-        handles.append(model.register_forward_pre_hook(lambda _, inputs: edits[LATENT](inputs[0])))
+        handles.append(
+            model.register_forward_pre_hook(lambda _, inputs: torch.cat([inputs[0], edits[LATENT](inputs[0])]))
+        )
     try:
         yield
     finally:
@@ -174,26 +177,39 @@ class Replay:
 
     def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
         self.gan, self.z, self.names = gan, z, set(names)
-        self.stem: Tensor | None = None
+        self.stems: dict[int, Tensor] = {}  # feature maps of the layers by number, from 1 on
         if isinstance(gan.generator, Generator) and not gan.generator.patched:
-            modules = gan.generator.layers()
-            self.first = min(modules.index(_module(gan.generator, name)) for name in names)
-            with capture(gan.generator, [f"layer{self.first + 1}"]) as seen:
-                stem = torch.cat([seen[f"layer{self.first + 1}"] for _ in gan.batches(z)])
-            self.stem = stem.contiguous(memory_format=torch.channels_last)
+            parts: dict[str, list[Tensor]] = {name: [] for name in names}
+            with capture(gan.generator, names) as seen:
+                for _ in gan.batches(z):
+                    for name, kept in parts.items():
+                        kept.append(seen[name])
+            numbers = {f"layer{i}": i for i in range(1, len(gan.generator.blocks))}
+            self.stems = {
+                numbers[n]: torch.cat(kept).contiguous(memory_format=torch.channels_last) for n, kept in parts.items()
+            }
 
     def draw(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
         """Images (M, C, S, S) in [-1, 1] of some of the latents, by index (M,), under edits; differentiable in them."""
         assert set(edits) <= self.names | {LATENT}, (
             f"edits at {set(edits) - self.names}; this replay was not made for them"
         )
-        if self.stem is None or LATENT in edits:
-            with edit(self.gan.generator, edits):
-                images: Tensor = self.gan.generator(self.z[rows].to(self.gan.device))
+        generator, z = self.gan.generator, self.z[rows].to(self.gan.device)
+        if not self.stems:
+            with edit(generator, edits):
+                images: Tensor = generator(z)
                 return images
-        x = self.stem[rows.to(self.stem.device)]
-        for i, layer in enumerate(self.gan.generator.layers()[self.first :], self.first + 1):  # type: ignore[operator]
-            x = x if i == self.first + 1 else layer(x)
+        assert isinstance(generator, Generator)
+        layers = generator.layers()
+        first = min((i for i in self.stems if f"layer{i}" in edits), default=max(self.stems))
+        x = self.stems[first][rows.to(z.device)]
+        if LATENT in edits:
+            other = generator.enter(edits[LATENT](z))
+            for layer in layers[:first]:
+                other = layer(other)
+            x = torch.cat([x, other])
+        for i, layer in enumerate(layers[first - 1 :], first):
+            x = x if i == first else layer(x)
             x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
         return x
 
@@ -201,4 +217,5 @@ class Replay:
     def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
         """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
         every = torch.arange(len(self.z) if n is None else n)
-        return torch.cat([self.draw(edits, rows).cpu() for rows in every.split(64)])
+        size = 64 if self.gan.batchnorm.get("generator") == "batch" else _BATCH
+        return torch.cat([self.draw(edits, rows).cpu() for rows in every.split(size)])

@@ -1,6 +1,6 @@
 """Measures: tensors in, numbers out, with their confidence intervals.
 
-    areas, dilate           a concept's area and its neighbourhood in label maps
+    areas, dilate           each object's area, a concept's neighbourhood in label maps
     change(...)             how much pixels moved inside and outside a mask
     ratio_ci, mean_ci       bootstrap intervals over images
     share_ci(...)           Wilson's interval of a share
@@ -24,9 +24,12 @@ Array = NDArray[Any]
 _RESAMPLES = 2000
 
 
-def areas(masks: Tensor) -> Array:
-    """Pixels covered in each image, (N,), of boolean masks (N, S, S)."""
-    return np.asarray(masks.flatten(1).sum(1).numpy())
+def areas(labels: Tensor, values: int) -> Array:
+    """Pixels of each value 0 … values - 1 in each image, (N, values), of label maps (N, S, S)."""
+    rows = torch.arange(len(labels))[:, None, None] * values
+    return np.asarray(
+        torch.bincount((labels + rows).flatten(), minlength=len(labels) * values).view(-1, values).numpy()
+    )
 
 
 def dilate(masks: Tensor) -> Tensor:

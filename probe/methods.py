@@ -195,7 +195,7 @@ def counterfactual(
     if not refined:
         return found
     pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
-    bench = Bench(fit.gan, pool, fit.chooser, fit.labelled.boxes, [site.name], fast=True)
+    bench = Bench(fit.gan, pool, fit.chooser, fit.labelled.boxes, [site.name])
     return refine(found, bench, site.name, fit.refinement, seed)
 
 

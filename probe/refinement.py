@@ -47,8 +47,8 @@ class Settings:
 def patch_edits(patch: Patch, layer: str, apart: Callable[[Tensor, Tensor], None] | None = None) -> Edits:
     """Edits that run latents and their counterfactuals together up to a layer and join them there; `apart` sees both."""
 
-    def both(z: Tensor) -> Tensor:
-        return torch.cat([z, patch.counterfactual(z.flatten(1)).view(z.shape)])
+    def other(z: Tensor) -> Tensor:
+        return patch.counterfactual(z.flatten(1)).view(z.shape)
 
     def join(x: Tensor) -> Tensor:
         own, other = x.chunk(2)
@@ -56,7 +56,7 @@ def patch_edits(patch: Patch, layer: str, apart: Callable[[Tensor, Tensor], None
             apart(own, other)
         return patch(own, other)  # type: ignore[no-any-return]
 
-    return {LATENT: both, layer: join}
+    return {LATENT: other, layer: join}
 
 
 def _widened(found: Counterfactual, directions: int, seed: int) -> Counterfactual:

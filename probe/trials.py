@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from probe import measures
-from probe.gan import GAN, best_precision
+from probe.gan import GAN
 from probe.labels import Boxes
 from probe.layers import Replay, Site
 from probe.measures import Array
@@ -81,42 +81,29 @@ class Scores:
 class Bench:
     """Fixed latents, their unedited images and what a reader saw in them; scores edits on the same latents.
 
-    An image has the concept when the reader sees at least a quarter of the median box's area of it. A `fast` bench runs
-    generator and reader in bfloat16 where the hardware multiplies it; its numbers are compared among themselves only.
+    An image has the concept when the reader sees at least a quarter of the median box's area of it.
     """
 
-    def __init__(self, gan: GAN, z: Tensor, reader: Reader, boxes: Boxes, names: list[str], fast: bool = False) -> None:
+    def __init__(self, gan: GAN, z: Tensor, reader: Reader, boxes: Boxes, names: list[str]) -> None:
         self.gan, self.z, self.reader, self.boxes, self.names = gan, z, reader, boxes, names
         self.value = reader.objects.index(boxes.concept)
-        self.low = fast and best_precision(gan.device) == "bfloat16"
-        with self._precision():
-            self.replay = Replay(gan, z, names)
-        self.images = self._images({})
-        self.labels = self._read(self.images)
-        self.masks = self.labels == self.value
-        self.before = measures.areas(self.masks)
+        self.replay = Replay(gan, z, names)
+        self.images = self.replay.images({})
+        labels = reader.labels(self.images)
+        self.masks = labels == self.value
+        self.areas = measures.areas(labels, len(reader.objects))  # (N, objects)
+        self.before = self.areas[:, self.value]
         self.has = self.before >= boxes.typical_area / 4
         self.near = measures.dilate(self.masks)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.gan.device.type, torch.bfloat16, enabled=self.low)
-
-    def _images(self, edits: Edits, n: int | None = None) -> Tensor:
-        with self._precision():
-            return self.replay.images(edits, n).float()
-
-    def _read(self, images: Tensor) -> Tensor:
-        with self._precision():
-            return self.reader.labels(images, batch=32)
-
     def having(self, n: int) -> Bench:
-        """A fast bench of the first n latents that have the concept."""
+        """A bench of the first n latents that have the concept."""
         chosen = torch.from_numpy(np.flatnonzero(self.has)[:n])
-        return Bench(self.gan, self.z[chosen], self.reader, self.boxes, self.names, fast=True)
+        return Bench(self.gan, self.z[chosen], self.reader, self.boxes, self.names)
 
     def collateral(self, edits: Edits, n: int) -> float:
         """Collateral alone, on the first n latents: no reader is asked."""
-        outside, _ = measures.change(self.images[:n], self._images(edits, n), self.near[:n])
+        outside, _ = measures.change(self.images[:n], self.replay.images(edits, n), self.near[:n])
         return float(np.nanmean(outside[self.has[:n]]))
 
     def soft_scores(self, edits: Edits, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -124,26 +111,27 @@ class Bench:
 
         The reader sees each image moved, mirrored, and with noise, so that no edit can rest on one quirk of it.
         """
-        with torch.enable_grad(), self._precision():
-            after = self.replay.draw(edits, rows).float().cpu()
-            seen = self.reader.scores(_shaken(after, generator)).float().softmax(1)[:, self.value]
+        with torch.enable_grad():
+            after = self.replay.draw(edits, rows).cpu()
+            seen = self.reader.scores(_shaken(after, generator)).softmax(1)[:, self.value]
         far = ~self.near[rows]
         change = (after - self.images[rows]).abs().mean(1) / 2
         return seen.sum() / self.masks[rows].sum().clamp(min=1), (change * far).sum() / far.sum()
 
     def score(self, edits: Edits) -> Scores:
-        return self.compare(self._images(edits))
+        return self.compare(self.replay.images(edits))
 
     def compare(self, after: Tensor) -> Scores:
         """Scores of images (N, C, S, S) in [-1, 1] drawn from the same latents by whatever was done to the generator."""
-        labels = self._read(after)
+        labels = self.reader.labels(after)
         outside, inside = measures.change(self.images, after, self.near)
+        areas = measures.areas(labels, len(self.reader.objects))
         others = {
-            name: np.stack([measures.areas(maps == k) for maps in (self.labels, labels)])
+            name: np.stack([self.areas[:, k], areas[:, k]])
             for k, name in enumerate(self.reader.objects)
             if k not in (0, self.value)
         }
-        return Scores(self.before, measures.areas(labels == self.value), outside, inside, self.has, others)
+        return Scores(self.before, areas[:, self.value], outside, inside, self.has, others)
 
 
 def _shaken(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -180,6 +180,10 @@ def test_replay_does_not_run_again_what_lies_before(tiny_gan):
         tiny_gan.generator.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
     torch.testing.assert_close(replay.images(EDITS[0]), expected)
     assert ran == ["layer3", "layer4"]
+    replay = Replay(tiny_gan, z, ["layer1", "layer2"])
+    ran.clear()
+    torch.testing.assert_close(replay.images(EDITS[0]), expected)
+    assert ran == ["layer3", "layer4"]  # from the layer that is edited, not from the first that could be
 
 
 def test_replay_of_a_plain_sequential():

@@ -18,10 +18,10 @@ def masks(*shape: int, share: float = 0.3, seed: int = 0) -> torch.Tensor:
 
 
 def test_areas():
-    m = torch.zeros(3, 4, 4, dtype=torch.bool)
-    m[1, 0, :3] = True
-    m[2] = True
-    assert areas(m).tolist() == [0, 3, 16]
+    labels = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    labels[1, 0, :3] = 2
+    labels[2] = 1
+    assert areas(labels, 4).tolist() == [[16, 0, 0, 0], [13, 0, 3, 0], [0, 16, 0, 0]]
 
 
 @pytest.mark.parametrize(("size", "radius"), [(64, 4), (32, 2), (128, 8), (28, 2), (16, 1), (8, 1)])

@@ -72,7 +72,8 @@ def test_the_running_edit_equals_the_operation(tiny_gan):
 def test_the_latent_edit_is_undone_after_an_error(tiny_gan):
     before = tiny_gan.images(Z)
     with edit(tiny_gan.generator, {LATENT: lambda z: -z}):
-        assert torch.equal(tiny_gan.images(-Z), before)
+        both = tiny_gan.images(Z)
+    torch.testing.assert_close(both, torch.cat([before, tiny_gan.images(-Z)]))
     with pytest.raises(RuntimeError), edit(tiny_gan.generator, {LATENT: lambda z: z[:, :3]}):
         tiny_gan.images(Z)
     assert torch.equal(tiny_gan.images(Z), before)
