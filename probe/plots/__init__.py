@@ -20,6 +20,7 @@ from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
 from probe.plots.arithmetic import arithmetic
+from probe.plots.dedup import deduplication
 from probe.plots.dissect import dissection
 from probe.plots.forget import forgetting
 from probe.plots.guided import guided_backprop
@@ -61,6 +62,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "walk": walk,
     "memorization": memorization,
     "memorization-validation": validation,
+    "dedup": deduplication,
 }
 
 

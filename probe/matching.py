@@ -1,0 +1,213 @@
+"""Which images repeat an earlier one: candidates by their hashes, verified by their pixels.
+
+likeness(...)     aligned correlation of pairs of images, over small shifts and zooms
+leaders(...)      each image in turn against those kept so far -> what repeats what
+same_hash(...)    the paper's rule: equal hashes
+
+An image that repeats a kept one is removed, and never compared with again: every removal is vouched for by an image
+that stays, and no chain of small changes joins two different pictures. Held in memory are the hashes (16 bytes an
+image), the indices of the kept ones, and blocks; images are read when a pair of them is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from probe.gan import best_precision
+from probe.hashing import BITS, SIDE
+from probe.measures import Array
+
+_SHIFT = 3  # pixels either way
+_WINDOW = SIDE - 2 * _SHIFT
+_ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
+_ROWS, _COLUMNS, _CAP, _PAIRS = 2048, 8192, 32, 1024  # hashes at a time; candidates an image; pairs compared at a time
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Removed images (R,), the kept image that each repeats (R,), differing bits (R,) and likeness (R,) of the pair."""
+
+    removed: Array
+    kept: Array
+    distance: Array
+    likeness: Array
+
+    def chosen(self, positions: Array, removed: Array, kept: Array) -> Matches:
+        """Some of the pairs, renamed by tables of indices."""
+        p = positions
+        return Matches(removed[self.removed[p]], kept[self.kept[p]], self.distance[p], self.likeness[p])
+
+    @staticmethod
+    def joined(parts: list[Matches]) -> Matches:
+        """Several lists as one, in the order of the removed images."""
+        columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Matches)]
+        order = np.argsort(columns[0], kind="stable")
+        return Matches(*(column[order] for column in columns))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a repetition: hashes that differ in at most `radius` bits, and pixels at least so alike."""
+
+    radius: int = 18
+    likeness: float = 0.72
+
+
+def _resample(share: float) -> Tensor:
+    """The matrix (32, 32) that enlarges the centre of a row of pixels to its full length, linearly."""
+    at = (np.arange(SIDE) + 0.5 - SIDE / 2) * share + SIDE / 2 - 0.5
+    return torch.from_numpy(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(SIDE)))).float()
+
+
+def _blur() -> Tensor:
+    """The matrix (32, 32) that replaces pixels of a row by the mean of five, the border repeated."""
+    near = np.clip(np.arange(SIDE)[:, None] + np.arange(-2, 3), 0, SIDE - 1)
+    return torch.from_numpy((near[:, :, None] == np.arange(SIDE)).mean(1)).float()
+
+
+def _fine(x: Tensor) -> list[Tensor]:
+    """The fine structure of grey images (P, 32, 32): as they are, and with the centre enlarged in two steps."""
+    views = []
+    for share in (1.0, *_ZOOMS):
+        zoom = _resample(share)
+        enlarged = zoom @ x @ zoom.T
+        detail = enlarged - _blur() @ enlarged @ _blur().T
+        views.append(detail.sign() * detail.abs().sqrt())  # else one horizon outweighs all that differs
+    return views
+
+
+def likeness(a: Array, b: Array) -> Array:
+    """Correlation (P,) of the fine structure of pairs of images (P, 3, 32, 32) uint8, in the best of 245 alignments.
+
+    Fine structure is the signed square root of grey images less their own 5x5 mean. The centre 26x26 of one is held
+    against all 49 places in the other: as they are, and with either one's centre enlarged from 29 or 26 of 32 pixels.
+    Coarse light, in which most skies agree, does not count. 1 for equal pixels; near 0 where there is hardly any
+    structure.
+    """
+    found = np.empty(len(a), np.float32)
+    for start in range(0, len(a), _PAIRS):
+        x, y = (np.asarray(i[start : start + _PAIRS]) for i in (a, b))
+        (x0, *xs), (y0, *ys) = (_fine(torch.from_numpy(i.mean(1, dtype=np.float32))) for i in (x, y))
+        pairs = [(x0, y0), *((x0, z) for z in ys), *((z, y0) for z in xs)]
+        best = torch.stack([_aligned(p, q) for p, q in pairs]).amax(0)
+        found[start : start + _PAIRS] = np.where((x == y).all((1, 2, 3)), 1, best.numpy())
+    return found
+
+
+def _aligned(x: Tensor, y: Tensor) -> Tensor:
+    """The largest correlation (P,) of the centre window of x (P, 32, 32) with a window of y, over all places; by FFT."""
+    centre = x[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+    centre = centre - centre.mean((1, 2), keepdim=True)
+    spectrum = torch.fft.rfft2(centre, s=(SIDE, SIDE)).conj() * torch.fft.rfft2(y)
+    products = torch.fft.irfft2(spectrum)[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1] / _WINDOW**2  # no place wraps around
+    energy = F.avg_pool2d(y.square(), _WINDOW, 1) - F.avg_pool2d(y, _WINDOW, 1).square()
+    own = centre.square().mean((1, 2))[:, None, None]
+    return (products / ((own + 1) * (energy + 1)).sqrt()).flatten(1).amax(1)  # 1: a grey level, squared
+
+
+def _signs(packed: Array, precision: torch.dtype) -> Tensor:
+    """Packed hashes as -1 and 1, so that a product counts equal bits less different ones."""
+    return torch.from_numpy(np.unpackbits(packed, axis=1)).to(precision).mul_(2).sub_(1)
+
+
+def _near(rows: Array, columns: Array, radius: int, earlier: bool) -> Iterator[tuple[Array, Array, Array]]:
+    """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns."""
+    precision = getattr(torch, best_precision("cpu"))  # sums of 128 signs are exact in either
+    signs = _signs(rows, precision)
+    for start in range(0, len(columns), _COLUMNS):
+        products = signs @ _signs(columns[start : start + _COLUMNS], precision).T
+        row, column = (products >= BITS - 2 * radius).nonzero(as_tuple=True)
+        distance = (BITS - products[row, column].float()) / 2
+        chosen = column + start < row if earlier else slice(None)
+        yield row[chosen].numpy(), column[chosen].numpy() + start, distance[chosen].numpy().astype(np.int64)
+
+
+def _candidates(rows: Array, columns: Array, radius: int, earlier: bool) -> tuple[Array, Array, Array]:
+    """The same as one list: at most the 32 nearest columns of each row, the first of equally near ones."""
+    row, column, distance = (np.zeros(0, np.int64) for _ in range(3))
+    for found in _near(rows, columns, radius, earlier):
+        row, column, distance = (np.concatenate(p) for p in zip((row, column, distance), found, strict=True))
+        order = np.lexsort((column, distance, row))
+        row, column, distance = row[order], column[order], distance[order]
+        few = np.arange(len(row)) - np.searchsorted(row, row) < _CAP
+        row, column, distance = row[few], column[few], distance[few]
+    return row, column, distance
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Packed hashes (N, 16) of images (M, 3, 32, 32) uint8, those that `index` (N,) names; images may lie on disk."""
+
+    hashes: Array
+    images: Any
+    index: Array
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Array | slice) -> Hashed:
+        return Hashed(self.hashes[which], self.images, self.index[which])
+
+
+def repeats(rows: Hashed, among: Hashed, rule: Rule, earlier: bool = False) -> Matches:
+    """All pairs of a row and one among others (before it, where `earlier`) that the rule joins, by row, the most alike first.
+
+    `removed` and `kept` are positions in `rows` and `among`.
+    """
+    row, column, distance = _candidates(rows.hashes, among.hashes, rule.radius, earlier)
+    alike = np.zeros(len(row), np.float32)
+    for start in range(0, len(row), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        a, b = rows.images[rows.index[row[part]]], among.images[among.index[column[part]]]
+        alike[part] = likeness(a, b)
+    order = np.lexsort((distance, -alike, row))
+    order = order[alike[order] >= rule.likeness]
+    return Matches(row[order], column[order], distance[order], alike[order])
+
+
+def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> tuple[Matches, Array]:
+    """Go through images in their order: one that repeats a kept one is removed, any other is kept.
+
+    Returns the removals, by their indices, and the indices of the kept images. Time grows with the square of the
+    kept images (a matrix product of bits), memory with their number.
+    """
+    kept, n, found = np.empty(len(every), np.int64), 0, []
+    for start in range(0, len(every), _ROWS):
+        rows = every[slice(start, start + _ROWS)]
+        block = repeats(rows, every[kept[:n]], rule)
+        _, best = np.unique(block.removed, return_index=True)
+        found.append(block.chosen(best, rows.index, every.index[kept[:n]]))
+        rest = np.setdiff1d(np.arange(len(rows)), block.removed)
+        within = repeats(rows[rest], rows[rest], rule, earlier=True)
+        best = _greedy(within)
+        found.append(within.chosen(best, rows.index[rest], rows.index[rest]))
+        fresh = np.setdiff1d(np.arange(len(rest)), within.removed[best])
+        kept[n : n + len(fresh)] = start + rest[fresh]
+        n += len(fresh)
+        if report:
+            report(min(start + _ROWS, len(every)), len(every))
+    return Matches.joined(found), every.index[kept[:n]]
+
+
+def _greedy(pairs: Matches) -> Array:
+    """Positions of the pairs that remove an image: in the order of the rows, the best whose other image is still there."""
+    gone: set[int] = set()
+    chosen = []
+    for position, (row, column) in enumerate(zip(pairs.removed.tolist(), pairs.kept.tolist(), strict=True)):
+        if row not in gone and column not in gone:
+            gone.add(row)
+            chosen.append(position)
+    return np.array(chosen, np.int64)
+
+
+def same_hash(hashes: Array) -> Array:
+    """The paper's rule: for each of (N, 16) hashes the first image that has the same; its own index where it is the first."""
+    _, first, place = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+    return np.asarray(first[place.ravel()])
