@@ -2,6 +2,7 @@
 
 Settings      every constant of a run
 dedup(...)    images (N, 3, 32, 32) uint8, in memory or on disk -> Result
+recall(...)   the share of copies, planted in an image's place, that a rule finds
 
 A million images stream: held are their hashes (16 bytes each), the indices of the kept, and blocks of pictures.
 """
@@ -77,10 +78,10 @@ def dedup(
     if s.plain:
         gone = np.flatnonzero(first != order)
         found = Matches(gone, first[gone], np.zeros(len(gone), np.int64), np.full(len(gone), np.nan, np.float32))
-        kept = np.setdiff1d(order, gone)
     else:
-        found, kept = leaders(every, rule, lambda i, n: tell("comparing", i, n))
-    ours, plain = _recall(network, every, every[kept], found, s)
+        found = leaders(every, rule, lambda i, n: tell("comparing", i, n))
+    ours, plain = recall(lambda x: hashing.hashes(network, x), every, found, rule, s)
+    ours = plain if s.plain else ours
     groups, sizes = np.unique(found.kept, return_counts=True)
     metrics = {
         "images": len(images), "removed": len(found.removed), "groups": len(groups),
@@ -93,22 +94,26 @@ def dedup(
     return Result("dedup", metrics, asdict(s), list(_ASSUMED), {}, arrays | _sheet(images, found, groups, sizes))
 
 
-def _recall(
-    network: hashing.Autoencoder, every: Hashed, kept: Hashed, found: Matches, s: Settings
+def recall(
+    hashes: Callable[[Array], Array], every: Hashed, found: Matches, rule: Rule, s: Settings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The share of planted copies of each kind that the rule, and that equal hashes, would remove for their original."""
-    n = min(s.planted, len(every))
+    """`recall` and `recall_ci` of planted copies by kind: the rule's, and that of equal hashes.
+
+    A copy counts where it would be removed for its original, or for the image that its original was removed for.
+    `hashes` turns images into rows like those of `every`; `found` is what was removed of it.
+    """
+    n, kept = min(s.planted, len(every)), every[np.setdiff1d(every.index, found.removed)]
     originals = np.sort(np.random.default_rng(s.seed).choice(len(every), n, replace=False))
     keeper = np.arange(len(every))
     keeper[found.removed] = found.kept
     ours: dict[str, Any] = {"recall": {}, "recall_ci": {}}
     plain: dict[str, Any] = {"recall": {}, "recall_ci": {}}
     for kind, copies in plant(every.images[originals], s.seed).items():
-        codes = hashing.hashes(network, copies)
+        codes = hashes(copies)
         same = int((codes == every.hashes[originals]).all(1).sum())
-        matched = repeats(Hashed(codes, copies, np.arange(n)), kept, Rule(s.radius, s.likeness))
+        matched = repeats(Hashed(codes, copies, np.arange(n)), kept, rule)
         right = kept.index[matched.kept] == keeper[originals[matched.removed]]
-        hits = same if s.plain else len(np.unique(matched.removed[right]))
+        hits = len(np.unique(matched.removed[right]))
         for made, number in ((ours, hits), (plain, same)):
             made["recall"][kind], made["recall_ci"][kind] = number / n, measures.share_ci(number, n)
     return ours, plain

@@ -172,11 +172,11 @@ def repeats(rows: Hashed, among: Hashed, rule: Rule, earlier: bool = False) -> M
     return Matches(row[order], column[order], distance[order], alike[order])
 
 
-def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> tuple[Matches, Array]:
+def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:
     """Go through images in their order: one that repeats a kept one is removed, any other is kept.
 
-    Returns the removals, by their indices, and the indices of the kept images. Time grows with the square of the
-    kept images (a matrix product of bits), memory with their number.
+    Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
+    memory with their number.
     """
     kept, n, found = np.empty(len(every), np.int64), 0, []
     for start in range(0, len(every), _ROWS):
@@ -193,7 +193,7 @@ def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None
         n += len(fresh)
         if report:
             report(min(start + _ROWS, len(every)), len(every))
-    return Matches.joined(found), every.index[kept[:n]]
+    return Matches.joined(found)
 
 
 def _greedy(pairs: Matches) -> Array:

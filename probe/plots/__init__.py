@@ -22,6 +22,7 @@ from probe.plots.ablate import ablation
 from probe.plots.arithmetic import arithmetic
 from probe.plots.dedup import deduplication
 from probe.plots.dissect import dissection
+from probe.plots.evaluate import evaluation
 from probe.plots.forget import forgetting
 from probe.plots.guided import guided_backprop
 from probe.plots.insert import insertion
@@ -63,6 +64,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "memorization": memorization,
     "memorization-validation": validation,
     "dedup": deduplication,
+    "evaluate": evaluation,
 }
 
 
