@@ -112,5 +112,8 @@ def compare(real: Tensor, drawn: Tensor) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, values in found.items():
         interval = jackknife(values)
-        made[name], made[f"{name}_ci"] = values[0], [max(interval[0], 0), min(interval[1], 1)] if name in ("precision", "recall") else interval
+        made[name], made[f"{name}_ci"] = (
+            values[0],
+            [max(interval[0], 0), min(interval[1], 1)] if name in ("precision", "recall") else interval,
+        )
     return made

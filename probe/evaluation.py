@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from probe.backbones import Backbone
 from probe.dcgan import initialise
@@ -68,7 +67,12 @@ def _drawn(gan: GAN, n: int, seed: int, tell: Callable[[int, int], None]) -> Arr
 
 
 def evaluate(
-    gan: GAN, reference: Array, others: Array, backbone: Backbone, settings: Settings | None = None, report: Report | None = None
+    gan: GAN,
+    reference: Array,
+    others: Array,
+    backbone: Backbone,
+    settings: Settings | None = None,
+    report: Report | None = None,
 ) -> Result:
     """Compare samples, other real images and an untrained generator with reference images (N, C, S, S) uint8.
 
@@ -81,7 +85,9 @@ def evaluate(
     sets = {
         "samples": _drawn(gan, n, s.seed, lambda i, m: tell("drawing samples", i, m)),
         "floor": others[:n],
-        "ceiling": _drawn(untrained(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)),
+        "ceiling": _drawn(
+            untrained(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)
+        ),
     }
     rows = {
         name: backbone.rows(images, gan.device, lambda i, m, name=name: tell(f"features, {name}", i, m))  # type: ignore[misc]
@@ -103,4 +109,6 @@ def evaluate(
         f"95 % intervals by the jackknife over {BLOCKS} blocks of images: a bootstrap's repeated images bias all four numbers",
         "floor: other real images; ceiling: the same architecture before training, BatchNorm statistics from the prior",
     ]
-    return Result("evaluate", metrics, asdict(s), assumed, dict(gan.provenance), {k: np.array(v) for k, v in arrays.items()})
+    return Result(
+        "evaluate", metrics, asdict(s), assumed, dict(gan.provenance), {k: np.array(v) for k, v in arrays.items()}
+    )

@@ -71,7 +71,7 @@ def fit(images: Any, training: Training, report: Callable[[int, int], None] | No
         kept = torch.rand(code.shape, generator=generator) >= t.dropout
         loss = F.mse_loss(network.decoder(code * kept / (1 - t.dropout)), x)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         if report and ((step + 1) % 50 == 0 or step + 1 == t.steps):

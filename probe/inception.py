@@ -31,12 +31,11 @@ class _Inception:
 
     def conv(self, x: Tensor, name: str, stride: int = 1, same: bool = True) -> Tensor:
         """Convolution, BatchNorm and ReLU; `same` pads so that a stride of 1 keeps the size."""
-        weight, *norm = (
-            self.state[f"{name}.{part}"].to(x.device)
-            for part in ("conv.weight", "bn.running_mean", "bn.running_var", "bn.weight", "bn.bias")
-        )
+        parts = ("conv.weight", "bn.running_mean", "bn.running_var", "bn.weight", "bn.bias")
+        weight, mean, variance, gain, bias = (self.state[f"{name}.{part}"].to(x.device) for part in parts)
         padding = (weight.shape[2] // 2, weight.shape[3] // 2) if same else (0, 0)
-        return F.relu(F.batch_norm(F.conv2d(x, weight, None, stride, padding), *norm, eps=1e-3))
+        x = F.conv2d(x, weight, None, stride, padding)
+        return F.relu(F.batch_norm(x, mean, variance, gain, bias, eps=1e-3))
 
     def chain(self, x: Tensor, block: str, *names: str) -> Tensor:
         for name in names:
@@ -63,7 +62,12 @@ class _Inception:
         """8x8: rows and columns side by side."""
         single = self.conv(x, f"{block}.branch3x3_1")
         double = self.chain(x, block, "branch3x3dbl_1", "branch3x3dbl_2")
-        parts = [(single, "branch3x3_2a"), (single, "branch3x3_2b"), (double, "branch3x3dbl_3a"), (double, "branch3x3dbl_3b")]
+        parts = [
+            (single, "branch3x3_2a"),
+            (single, "branch3x3_2b"),
+            (double, "branch3x3dbl_3a"),
+            (double, "branch3x3dbl_3b"),
+        ]
         split = [self.conv(h, f"{block}.{name}") for h, name in parts]
         return torch.cat([self.conv(x, f"{block}.branch1x1"), *split, self.pooled(x, block, maximum)], 1)
 
@@ -80,7 +84,9 @@ class _Inception:
         x = torch.cat([*(self.conv(h, name, 2, same=False) for h, name in halves), F.max_pool2d(x, 3, 2)], 1)
         for block in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
             x = self.rows_and_columns(x, block)
-        single, longer = (self.chain(x, "Mixed_7a", *n) for n in (["branch3x3_1"], [f"branch7x7x3_{i}" for i in (1, 2, 3)]))
+        single, longer = (
+            self.chain(x, "Mixed_7a", *n) for n in (["branch3x3_1"], [f"branch7x7x3_{i}" for i in (1, 2, 3)])
+        )
         halves = [(single, "Mixed_7a.branch3x3_2"), (longer, "Mixed_7a.branch7x7x3_4")]
         x = torch.cat([*(self.conv(h, name, 2, same=False) for h, name in halves), F.max_pool2d(x, 3, 2)], 1)
         x = self.wide(self.wide(x, "Mixed_7b", False), "Mixed_7c", True)
@@ -97,7 +103,9 @@ def _resized(x: Tensor) -> Tensor:
 
 def load_inception(path: Path) -> Callable[[Tensor], Tensor]:
     """Read a weights file; raises ProbeError where it holds anything else."""
-    wanted = "expected FID's Inception as a state dict: pt_inception-2015-12-05-6726825d.pth, or the same as safetensors"
+    wanted = (
+        "expected FID's Inception as a state dict: pt_inception-2015-12-05-6726825d.pth, or the same as safetensors"
+    )
     tree, _ = read(path)
     state = {k: v for k, v in tree.items() if isinstance(v, Tensor)} if isinstance(tree, dict) else {}
     shapes = {name: tuple(state[name].shape) if name in state else None for name in _ENDS}

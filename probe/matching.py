@@ -11,6 +11,7 @@ image), the indices of the kept ones, and blocks; images are read when a pair of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -27,7 +28,8 @@ from probe.measures import Array
 _SHIFT = 3  # pixels either way
 _WINDOW = SIDE - 2 * _SHIFT
 _ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
-_ROWS, _COLUMNS, _CAP, _PAIRS = 2048, 8192, 32, 1024  # hashes at a time; candidates an image; pairs compared at a time
+_ROWS, _FEW, _COLUMNS, _PAIRS = 2048, 64, 8192, 1024  # images and hashes at a time; pairs compared at a time
+_RANKS = (0, 1, 4, 32)  # the nearest hash first: where images are equal, one comparison each is enough
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,14 @@ class Matches:
     distance: Array
     likeness: Array
 
-    def chosen(self, positions: Array, removed: Array, kept: Array) -> Matches:
-        """Some of the pairs, renamed by tables of indices."""
-        p = positions
-        return Matches(removed[self.removed[p]], kept[self.kept[p]], self.distance[p], self.likeness[p])
+    @staticmethod
+    def empty() -> Matches:
+        """No pair."""
+        return Matches(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float32)))
+
+    def renamed(self, removed: Array, kept: Array) -> Matches:
+        """Positions replaced by what they stand for in two tables."""
+        return Matches(removed[self.removed], kept[self.kept], self.distance, self.likeness)
 
     @staticmethod
     def joined(parts: list[Matches]) -> Matches:
@@ -57,7 +63,7 @@ class Rule:
     """What counts as a repetition: hashes that differ in at most `radius` bits, and pixels at least so alike."""
 
     radius: int = 18
-    likeness: float = 0.72
+    likeness: float = 0.76
 
 
 def _resample(share: float) -> Tensor:
@@ -109,7 +115,8 @@ def _aligned(x: Tensor, y: Tensor) -> Tensor:
     products = torch.fft.irfft2(spectrum)[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1] / _WINDOW**2  # no place wraps around
     energy = F.avg_pool2d(y.square(), _WINDOW, 1) - F.avg_pool2d(y, _WINDOW, 1).square()
     own = centre.square().mean((1, 2))[:, None, None]
-    return (products / ((own + 1) * (energy + 1)).sqrt()).flatten(1).amax(1)  # 1: a grey level, squared
+    correlation: Tensor = products / ((own + 1) * (energy + 1)).sqrt()  # 1: the size of a grey level
+    return correlation.flatten(1).amax(1)
 
 
 def _signs(packed: Array, precision: torch.dtype) -> Tensor:
@@ -117,7 +124,7 @@ def _signs(packed: Array, precision: torch.dtype) -> Tensor:
     return torch.from_numpy(np.unpackbits(packed, axis=1)).to(precision).mul_(2).sub_(1)
 
 
-def _near(rows: Array, columns: Array, radius: int, earlier: bool) -> Iterator[tuple[Array, Array, Array]]:
+def _near(rows: Array, columns: Array, radius: int) -> Iterator[tuple[Array, Array, Array]]:
     """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns."""
     precision = getattr(torch, best_precision("cpu"))  # sums of 128 signs are exact in either
     signs = _signs(rows, precision)
@@ -125,20 +132,21 @@ def _near(rows: Array, columns: Array, radius: int, earlier: bool) -> Iterator[t
         products = signs @ _signs(columns[start : start + _COLUMNS], precision).T
         row, column = (products >= BITS - 2 * radius).nonzero(as_tuple=True)
         distance = (BITS - products[row, column].float()) / 2
-        chosen = column + start < row if earlier else slice(None)
-        yield row[chosen].numpy(), column[chosen].numpy() + start, distance[chosen].numpy().astype(np.int64)
+        yield row.numpy(), column.numpy() + start, distance.numpy().astype(np.int64)
 
 
-def _candidates(rows: Array, columns: Array, radius: int, earlier: bool) -> tuple[Array, Array, Array]:
-    """The same as one list: at most the 32 nearest columns of each row, the first of equally near ones."""
+def _candidates(rows: Array, columns: Array, radius: int) -> tuple[Array, Array, Array, Array]:
+    """The same as one list, with each pair's rank in its row: the 32 nearest columns, the first of equally near ones."""
     row, column, distance = (np.zeros(0, np.int64) for _ in range(3))
-    for found in _near(rows, columns, radius, earlier):
+    rank = row
+    for found in _near(rows, columns, radius):
         row, column, distance = (np.concatenate(p) for p in zip((row, column, distance), found, strict=True))
         order = np.lexsort((column, distance, row))
         row, column, distance = row[order], column[order], distance[order]
-        few = np.arange(len(row)) - np.searchsorted(row, row) < _CAP
-        row, column, distance = row[few], column[few], distance[few]
-    return row, column, distance
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        few = rank < _RANKS[-1]
+        row, column, distance, rank = row[few], column[few], distance[few], rank[few]
+    return row, column, distance, rank
 
 
 @dataclass(frozen=True)
@@ -156,20 +164,48 @@ class Hashed:
         return Hashed(self.hashes[which], self.images, self.index[which])
 
 
-def repeats(rows: Hashed, among: Hashed, rule: Rule, earlier: bool = False) -> Matches:
-    """All pairs of a row and one among others (before it, where `earlier`) that the rule joins, by row, the most alike first.
+def first_match(rows: Hashed, among: Hashed, rule: Rule) -> Matches:
+    """For each row the image of nearest hash, among others, that the rule joins it with, where there is one.
 
-    `removed` and `kept` are positions in `rows` and `among`.
+    `removed` and `kept` are positions in `rows` and `among`. At most the 32 nearest are compared, and none beyond the
+    first that agrees.
     """
-    row, column, distance = _candidates(rows.hashes, among.hashes, rule.radius, earlier)
-    alike = np.zeros(len(row), np.float32)
-    for start in range(0, len(row), _PAIRS):
-        part = slice(start, start + _PAIRS)
-        a, b = rows.images[rows.index[row[part]]], among.images[among.index[column[part]]]
-        alike[part] = likeness(a, b)
-    order = np.lexsort((distance, -alike, row))
-    order = order[alike[order] >= rule.likeness]
-    return Matches(row[order], column[order], distance[order], alike[order])
+    row, column, distance, rank = _candidates(rows.hashes, among.hashes, rule.radius)
+    found = Matches.empty()
+    for low, high in itertools.pairwise(_RANKS):
+        asked = np.flatnonzero((rank >= low) & (rank < high) & ~np.isin(row, found.removed))
+        alike = _likeness(rows, among, row[asked], column[asked])
+        asked, alike = asked[alike >= rule.likeness], alike[alike >= rule.likeness]
+        _, first = np.unique(row[asked], return_index=True)
+        pair = asked[first]
+        found = Matches.joined([found, Matches(row[pair], column[pair], distance[pair], alike[first])])
+    return found
+
+
+def _among_themselves(rows: Hashed, rule: Rule) -> Matches:
+    """The same of a few rows, each among the earlier ones that stay."""
+    bits = np.unpackbits(rows.hashes, axis=1)
+    differing = (bits[:, None] != bits).sum(2)
+    row, column = np.nonzero(np.tril(differing <= rule.radius, -1))
+    agree = np.zeros(differing.shape, np.float32)
+    agree[row, column] = _likeness(rows, rows, row, column)
+    joined = np.tril((differing <= rule.radius) & (agree >= rule.likeness), -1)
+    stays = np.ones(len(rows), bool)
+    pairs = []
+    for i, partners in enumerate(joined):
+        able = np.flatnonzero(partners & stays)
+        if len(able):
+            stays[i] = False
+            pairs.append((i, able[differing[i, able].argmin()]))
+    late, early = np.array(pairs, np.int64).reshape(-1, 2).T
+    return Matches(late, early, differing[late, early], agree[late, early])
+
+
+def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
+    """`likeness` of pairs of positions, their images read a thousand at a time."""
+    parts = [slice(start, start + _PAIRS) for start in range(0, len(row), _PAIRS)]
+    alike = [likeness(rows.images[rows.index[row[p]]], among.images[among.index[column[p]]]) for p in parts]
+    return np.concatenate([np.zeros(0, np.float32), *alike])
 
 
 def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:
@@ -178,33 +214,24 @@ def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None
     Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
     memory with their number.
     """
-    kept, n, found = np.empty(len(every), np.int64), 0, []
+    kept, n, found = np.empty(len(every), np.int64), 0, [Matches.empty()]
+
+    def unmatched(rows: Array, matches: Matches, among: Array) -> Array:
+        found.append(matches.renamed(rows, among))
+        return np.delete(rows, matches.removed)
+
     for start in range(0, len(every), _ROWS):
-        rows = every[slice(start, start + _ROWS)]
-        block = repeats(rows, every[kept[:n]], rule)
-        _, best = np.unique(block.removed, return_index=True)
-        found.append(block.chosen(best, rows.index, every.index[kept[:n]]))
-        rest = np.setdiff1d(np.arange(len(rows)), block.removed)
-        within = repeats(rows[rest], rows[rest], rule, earlier=True)
-        best = _greedy(within)
-        found.append(within.chosen(best, rows.index[rest], rows.index[rest]))
-        fresh = np.setdiff1d(np.arange(len(rest)), within.removed[best])
-        kept[n : n + len(fresh)] = start + rest[fresh]
-        n += len(fresh)
+        rows, before = np.arange(start, min(start + _ROWS, len(every))), n
+        rows = unmatched(rows, first_match(every[rows], every[kept[:n]], rule), kept)
+        for part in np.split(rows, np.arange(_FEW, len(rows), _FEW)):
+            fresh = kept[before:n]
+            part = unmatched(part, first_match(every[part], every[fresh], rule), fresh)
+            part = unmatched(part, _among_themselves(every[part], rule), part)
+            kept[n : n + len(part)] = part
+            n += len(part)
         if report:
-            report(min(start + _ROWS, len(every)), len(every))
-    return Matches.joined(found)
-
-
-def _greedy(pairs: Matches) -> Array:
-    """Positions of the pairs that remove an image: in the order of the rows, the best whose other image is still there."""
-    gone: set[int] = set()
-    chosen = []
-    for position, (row, column) in enumerate(zip(pairs.removed.tolist(), pairs.kept.tolist(), strict=True)):
-        if row not in gone and column not in gone:
-            gone.add(row)
-            chosen.append(position)
-    return np.array(chosen, np.int64)
+            report(start + min(_ROWS, len(every) - start), len(every))
+    return Matches.joined(found).renamed(every.index, every.index)
 
 
 def same_hash(hashes: Array) -> Array:

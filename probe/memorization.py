@@ -77,9 +77,15 @@ def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = No
     run = gan.provenance["training"]
     noted = run["split"].get("excluded")
     if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
-        found = f"trained without the {noted['images']} images of {noted['file']}" if noted else "trained with none left out"
+        found = (
+            f"trained without the {noted['images']} images of {noted['file']}"
+            if noted
+            else "trained with none left out"
+        )
         given = exclude.file if exclude else "no --exclude"
-        raise ProbeError(f"{gan.provenance.get('checkpoint', 'checkpoint')}: {found}; {given} given: pass the same list")
+        raise ProbeError(
+            f"{gan.provenance.get('checkpoint', 'checkpoint')}: {found}; {given} given: pass the same list"
+        )
     kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
     if len(kept) != total:
         source = run.get("source", "its source")

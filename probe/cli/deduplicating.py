@@ -16,7 +16,7 @@ def dedup(
     limit: Annotated[int | None, typer.Option(help="Use only the first images of the source.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="List by the paper's rule alone: equal hashes, pixels unseen.")] = False,
     radius: Annotated[int, typer.Option(help="Bits of 128 in which the hashes of duplicates may differ, 0 to 40.")] = 18,
-    likeness: Annotated[float, typer.Option(help="Least aligned correlation of the pixels of duplicates.")] = 0.72,
+    likeness: Annotated[float, typer.Option(help="Least aligned correlation of the pixels of duplicates.")] = 0.76,
     steps: Annotated[int, typer.Option(help="Steps of the autoencoder's training, 128 images each.")] = 2000,
     noise: Annotated[float, typer.Option(help="Noise on what the autoencoder sees, in deviations of an image.")] = 0.3,
     dropout: Annotated[float, typer.Option(help="Dropout on its code.")] = 0.5,
@@ -48,7 +48,10 @@ def dedup(
     }  # fmt: skip
     listed = result.arrays["removed"]
     figure = runs.publish(
-        result, out, wanted, lambda folder: exclusion.save(folder / "exclude.json", images.name, len(images.images), listed)
+        result,
+        out,
+        wanted,
+        lambda folder: exclusion.save(folder / "exclude.json", images.name, len(images.images), listed),
     )
     conclude(result, figure, as_json, _summary(result.metrics, out / "exclude.json"))
 

@@ -79,7 +79,11 @@ def _reals(gan: GAN, data: str, exclude: Path | None, seed: int, tell: Report) -
     if own and run["split"]["holdout"]:
         left_out = exclusion.load(exclude) if exclude else None
         trained, held = own_split(gan, images.images, images.name, left_out)
-        return rng.permutation(held), rng.permutation(trained), f"held-out images of {images.name}; floor: its training images"
+        return (
+            rng.permutation(held),
+            rng.permutation(trained),
+            f"held-out images of {images.name}; floor: its training images",
+        )
     if exclude:
         raise ProbeError("--exclude: is for --data that the checkpoint was trained on with images held out")
     order = rng.permutation(len(images.images))
@@ -91,8 +95,16 @@ def _reals(gan: GAN, data: str, exclude: Path | None, seed: int, tell: Report) -
 
 
 def _summary(m: dict[str, Any]) -> str:
-    lines = [f"{m['measure']}; {m['n']} images a set; reference: {m['reference']}", f"{'':12}{'samples':>26}{'floor':>26}{'ceiling':>26}"]
-    for key, name in (("fid", "FID" if m["measure"] == "FID" else "Fréchet"), ("kid", "KID"), ("precision", "precision"), ("recall", "recall")):
+    lines = [
+        f"{m['measure']}; {m['n']} images a set; reference: {m['reference']}",
+        f"{'':12}{'samples':>26}{'floor':>26}{'ceiling':>26}",
+    ]
+    for key, name in (
+        ("fid", "FID" if m["measure"] == "FID" else "Fréchet"),
+        ("kid", "KID"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+    ):
         cells = []
         for found in (m, m["floor"], m["ceiling"]):
             low, high = found[f"{key}_ci"]

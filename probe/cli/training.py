@@ -64,7 +64,14 @@ def train(
         print(f"skipped {len(images.skipped)} unreadable files: {names}", file=sys.stderr)
     with runs.training_bar(as_json) as report:
         gan = run_training(
-            images.images, settings, out, source=images.name, exclude=left_out, resume=resume, device=place, report=report
+            images.images,
+            settings,
+            out,
+            source=images.name,
+            exclude=left_out,
+            resume=resume,
+            device=place,
+            report=report,
         )
     save(gan, out / "checkpoint.safetensors")
     if as_json:

@@ -11,7 +11,7 @@ from probe.plots.common import BLUE, GREY, OKABE_ITO, show, tile
 from probe.result import Result
 
 _WIDTH, _EDGE, _COLUMNS = 7.0, 0.08, 8
-_ORANGE = OKABE_ITO[1]
+_OTHERS = (OKABE_ITO[1], OKABE_ITO[4])
 _NAMES = {
     "shift_1": "shift\n1 px", "shift_2": "shift\n2 px", "crop_30": "crop\n30/32", "crop_28": "crop\n28/32",
     "jpeg_75": "JPEG\n75", "jpeg_40": "JPEG\n40", "darker": "light\n× 0.8", "brighter": "light\n× 1.25",
@@ -28,7 +28,8 @@ def _doubtful(figure: Figure, result: Result, top: float, height: float) -> floa
         x, y = _EDGE + column * slot, top - row * (side + 0.16) - side
         show(figure, [x / _WIDTH, y / height, 2 * side / _WIDTH, side / height], tile(pair, 2, 1))
         figure.text((x + side) / _WIDTH, (y + side + 0.02) / height, f"{value:.2f}", ha="center", fontsize=5.5)
-    return top - -(-len(pairs) // _COLUMNS) * (side + 0.16)
+    rows = -(-len(pairs) // _COLUMNS)
+    return float(top - rows * (side + 0.16))
 
 
 def _groups(figure: Figure, result: Result, top: float, height: float) -> float:
@@ -40,7 +41,7 @@ def _groups(figure: Figure, result: Result, top: float, height: float) -> float:
         box = [(_EDGE + 0.45) / _WIDTH, y / height, side * len(members) / _WIDTH, side / height]
         show(figure, box, tile(members, len(members), 1))
         figure.text((_EDGE + 0.4) / _WIDTH, (y + side / 2) / height, f"{size}", ha="right", va="center", fontsize=6)
-    return top - len(groups) * side
+    return float(top - len(groups) * side)
 
 
 def _bars(axes: Any, result: Result) -> None:
@@ -49,8 +50,7 @@ def _bars(axes: Any, result: Result) -> None:
     rows = [("the paper's rule: equal hashes", GREY, m["plain"])]
     if not result.settings["plain"]:
         rows.insert(0, (f"within {result.settings['radius']} bits, verified", BLUE, m))
-    if "baseline" in m:
-        rows.append((m["baseline"]["name"], _ORANGE, m["baseline"]))
+    rows += [(b["name"], colour, b) for b, colour in zip(m.get("baselines", []), _OTHERS, strict=False)]
     width = 0.8 / len(rows)
     for k, (label, colour, found) in enumerate(rows):
         at = np.arange(len(kinds)) + (k - (len(rows) - 1) / 2) * width
@@ -61,7 +61,9 @@ def _bars(axes: Any, result: Result) -> None:
         axes.errorbar(at, value, error, fmt="none", ecolor="0.15", elinewidth=0.6)
     axes.set(ylim=(0, 1.04), ylabel="share of planted copies found", xlim=(-0.6, len(kinds) - 0.4))
     axes.set_xticks(range(len(kinds)), [_NAMES[kind] for kind in kinds])
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(rows), borderaxespad=0.1, handlelength=1)
+    axes.legend(
+        frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(rows), borderaxespad=0.1, handlelength=1
+    )
 
 
 def _caption(result: Result) -> str:

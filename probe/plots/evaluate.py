@@ -28,11 +28,19 @@ def _bars(axes: Any, result: Result, key: str, title: str) -> None:
     if share:
         axes.set_ylim(0, 1.12)
     else:
-        spread = max(abs(values).max(), 1e-12)
-        axes.set_yscale("symlog", linthresh=spread / 1000, linscale=0.4)
-        axes.set_ylim(min(0, 1.5 * ends.min()), 6 * max(values.max(), ends.max()))
+        top = np.floor(np.log10(max(ends.max(), 1e-12)))
+        axes.set_yscale("symlog", linthresh=10 ** (top - 2), linscale=0.5)
+        axes.set_yticks([0, *10 ** np.arange(top - 2, top + 1)])
+        axes.set_ylim(min(0, 1.5 * ends.min()), 6 * ends.max())
     for bar, value, high in zip(bars, values, ends[1], strict=True):
-        axes.annotate(f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}", (bar.get_x() + 0.35, max(value, high, 0)), (0, 2), textcoords="offset points", ha="center", fontsize=6)
+        axes.annotate(
+            f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}",
+            (bar.get_x() + 0.35, max(value, high, 0)),
+            (0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6,
+        )
     axes.set_title(title, fontsize=7)
     axes.set_xticks(at, [_WORDS[name] for name in sets], fontsize=5.6)
     axes.tick_params(axis="y", labelsize=5.5)
@@ -46,7 +54,12 @@ def evaluation(result: Result) -> Figure:
     height = 2.35 + 3 * (2 * side + 0.08) + 0.55
     figure = Figure(figsize=(_WIDTH, height))
     fid = "FID" if m["measure"] == "FID" else "Fréchet distance (not FID)"
-    titles = (("fid", fid), ("kid", "kernel distance (MMD²)" if fid != "FID" else "KID"), ("precision", "precision"), ("recall", "recall"))
+    titles = (
+        ("fid", fid),
+        ("kid", "kernel distance (MMD²)" if fid != "FID" else "KID"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+    )
     for i, (key, title) in enumerate(titles):
         box = [(0.42 + 1.68 * i) / _WIDTH, (height - 1.85) / height, 1.35 / _WIDTH, 1.5 / height]
         _bars(figure.add_axes(box), result, key, title)  # type: ignore[call-overload]
