@@ -21,16 +21,16 @@ IMAGES, FRESH, SEED, BACKBONES = (
     {"reader": "evaluate_rooms", "random": "evaluate_rooms_random"},
 )
 
+WHERE = f"half of {FRESH}, never trained on; floor: its other half"
+
 
 def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
     reals = data.load(FRESH, gan.size, gan.channels).images[np.random.default_rng(SEED).permutation(2 * IMAGES)]
     for name, folder in BACKBONES.items():
-        result = evaluate(
-            gan, reals[:IMAGES], reals[IMAGES:], backbone(name, gan.channels, gan.device), Settings(IMAGES, SEED)
-        )
-        result.metrics["reference"] = f"half of {FRESH}, never trained on; floor: its other half"
+        phi = backbone(name, gan.channels, gan.device)
+        result = evaluate(gan, reals[:IMAGES], reals[IMAGES:], phi, Settings(IMAGES, SEED), source=WHERE)
         publish(result, gan, folder, args.out, SEED)
         m = result.metrics
         print(

@@ -73,10 +73,11 @@ def evaluate(
     backbone: Backbone,
     settings: Settings | None = None,
     report: Report | None = None,
+    source: str = "images as given",
 ) -> Result:
     """Compare samples, other real images and an untrained generator with reference images (N, C, S, S) uint8.
 
-    The first `settings.images` of `reference` and of `others` are taken: disjoint, in random order. Arrays: `samples`,
+    The first `settings.images` of `reference` and of `others` are taken: disjoint, in random order; `source` says in words where they come from. Arrays: `samples`,
     `reals`, `untrained` (24, C, S, S) uint8. Raises ProbeError for images of another shape, or too few.
     """
     s, tell = settings or Settings(), report or (lambda *_: None)
@@ -100,7 +101,7 @@ def evaluate(
     measure = "FID" if backbone.fid else f"Fréchet distance in features of {backbone.name} (not FID)"
     metrics = {
         **found["samples"], "backbone": backbone.name, "measure": measure, "features": rows["reference"].shape[1],
-        "n": n, "floor": found["floor"], "ceiling": found["ceiling"],
+        "n": n, "reference": source, "floor": found["floor"], "ceiling": found["ceiling"],
     }  # fmt: skip
     arrays = {"samples": sets["samples"][:SHOWN], "reals": reference[:SHOWN], "untrained": sets["ceiling"][:SHOWN]}
     assumed = [

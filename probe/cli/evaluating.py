@@ -55,9 +55,7 @@ def evaluate(
     with runs.progress(as_json) as tell:
         reference, others, note = _reals(gan, data, exclude, seed, tell)
         settings = Settings(n or min(2500, max(200, min(len(reference), len(others)))), seed)
-        result = run(gan, reference, others, network, settings, tell)
-    result.assumptions.append(note)
-    result.metrics["reference"] = note
+        result = run(gan, reference, others, network, settings, tell, note)
     result.provenance = runs.provenance(gan, seed)
     conclude(result, runs.publish(result, out, wanted), as_json, _summary(result.metrics))
 
