@@ -74,7 +74,7 @@ def _reals(gan: GAN, data: str, exclude: Path | None, seed: int, tell: Report) -
     run = gan.provenance.get("training") or {}
     own = run.get("source") == images.name
     rng = np.random.default_rng(seed)
-    if own and run["split"]["holdout"]:
+    if own and (run.get("split") or {}).get("holdout"):
         left_out = exclusion.load(exclude) if exclude else None
         trained, held = own_split(gan, images.images, images.name, left_out)
         return (
@@ -95,7 +95,7 @@ def _reals(gan: GAN, data: str, exclude: Path | None, seed: int, tell: Report) -
 def _summary(m: dict[str, Any]) -> str:
     lines = [
         f"{m['measure']}; {m['n']} images a set; reference: {m['reference']}",
-        f"{'':12}{'samples':>26}{'floor':>26}{'ceiling':>26}",
+        f"{'':12}{'samples':>28}{'floor':>28}{'ceiling':>28}",
     ]
     for key, name in (
         ("fid", "FID" if m["measure"] == "FID" else "Fréchet"),
@@ -107,5 +107,5 @@ def _summary(m: dict[str, Any]) -> str:
         for found in (m, m["floor"], m["ceiling"]):
             low, high = found[f"{key}_ci"]
             cells.append(f"{found[key]:.3g} [{low:.3g}, {high:.3g}]")
-        lines.append(f"{name:12}" + "".join(f"{cell:>26}" for cell in cells))
+        lines.append(f"{name:12}" + "".join(f"{cell:>28}" for cell in cells))
     return "\n".join(lines)
