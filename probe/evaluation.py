@@ -26,7 +26,7 @@ from probe.measures import Array
 from probe.result import Result
 
 Report = Callable[[str, int, int], None]
-LEAST, MOST, SHOWN = 10 * BLOCKS, 10_000, 24
+LEAST, MOST, SHOWN = 10 * BLOCKS, 10_000, 12
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluate(
     """Compare samples, other real images and an untrained generator with reference images (N, C, S, S) uint8.
 
     The first `settings.images` of `reference` and of `others` are taken: disjoint, in random order; `source` says in words where they come from. Arrays: `samples`,
-    `reals`, `untrained` (24, C, S, S) uint8. Raises ProbeError for images of another shape, or too few.
+    `reals`, `untrained` (12, C, S, S) uint8. Raises ProbeError for images of another shape, or too few.
     """
     s, tell = settings or Settings(), report or (lambda *_: None)
     n = s.images

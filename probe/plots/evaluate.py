@@ -51,7 +51,7 @@ def evaluation(result: Result) -> Figure:
     """Bars of the Fréchet distance, KID, precision and recall; below, pictures of the three sets."""
     m = result.metrics
     side = (_WIDTH - 2 * _EDGE - 0.85) / _COLUMNS
-    height = 2.35 + 3 * (2 * side + 0.08) + 0.55
+    height = 2.3 + 3 * (side + 0.08) + 0.6
     figure = Figure(figsize=(_WIDTH, height))
     fid = "FID" if m["measure"] == "FID" else "Fréchet distance (not FID)"
     titles = (
@@ -63,15 +63,16 @@ def evaluation(result: Result) -> Figure:
     for i, (key, title) in enumerate(titles):
         box = [(0.42 + 1.68 * i) / _WIDTH, (height - 1.85) / height, 1.35 / _WIDTH, 1.5 / height]
         _bars(figure.add_axes(box), result, key, title)  # type: ignore[call-overload]
-    y = height - 2.35
+    y = height - 2.3
     for name, label in (("reals", "real images"), ("samples", "samples"), ("untrained", "untrained\ngenerator")):
-        y -= 2 * side + 0.08
-        box = [(_EDGE + 0.8) / _WIDTH, y / height, _COLUMNS * side / _WIDTH, 2 * side / height]
+        y -= side + 0.08
+        box = [(_EDGE + 0.8) / _WIDTH, y / height, _COLUMNS * side / _WIDTH, side / height]
         show(figure, box, tile(result.arrays[name], _COLUMNS, 2))
-        figure.text((_EDGE + 0.74) / _WIDTH, (y + side) / height, label, ha="right", va="center", fontsize=6.5)
+        figure.text((_EDGE + 0.74) / _WIDTH, (y + side / 2) / height, label, ha="right", va="center", fontsize=6.5)
     caption = (
         f"In {m['features']} features of {m['backbone']}; {m['n']:,} images a set; reference: {m['reference']}.\n"
-        "95 % intervals by the jackknife. A Fréchet distance is biased upwards at this number of images; the floor says by how much."
+        "95 % intervals by the jackknife; the first two axes are logarithmic above their first mark. A Fréchet distance is biased upwards, the more the\n"
+        "fewer the images: at this number the floor is what two sets of real images are apart."
     )
     figure.text(_EDGE / _WIDTH, 0.06 / height, caption, fontsize=5.8, linespacing=1.4)
     return figure
