@@ -188,7 +188,7 @@ def test_duplicates_of_rooms_are_removed_and_little_else(
     images = np.concatenate([pictures, copies["jpeg_75"], copies["darker"], pictures[:3]])
     network = hashing.fit(images, Training(steps=150))
     monkeypatch.setattr(hashing, "fit", lambda *_: network)
-    result = dedup(images, "rooms and copies", Settings(planted=30))
+    result = dedup(images, "rooms and copies", Settings(planted=10))
     removed = result.arrays["removed"]
     m = result.metrics
     assert np.isin(np.arange(280, 283), removed).all()
@@ -202,7 +202,7 @@ def test_duplicates_of_rooms_are_removed_and_little_else(
     assert m["plain"]["removed"] >= 3
     assert all(low <= m["recall"][k] <= high for k, (low, high) in m["recall_ci"].items())
     assert draw(result, tmp_path)[0].stat().st_size > 10_000
-    plain = dedup(images, "x", Settings(planted=30, plain=True), distinct=True)
+    plain = dedup(images, "x", Settings(planted=10, plain=True), distinct=True)
     assert (
         len(plain.arrays["removed"])
         == plain.metrics["removed"]
