@@ -77,15 +77,11 @@ def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = No
     run = gan.provenance["training"]
     noted = run["split"].get("excluded")
     if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
-        found = (
-            f"trained without the {noted['images']} images of {noted['file']}"
-            if noted
-            else "trained with none left out"
-        )
-        given = exclude.file if exclude else "no --exclude"
-        raise ProbeError(
-            f"{gan.provenance.get('checkpoint', 'checkpoint')}: {found}; {given} given: pass the same list"
-        )
+        where, given = gan.provenance.get("checkpoint", "checkpoint"), exclude.file if exclude else "no list"
+        if noted is None:
+            raise ProbeError(f"{where}: trained with no image left out; {given} given: take --exclude away")
+        found = f"trained without the {noted['images']} images of {noted['file']}"
+        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as --exclude")
     kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
     if len(kept) != total:
         source = run.get("source", "its source")

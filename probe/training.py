@@ -292,7 +292,8 @@ def train(
 
     Writes to `out`: `state.safetensors` (all that a resumed run needs), `losses.csv`, `samples/step-*.png` (the same
     64 latents each time) and `training.gif`. What `exclude` lists is left out before images are held out. Raises
-    ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not finite (the last good state stays on disk).
+    ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not
+    finite (the last good state stays on disk).
     """
     s = settings
     if images.shape[1:] != (s.channels, s.size, s.size):
