@@ -21,7 +21,7 @@ from probe.checkpoints.factories import call
 from probe.errors import ProbeError
 
 NAMES = ("pixels", "random-conv")
-_WIDTHS, _SEED, _GRID = (32, 64, 128), 0, 8
+_WIDTHS, _SEED = (32, 64, 128), 0
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class Feature:
 class RandomConv(nn.Module):
     """Three strided convolutions with ReLU and weights N(0, 2 / fan-in) of a fixed seed; all three layers are used.
 
-    Each layer's maps are averaged to at most 8x8 and scaled by 1/sqrt(their number), so that each counts alike.
+    Each layer's maps are averaged to at most `grid` x `grid` and scaled by 1/sqrt(their number), so that each counts alike.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, grid: int = 8) -> None:
         super().__init__()
+        self.grid = grid
         generator = torch.Generator().manual_seed(_SEED)
         widths = (channels, *_WIDTHS)
         layers = [nn.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in itertools.pairwise(widths)]
@@ -60,7 +61,7 @@ class RandomConv(nn.Module):
         rows = []
         for layer in self.layers:
             x = F.relu(layer(x))
-            pooled = F.adaptive_avg_pool2d(x, min(_GRID, x.shape[-1])).flatten(1)
+            pooled = F.adaptive_avg_pool2d(x, min(self.grid, x.shape[-1])).flatten(1)
             rows.append(pooled / pooled.shape[1] ** 0.5)
         return torch.cat(rows, 1)
 

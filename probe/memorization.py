@@ -24,6 +24,7 @@ from scipy.stats import rankdata
 from probe import copying, measures
 from probe.copying import Neighbours, Permutations
 from probe.errors import ProbeError
+from probe.exclusion import Exclusion
 from probe.features import Feature
 from probe.gan import GAN, from_bytes, to_bytes
 from probe.measures import Array
@@ -67,16 +68,28 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     return about["of"], about["holdout"], run["settings"]["seed"]
 
 
-def own_split(gan: GAN, images: Array, name: str) -> tuple[Array, Array]:
-    """Training and held-out images (uint8) of a checkpoint that knows its split; raises ProbeError where it does not."""
+def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
+    """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
+
+    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained on.
+    """
     total, holdout, seed = known_split(gan)
-    if len(images) != total:
-        source = gan.provenance["training"].get("source", "its source")
+    run = gan.provenance["training"]
+    noted = run["split"].get("excluded")
+    if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
+        where, given = gan.provenance.get("checkpoint", "checkpoint"), exclude.file if exclude else "no list"
+        if noted is None:
+            raise ProbeError(f"{where}: trained with no image left out; {given} given: take --exclude away")
+        found = f"trained without the {noted['images']} images of {noted['file']}"
+        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as --exclude")
+    kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
+    if len(kept) != total:
+        source = run.get("source", "its source")
         raise ProbeError(
             f"{name}: {len(images)} images; expected the {total} of {source} that the checkpoint was split from"
         )
     train, held = split(total, holdout, seed)
-    return images[train], images[held]
+    return images[kept[train]], images[kept[held]]
 
 
 def _checked(gan: GAN, train: Array, holdout: Array | None) -> None:

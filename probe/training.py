@@ -30,6 +30,7 @@ from torch.nn.functional import softplus
 from probe import files
 from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.errors import ProbeError
+from probe.exclusion import Exclusion
 from probe.gan import GAN, Prior, from_bytes, latents, lay_out, recalibrate, to_bytes
 
 STATE = "state.safetensors"
@@ -280,6 +281,7 @@ def train(
     out: Path,
     *,
     source: str = "",
+    exclude: Exclusion | None = None,
     resume: bool = False,
     device: str = "cpu",
     save_every: int = 500,
@@ -289,16 +291,18 @@ def train(
     """Train a DCGAN on uint8 images (N, C, S, S) and return it, with the averaged generator.
 
     Writes to `out`: `state.safetensors` (all that a resumed run needs), `losses.csv`, `samples/step-*.png` (the same
-    64 latents each time) and `training.gif`. Raises ProbeError where images and settings disagree, where a state
-    cannot be resumed, and on a loss that is not finite (the last good state stays on disk).
+    64 latents each time) and `training.gif`. What `exclude` lists is left out before images are held out. Raises
+    ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not
+    finite (the last good state stays on disk).
     """
     s = settings
     if images.shape[1:] != (s.channels, s.size, s.size):
         raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
     if (out / STATE).exists() and not resume:
         raise ProbeError(f"{out}: holds a run already; go on with it by --resume, or choose another --out")
-    chosen, _ = split(len(images), s.holdout, s.seed)
-    batches = _Batches(images, chosen, s.batch, s.seed)
+    kept = exclude.kept(len(images), source) if exclude else np.arange(len(images))
+    chosen, _ = split(len(kept), s.holdout, s.seed)
+    batches = _Batches(images, kept[chosen], s.batch, s.seed)
     run = _Run(s, torch.device(device))
     (out / "samples").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, Any]] = []
@@ -309,6 +313,8 @@ def train(
             raise ProbeError(
                 f"{out}: trained on {found}, not on {len(images)} of {source}; resume with the same --data"
             )
+        if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
+            raise ProbeError(f"{out}: trained with another --exclude list, or none; resume with the same")
         history = json.loads(stored["history"])
     else:
         for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
@@ -321,6 +327,7 @@ def train(
         "source": source,
         "images": str(len(images)),
         "history": json.dumps(history),
+        **({"exclude": exclude.sha256} if exclude else {}),
     }
     fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
@@ -355,7 +362,9 @@ def train(
             report(Progress(run.step, s.steps, mean_d, mean_g, left, warning))
             told = run.step
     _animate(out / "samples", out / "training.gif")
-    split_note = {"holdout": s.holdout, "of": len(images), "rule": "training.split(of, holdout, seed)"}
+    split_note = {"holdout": s.holdout, "of": len(kept), "rule": "training.split(of, holdout, seed)"}
+    if exclude:
+        split_note["excluded"] = exclude.note()
     return _finish(
         run, {"settings": asdict(s), "source": source, "steps": run.step, "history": history, "split": split_note}
     )

@@ -14,7 +14,9 @@ import typer
 from probe import __version__
 from probe.cli import (  # noqa: F401  (they add their commands to the app)
     arithmetic,
+    deduplicating,
     dissection,
+    evaluating,
     forgetting,
     guiding,
     inserting,

@@ -35,6 +35,7 @@ def memorization(
     data: Annotated[str | None, typer.Option("--data", help="The source given to `probe train --holdout`; the checkpoint knows its split.")] = None,
     train: Annotated[str | None, typer.Option("--train", help="Training images, where the checkpoint does not know them.")] = None,
     holdout: Annotated[str | None, typer.Option("--holdout-data", help="Images of the same kind that were not trained on.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="The list that `probe train --exclude` took, where it did.")] = None,
     distance: Annotated[str, typer.Option(help="pixels, random-conv, or pkg.module:factory; never the audited D's features.")] = "pixels",
     samples: Annotated[int, typer.Option(help="Samples tested.", max=100_000)] = 2000,
     permutations: Annotated[int, typer.Option(help="Label permutations.", max=100_000)] = 999,
@@ -53,7 +54,7 @@ def memorization(
     gan = load_gan(ckpt, disc, model, prior, device)
     phi = features.feature(distance, gan.channels)
     with runs.progress(as_json) as tell:
-        known, held, notes = _images(gan, data, train, holdout, tell)
+        known, held, notes = _images(gan, data, train, holdout, exclude, tell)
         result = run(gan, known, held, phi, settings, tell)
     result.assumptions += notes
     result.provenance = runs.provenance(gan, seed)
@@ -61,10 +62,11 @@ def memorization(
 
 
 def _images(
-    gan: GAN, data: str | None, train: str | None, holdout: str | None, tell: Report
+    gan: GAN, data: str | None, train: str | None, holdout: str | None, exclude: Path | None, tell: Report
 ) -> tuple[Array, Array | None, list[str]]:
     """Training and held-out images, from the checkpoint's own split or as given, and where they come from."""
     from probe import data as sources
+    from probe import exclusion
     from probe.memorization import known_split, own_split
 
     def read(source: str) -> sources.Images:
@@ -75,6 +77,8 @@ def _images(
     if train:
         if data:
             raise ProbeError("--data and --train both given; --data is for a checkpoint that knows its split")
+        if exclude:
+            raise ProbeError("--exclude with --train; it is for --data, of a checkpoint trained with such a list")
         known, held = read(train), read(holdout) if holdout else None
         note = f"training images: {known.name}; held out: {held.name if held else 'none'}, as given"
         return known.images, held.images if held else None, [note]
@@ -86,9 +90,10 @@ def _images(
         raise ProbeError(
             "no images: pass --data (the source of `probe train --holdout`), or --train and --holdout-data"
         )
+    left_out = exclusion.load(exclude) if exclude else None
     images = read(source)
     return (
-        *own_split(gan, images.images, images.name),
+        *own_split(gan, images.images, images.name, left_out),
         [f"training and held-out images: the checkpoint's own split of {images.name}"],
     )
 

@@ -36,11 +36,12 @@ def train(
     noise: Annotated[float, typer.Option(help="Instance noise on what D sees; 0 in the paper.")] = 0.0,
     holdout: Annotated[int, typer.Option(help="Images reserved before training, never seen.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Use only the first images of the source.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="Images to leave out: a list that `probe dedup` wrote for this source.")] = None,
     seed: Seed = 0, device: Device = "auto", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a DCGAN by the paper's recipe; the checkpoint is OUT/checkpoint.safetensors."""
     from probe import data as sources
-    from probe import runs
+    from probe import exclusion, runs
     from probe.checkpoints import save
     from probe.gan import best_precision
     from probe.training import Settings
@@ -53,6 +54,7 @@ def train(
         size=size, channels=channels, nz=nz, width=width, kernel=kernel, prior=prior, batch=batch, steps=steps,  # type: ignore[arg-type]
         lr=lr, ema=ema, noise=noise, holdout=holdout, seed=seed, precision=best_precision(place),
     )  # fmt: skip
+    left_out = exclusion.load(exclude) if exclude else None
     with runs.progress(as_json) as tell:
         images = sources.load(
             data, size, channels, limit, progress=lambda done, total: tell("reading images", done, total or done)
@@ -61,7 +63,16 @@ def train(
         names = ", ".join(images.skipped[:5]) + (" …" if len(images.skipped) > 5 else "")
         print(f"skipped {len(images.skipped)} unreadable files: {names}", file=sys.stderr)
     with runs.training_bar(as_json) as report:
-        gan = run_training(images.images, settings, out, source=images.name, resume=resume, device=place, report=report)
+        gan = run_training(
+            images.images,
+            settings,
+            out,
+            source=images.name,
+            exclude=left_out,
+            resume=resume,
+            device=place,
+            report=report,
+        )
     save(gan, out / "checkpoint.safetensors")
     if as_json:
         print_json(
@@ -70,6 +81,7 @@ def train(
                 "steps": steps,
                 "images": len(images.images),
                 "skipped": len(images.skipped),
+                "excluded": len(left_out.indices) if left_out else 0,
             }
         )
     else:

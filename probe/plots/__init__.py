@@ -20,7 +20,9 @@ from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
 from probe.plots.arithmetic import arithmetic
+from probe.plots.dedup import deduplication
 from probe.plots.dissect import dissection
+from probe.plots.evaluate import evaluation
 from probe.plots.forget import forgetting
 from probe.plots.guided import guided_backprop
 from probe.plots.insert import insertion
@@ -61,6 +63,8 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "walk": walk,
     "memorization": memorization,
     "memorization-validation": validation,
+    "dedup": deduplication,
+    "evaluate": evaluation,
 }
 
 

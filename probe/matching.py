@@ -1,0 +1,240 @@
+"""Which images repeat an earlier one: candidates by their hashes, verified by their pixels.
+
+likeness(...)     aligned correlation of pairs of images, over small shifts and zooms
+leaders(...)      each image in turn against those kept so far -> what repeats what
+same_hash(...)    the paper's rule: equal hashes
+
+An image that repeats a kept one is removed, and never compared with again: every removal is vouched for by an image
+that stays, and no chain of small changes joins two different pictures. Held in memory are the hashes (16 bytes an
+image), the indices of the kept ones, and blocks; images are read when a pair of them is compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from probe.gan import best_precision
+from probe.hashing import BITS, SIDE
+from probe.measures import Array
+
+_SHIFT = 3  # pixels either way
+_WINDOW = SIDE - 2 * _SHIFT
+_ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
+_ROWS, _FEW, _COLUMNS, _PAIRS = 2048, 64, 8192, 1024  # images and hashes at a time; pairs compared at a time
+_RANKS = (0, 1, 4, 32)  # the nearest hash first: where images are equal, one comparison each is enough
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Removed images (R,), the kept image that each repeats (R,), differing bits (R,) and likeness (R,) of the pair."""
+
+    removed: Array
+    kept: Array
+    distance: Array
+    likeness: Array
+
+    @staticmethod
+    def empty() -> Matches:
+        """No pair."""
+        return Matches(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float32)))
+
+    def renamed(self, removed: Array, kept: Array) -> Matches:
+        """Positions replaced by what they stand for in two tables."""
+        return Matches(removed[self.removed], kept[self.kept], self.distance, self.likeness)
+
+    @staticmethod
+    def joined(parts: list[Matches]) -> Matches:
+        """Several lists as one, in the order of the removed images."""
+        columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Matches)]
+        order = np.argsort(columns[0], kind="stable")
+        return Matches(*(column[order] for column in columns))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What counts as a repetition: hashes that differ in at most `radius` bits, and pixels at least so alike."""
+
+    radius: int = 18
+    likeness: float = 0.76
+
+
+def _resample(share: float) -> Tensor:
+    """The matrix (32, 32) that enlarges the centre of a row of pixels to its full length, linearly."""
+    at = (np.arange(SIDE) + 0.5 - SIDE / 2) * share + SIDE / 2 - 0.5
+    return torch.from_numpy(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(SIDE)))).float()
+
+
+def _blur() -> Tensor:
+    """The matrix (32, 32) that replaces pixels of a row by the mean of five, the border repeated."""
+    near = np.clip(np.arange(SIDE)[:, None] + np.arange(-2, 3), 0, SIDE - 1)
+    return torch.from_numpy((near[:, :, None] == np.arange(SIDE)).mean(1)).float()
+
+
+def _fine(x: Tensor) -> list[Tensor]:
+    """The fine structure of grey images (P, 32, 32): as they are, and with the centre enlarged in two steps."""
+    views = []
+    for share in (1.0, *_ZOOMS):
+        zoom = _resample(share)
+        enlarged = zoom @ x @ zoom.T
+        detail = enlarged - _blur() @ enlarged @ _blur().T
+        views.append(detail.sign() * detail.abs().sqrt())  # else one horizon outweighs all that differs
+    return views
+
+
+def likeness(a: Array, b: Array) -> Array:
+    """Correlation (P,) of the fine structure of pairs of images (P, 3, 32, 32) uint8, in the best of 245 alignments.
+
+    Fine structure is the signed square root of grey images less their own 5x5 mean. The centre 26x26 of one is held
+    against all 49 places in the other: as they are, and with either one's centre enlarged from 29 or 26 of 32 pixels.
+    Coarse light, in which most skies agree, does not count. 1 for equal pixels; near 0 where there is hardly any
+    structure.
+    """
+    found = np.ones(len(a), np.float32)
+    differing = np.flatnonzero([(p != q).any() for p, q in zip(a, b, strict=True)])
+    for start in range(0, len(differing), _PAIRS):
+        part = differing[start : start + _PAIRS]
+        (x0, *xs), (y0, *ys) = (_fine(torch.from_numpy(i[part].mean(1, dtype=np.float32))) for i in (a, b))
+        pairs = [(x0, y0), *((x0, z) for z in ys), *((z, y0) for z in xs)]
+        found[part] = torch.stack([_aligned(p, q) for p, q in pairs]).amax(0).numpy()
+    return found
+
+
+def _aligned(x: Tensor, y: Tensor) -> Tensor:
+    """The largest correlation (P,) of the centre window of x (P, 32, 32) with a window of y, over all places; by FFT."""
+    centre = x[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
+    centre = centre - centre.mean((1, 2), keepdim=True)
+    spectrum = torch.fft.rfft2(centre, s=(SIDE, SIDE)).conj() * torch.fft.rfft2(y)
+    products = torch.fft.irfft2(spectrum)[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1] / _WINDOW**2  # no place wraps around
+    energy = F.avg_pool2d(y.square(), _WINDOW, 1) - F.avg_pool2d(y, _WINDOW, 1).square()
+    own = centre.square().mean((1, 2))[:, None, None]
+    correlation: Tensor = products / ((own + 1) * (energy + 1)).sqrt()  # 1: the size of a grey level
+    return correlation.flatten(1).amax(1)
+
+
+def _signs(packed: Array, precision: torch.dtype) -> Tensor:
+    """Packed hashes as -1 and 1, so that a product counts equal bits less different ones."""
+    return torch.from_numpy(np.unpackbits(packed, axis=1)).to(precision).mul_(2).sub_(1)
+
+
+def _near(rows: Array, columns: Array, radius: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns."""
+    precision = getattr(torch, best_precision("cpu"))  # sums of 128 signs are exact in either
+    signs = _signs(rows, precision)
+    for start in range(0, len(columns), _COLUMNS):
+        products = signs @ _signs(columns[start : start + _COLUMNS], precision).T
+        row, column = (products >= BITS - 2 * radius).nonzero(as_tuple=True)
+        distance = (BITS - products[row, column].float()) / 2
+        yield row.numpy(), column.numpy() + start, distance.numpy().astype(np.int64)
+
+
+def _candidates(rows: Array, columns: Array, radius: int) -> tuple[Array, Array, Array, Array]:
+    """The same as one list, with each pair's rank in its row: the 32 nearest columns, the first of equally near ones."""
+    row, column, distance = (np.zeros(0, np.int64) for _ in range(3))
+    rank = row
+    for found in _near(rows, columns, radius):
+        row, column, distance = (np.concatenate(p) for p in zip((row, column, distance), found, strict=True))
+        order = np.lexsort((column, distance, row))
+        row, column, distance = row[order], column[order], distance[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        few = rank < _RANKS[-1]
+        row, column, distance, rank = row[few], column[few], distance[few], rank[few]
+    return row, column, distance, rank
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Packed hashes (N, 16) of images (M, 3, 32, 32) uint8, those that `index` (N,) names; images may lie on disk."""
+
+    hashes: Array
+    images: Any
+    index: Array
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Array | slice) -> Hashed:
+        return Hashed(self.hashes[which], self.images, self.index[which])
+
+
+def first_match(rows: Hashed, among: Hashed, rule: Rule) -> Matches:
+    """For each row the image of nearest hash, among others, that the rule joins it with, where there is one.
+
+    `removed` and `kept` are positions in `rows` and `among`. At most the 32 nearest are compared, and none beyond the
+    first that agrees.
+    """
+    row, column, distance, rank = _candidates(rows.hashes, among.hashes, rule.radius)
+    found = Matches.empty()
+    for low, high in itertools.pairwise(_RANKS):
+        asked = np.flatnonzero((rank >= low) & (rank < high) & ~np.isin(row, found.removed))
+        alike = _likeness(rows, among, row[asked], column[asked])
+        asked, alike = asked[alike >= rule.likeness], alike[alike >= rule.likeness]
+        _, first = np.unique(row[asked], return_index=True)
+        pair = asked[first]
+        found = Matches.joined([found, Matches(row[pair], column[pair], distance[pair], alike[first])])
+    return found
+
+
+def _among_themselves(rows: Hashed, rule: Rule) -> Matches:
+    """The same of a few rows, each among the earlier ones that stay."""
+    bits = np.unpackbits(rows.hashes, axis=1)
+    differing = (bits[:, None] != bits).sum(2)
+    row, column = np.nonzero(np.tril(differing <= rule.radius, -1))
+    agree = np.zeros(differing.shape, np.float32)
+    agree[row, column] = _likeness(rows, rows, row, column)
+    joined = np.tril((differing <= rule.radius) & (agree >= rule.likeness), -1)
+    stays = np.ones(len(rows), bool)
+    pairs = []
+    for i, partners in enumerate(joined):
+        able = np.flatnonzero(partners & stays)
+        if len(able):
+            stays[i] = False
+            pairs.append((i, able[differing[i, able].argmin()]))
+    late, early = np.array(pairs, np.int64).reshape(-1, 2).T
+    return Matches(late, early, differing[late, early], agree[late, early])
+
+
+def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
+    """`likeness` of pairs of positions, their images read a thousand at a time."""
+    parts = [slice(start, start + _PAIRS) for start in range(0, len(row), _PAIRS)]
+    alike = [likeness(rows.images[rows.index[row[p]]], among.images[among.index[column[p]]]) for p in parts]
+    return np.concatenate([np.zeros(0, np.float32), *alike])
+
+
+def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:
+    """Go through images in their order: one that repeats a kept one is removed, any other is kept.
+
+    Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
+    memory with their number.
+    """
+    kept, n, found = np.empty(len(every), np.int64), 0, [Matches.empty()]
+
+    def unmatched(rows: Array, matches: Matches, among: Array) -> Array:
+        found.append(matches.renamed(rows, among))
+        return np.delete(rows, matches.removed)
+
+    for start in range(0, len(every), _ROWS):
+        rows, before = np.arange(start, min(start + _ROWS, len(every))), n
+        rows = unmatched(rows, first_match(every[rows], every[kept[:n]], rule), kept)
+        for part in np.split(rows, np.arange(_FEW, len(rows), _FEW)):
+            fresh = kept[before:n]
+            part = unmatched(part, first_match(every[part], every[fresh], rule), fresh)
+            part = unmatched(part, _among_themselves(every[part], rule), part)
+            kept[n : n + len(part)] = part
+            n += len(part)
+        if report:
+            report(start + min(_ROWS, len(every) - start), len(every))
+    return Matches.joined(found).renamed(every.index, every.index)
+
+
+def same_hash(hashes: Array) -> Array:
+    """The paper's rule: for each of (N, 16) hashes the first image that has the same; its own index where it is the first."""
+    _, first, place = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
+    return np.asarray(first[place.ravel()])

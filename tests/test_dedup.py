@@ -1,0 +1,342 @@
+"""Near-duplicates: hashes, likeness and the greedy pass against references, planted copies, lists, the commands."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from probe import cli, exclusion, hashing, matching, planting, rooms
+from probe.checkpoints import load
+from probe.deduplication import Settings, dedup, recall
+from probe.errors import ProbeError
+from probe.hashing import Training
+from probe.matching import Hashed, Matches, Rule, leaders, likeness, same_hash
+from probe.memorization import own_split
+from probe.plots import draw
+from probe.training import Settings as TrainingSettings
+from probe.training import split, train
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return rooms.render(240, 5, 32).images
+
+
+# --- hashes
+
+
+def test_standardised_rows_ignore_brightness_and_contrast(pictures: np.ndarray) -> None:
+    x = pictures[:5].reshape(5, -1).astype(float)
+    expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    np.testing.assert_allclose(hashing.standardised(pictures[:5]).numpy(), expected, atol=1e-4)
+    darker = hashing.standardised((pictures[:5] // 2).astype(np.uint8))
+    np.testing.assert_allclose(darker.numpy(), expected, atol=0.05)
+    flat = hashing.standardised(np.full((1, 3, 32, 32), 200, np.uint8))
+    assert flat.abs().max() == 0
+
+
+def test_the_autoencoder_learns_and_its_bits_are_active_units(pictures: np.ndarray) -> None:
+    def error(network: hashing.Autoencoder) -> float:
+        x = hashing.standardised(pictures)
+        with torch.no_grad():
+            return float((network.decoder(network.code(x)) - x).square().mean())
+
+    short, longer = (hashing.fit(pictures, Training(steps=n)) for n in (1, 60))
+    assert error(longer) < 0.8 < error(short)
+    weight, bias = (p.detach().numpy() for p in (longer.encoder.weight, longer.encoder.bias))
+    active = hashing.standardised(pictures).numpy() @ weight.T + bias > 0
+    found = np.unpackbits(hashing.hashes(longer, pictures), axis=1)
+    assert (found == active).mean() > 0.999  # rounding at zero
+    again = hashing.hashes(hashing.fit(pictures, Training(steps=60)), pictures)
+    np.testing.assert_array_equal(again, np.packbits(found, axis=1))
+
+
+# --- likeness
+
+
+def slow_likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The same without zoom, by loops: correlation with one grey level added to both sizes, over 49 places."""
+
+    def fine(x: np.ndarray) -> np.ndarray:
+        grey = x.mean(0)
+        detail = grey - uniform_filter(grey, 5, mode="nearest")
+        return np.sign(detail) * np.sqrt(np.abs(detail))
+
+    x, y = fine(a.astype(float))[3:-3, 3:-3], fine(b.astype(float))
+    best = -1.0
+    for dy in range(7):
+        for dx in range(7):
+            z = y[dy : dy + 26, dx : dx + 26]
+            covariance = ((x - x.mean()) * (z - z.mean())).mean()
+            best = max(best, covariance / np.sqrt((x.var() + 1) * (z.var() + 1)))
+    return best
+
+
+def test_likeness_equals_loops(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_ZOOMS", ())
+    monkeypatch.setattr(matching, "_PAIRS", 7)
+    a, b = pictures[:20], np.roll(pictures[10:30], 2, axis=3)
+    expected = [slow_likeness(p, q) for p, q in zip(a, b, strict=True)]
+    np.testing.assert_allclose(likeness(a, b), expected, atol=1e-4)
+
+
+def test_likeness_finds_shifts_and_zooms_and_denies_others(
+    pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = pictures[:60]
+    assert likeness(a, a).tolist() == [1] * 60
+    copies = planting.plant(a, 0)
+    scores = {kind: likeness(a, copy) for kind, copy in copies.items()}
+    for kind in ("shift_1", "shift_2", "crop_30", "crop_28", "darker"):
+        assert (scores[kind] > 0.7).mean() > 0.9, kind
+        assert (likeness(copies[kind], a) > 0.7).mean() > 0.9, kind
+    assert (scores["jpeg_75"] > 0.7).mean() > 0.9
+    others = likeness(a, np.roll(a, 1, axis=0))
+    assert np.quantile(others, 0.95) < np.quantile(scores["crop_28"], 0.05)
+    monkeypatch.setattr(matching, "_ZOOMS", ())
+    assert likeness(a, copies["crop_28"]).mean() < scores["crop_28"].mean() - 0.2
+    flat = np.stack([np.full((3, 32, 32), value, np.uint8) for value in (10, 200)])
+    assert likeness(flat, flat[::-1]).max() < 0.01  # nothing to see, nothing alike
+
+
+# --- the greedy pass
+
+
+def greedy_by_loops(bits: np.ndarray, radius: int) -> tuple[list[int], list[int]]:
+    kept: list[int] = []
+    removed = []
+    for i, row in enumerate(bits):
+        (removed if any((row != bits[k]).sum() <= radius for k in kept) else kept).append(i)
+    return removed, kept
+
+
+@pytest.mark.parametrize("radius", [0, 6, 20])
+def test_leaders_equal_loops(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, radius: int) -> None:
+    monkeypatch.setattr(matching, "_ROWS", 64)
+    monkeypatch.setattr(matching, "_COLUMNS", 48)
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (40, 128))[rng.integers(0, 40, 240)] ^ (rng.random((240, 128)) < 0.06)
+    bits[200:] = bits[:40]
+    found = leaders(Hashed(np.packbits(bits, axis=1), pictures, np.arange(240)), Rule(radius, -1))
+    removed, kept = greedy_by_loops(bits, radius)
+    np.testing.assert_array_equal(found.removed, removed)
+    assert set(found.kept) <= set(kept)
+    np.testing.assert_array_equal((bits[found.removed] != bits[found.kept]).sum(1), found.distance)
+    np.testing.assert_allclose(found.likeness, likeness(pictures[found.removed], pictures[found.kept]), atol=1e-6)
+
+
+def test_many_equal_images_need_no_many_comparisons(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.repeat(pictures[:2], 1500, axis=0)
+    codes = np.repeat(np.array([[0] * 16, [255] * 16], np.uint8), 1500, axis=0)
+    counted = []
+    plain = matching.likeness
+    monkeypatch.setattr(matching, "likeness", lambda a, b: counted.append(len(a)) or plain(a, b))
+    found = leaders(Hashed(codes, images, np.arange(3000)), Rule())
+    assert len(found.removed) == 2998
+    assert set(found.kept) == {0, 1500}
+    assert sum(counted) < 3 * 3000
+
+
+def test_equal_hashes_are_the_papers_rule() -> None:
+    codes = np.array([[1, 2], [3, 4], [1, 2], [3, 4], [5, 6]], np.uint8)
+    np.testing.assert_array_equal(same_hash(codes), [0, 1, 0, 1, 4])
+
+
+# --- planted copies
+
+
+def test_what_is_planted(pictures: np.ndarray) -> None:
+    copies = planting.plant(pictures[:8], 3)
+    assert list(copies) == list(planting.KINDS)
+    assert all(copy.shape == (8, 3, 32, 32) and copy.dtype == np.uint8 for copy in copies.values())
+    for kind, k in (("shift_1", 1), ("shift_2", 2)):
+        for image, copy in zip(pictures, copies[kind], strict=False):
+            inner = copy[:, k:-k, k:-k]
+            places = [(y, x) for y in (0, k, 2 * k) for x in (0, k, 2 * k) if (y, x) != (k, k)]
+            assert any((inner == image[:, y : y + 32 - 2 * k, x : x + 32 - 2 * k]).all() for y, x in places)
+    file = io.BytesIO()
+    Image.fromarray(pictures[0].transpose(1, 2, 0)).save(file, "JPEG", quality=40)
+    np.testing.assert_array_equal(copies["jpeg_40"][0], np.asarray(Image.open(file)).transpose(2, 0, 1))
+    np.testing.assert_allclose(copies["darker"], pictures[:8] * 0.8, atol=0.51)
+    assert copies["brighter"].max() == 255
+
+
+def test_recall_counts_only_copies_found_for_their_original() -> None:
+    images = rooms.render(6, 5, 32).images
+    codes = np.packbits(np.random.default_rng(0).integers(0, 2, (6, 128)), axis=1)
+    every, nothing = Hashed(codes, images, np.arange(6)), Matches(*(np.zeros(0, np.int64) for _ in range(4)))
+    settings = Settings(planted=6)
+    right, plain = recall(lambda x: codes, every, nothing, Rule(0, -1), settings)
+    assert set(right["recall"].values()) == set(plain["recall"].values()) == {1.0}
+    moved, plain = recall(lambda x: np.roll(codes, 1, axis=0), every, nothing, Rule(0, -1), settings)
+    assert set(moved["recall"].values()) == set(plain["recall"].values()) == {0.0}
+
+
+def test_duplicates_of_rooms_are_removed_and_little_else(
+    pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = planting.plant(pictures[40:60], 1)
+    images = np.concatenate([pictures, copies["jpeg_75"], copies["darker"], pictures[:3]])
+    network = hashing.fit(images, Training(steps=150))
+    monkeypatch.setattr(hashing, "fit", lambda *_: network)
+    result = dedup(images, "rooms and copies", Settings(planted=10))
+    removed = result.arrays["removed"]
+    m = result.metrics
+    assert np.isin(np.arange(280, 283), removed).all()
+    assert np.isin(np.arange(260, 280), removed).sum() >= 19
+    assert np.isin(np.arange(240, 260), removed).sum() >= 14  # JPEG takes the grain from flat walls
+    assert (removed < 240).sum() <= 3
+    assert (m["images"], m["removed"], m["false_positive_rate"]) == (283, len(removed), None)
+    assert m["groups"] == len(set(result.arrays["kept"].tolist()))
+    assert set(m["recall"]) == set(planting.KINDS)
+    assert m["recall"]["darker"] > 0.8 > m["plain"]["recall"]["crop_28"]
+    assert m["plain"]["removed"] >= 3
+    assert all(low <= m["recall"][k] <= high for k, (low, high) in m["recall_ci"].items())
+    assert draw(result, tmp_path)[0].stat().st_size > 10_000
+    plain = dedup(images, "x", Settings(planted=10, plain=True), distinct=True)
+    assert (
+        len(plain.arrays["removed"])
+        == plain.metrics["removed"]
+        == plain.metrics["plain"]["removed"]
+        == m["plain"]["removed"]
+    )
+    assert plain.metrics["false_positive_rate"] == 1.0  # `distinct` says that whatever is removed is wrong
+    assert draw(plain, tmp_path)
+
+
+def test_what_dedup_refuses(pictures: np.ndarray) -> None:
+    with pytest.raises(ProbeError, match=r"x: images of \(1, 3, 32, 32\); expected at least 2"):
+        dedup(pictures[:1], "x")
+    for wrong in ({"radius": 41}, {"likeness": 2.0}, {"steps": 0}, {"dropout": 1.0}, {"planted": 0}):
+        with pytest.raises(ProbeError, match="expected 0 to"):
+            Settings(**wrong)
+
+
+# --- lists of images to leave out
+
+
+def listed(folder: Path, indices: list[int], source: str = "noise", images: int = 20) -> exclusion.Exclusion:
+    exclusion.save(folder / "list.json", source, images, np.array(indices, np.int64))
+    return exclusion.load(folder / "list.json")
+
+
+def test_a_list_knows_its_source(tmp_path: Path) -> None:
+    found = listed(tmp_path, [7, 3, 7])
+    np.testing.assert_array_equal(found.kept(20, "noise"), [0, 1, 2, 4, 5, 6, *range(8, 20)])
+    with pytest.raises(ProbeError, match=r"list.json: made for 20 images of noise, not for 20 of folder:x"):
+        found.kept(20, "folder:x")
+    with pytest.raises(ProbeError, match=r"leaves out image 7 of noise; folder:x has 5 images"):
+        found.kept(5, "folder:x")
+    with pytest.raises(ProbeError, match="leaves out all 20 images"):
+        listed(tmp_path, list(range(20))).kept(20, "noise")
+    for text in (
+        "",
+        "{",
+        "[]",
+        '{"source": "x", "images": 3}',
+        '{"source": "x", "images": 3, "exclude": [true]}',
+        '{"source": "x", "images": 3, "exclude": [-1]}',
+    ):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ProbeError, match=r"bad.json: not a list of images to leave out"):
+            exclusion.load(tmp_path / "bad.json")
+    with pytest.raises(ProbeError, match="cannot be read"):
+        exclusion.load(tmp_path / "none.json")
+
+
+def test_training_never_sees_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.repeat(np.arange(20, dtype=np.uint8)[:, None, None, None], 28 * 28, axis=1).reshape(20, 1, 28, 28)
+    seen: set[int] = set()
+    from probe import training
+
+    plain = training.from_bytes
+    monkeypatch.setattr(training, "from_bytes", lambda x: seen.update(x[:, 0, 0, 0].tolist()) or plain(x))
+    s = TrainingSettings(size=28, channels=1, nz=4, width=2, batch=4, steps=12, holdout=5)
+    out = listed(tmp_path, [2, 3, 11])
+    gan = train(images, s, tmp_path / "run", source="noise", exclude=out)
+    kept = np.setdiff1d(np.arange(20), [2, 3, 11])
+    chosen, held = split(17, 5, 0)
+    assert seen == set(kept[chosen].tolist())
+    noted = gan.provenance["training"]["split"]
+    assert noted["of"] == 17
+    assert noted["excluded"] == {"file": "list.json", "sha256": out.sha256, "images": 3}
+    known, unseen = own_split(gan, images, "noise", out)
+    assert set(known[:, 0, 0, 0].tolist()) == seen
+    assert set(unseen[:, 0, 0, 0].tolist()) == set(kept[held].tolist())
+    other = listed(tmp_path, [2])
+    for given in (None, other):
+        with pytest.raises(ProbeError, match=r"trained without the 3 images of list.json"):
+            own_split(gan, images, "noise", given)
+        with pytest.raises(ProbeError, match="trained with another --exclude list"):
+            train(images, replace(s, steps=14), tmp_path / "run", source="noise", exclude=given, resume=True)
+    train(images, replace(s, steps=14), tmp_path / "run", source="noise", exclude=out, resume=True)
+
+
+# --- the commands
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["probe", *words])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    return int(exit_.value.code or 0)
+
+
+def test_the_commands_hand_the_list_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "dedup"
+    folder.mkdir()
+    for i, image in enumerate(rooms.render(40, 5, 32).images):
+        for name in (f"{i:03d}a.png", f"{i:03d}b.png")[: 1 + (i < 4)]:
+            Image.fromarray(image.transpose(1, 2, 0)).save(folder / name)
+    quick = ["--steps", "60", "--planted", "5"]
+    assert run(monkeypatch, "dedup", "--data", str(folder), "--out", str(out), *quick, "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)
+    document = json.loads((out / "exclude.json").read_text())
+    assert metrics["images"] == document["images"] == 44
+    assert set(document["exclude"]) >= {1, 3, 5, 7}
+    assert document["source"] == "folder:pictures"
+    assert (out / "figure.png").exists()
+    assert json.loads((out / "result.json").read_text())["provenance"]["source"] == "folder:pictures"
+    words = ["--exclude", str(out / "exclude.json"), "--size", "28", "--width", "4", "--steps", "2", "--batch", "8"]
+    made = tmp_path / "run"
+    assert run(monkeypatch, "train", "--data", str(folder), "--out", str(made), "--holdout", "6", *words) == 0
+    note = load(made / "checkpoint.safetensors").provenance["training"]["split"]
+    assert note["excluded"]["images"] == len(document["exclude"])
+    assert run(monkeypatch, "train", "--data", "rooms:44", "--out", str(tmp_path / "no"), *words) == 2
+    assert "made for 44 images of folder:pictures, not for 44 of rooms:44" in capsys.readouterr().err
+    assert run(monkeypatch, "train", "--data", str(folder), "--limit", "3", "--out", str(tmp_path / "no"), *words) == 2
+    assert not (tmp_path / "no").exists()
+    checkpoint = ["memorization", "--ckpt", str(made / "checkpoint.safetensors"), "--data", str(folder)]
+    assert run(monkeypatch, *checkpoint, "--out", str(tmp_path / "m")) == 2
+    assert "pass the same list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nowhere"], "no such file or folder"),
+        (["--data", "rooms:1"], "expected at least 2"),
+        (["--data", "rooms:20", "--radius", "60"], "expected 0 to 40 of 128 bits"),
+        (["--data", "rooms:20", "--format", "bmp"], "expected png, pdf or svg"),
+        ([], "--data"),
+    ],
+)
+def test_dedup_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run(monkeypatch, "dedup", *words, "--out", str(tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
