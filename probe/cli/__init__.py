@@ -15,6 +15,7 @@ from probe import __version__
 from probe.cli import (  # noqa: F401  (they add their commands to the app)
     arithmetic,
     dissection,
+    drawing,
     forgetting,
     guiding,
     inserting,
