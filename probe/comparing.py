@@ -173,7 +173,7 @@ def _arrays(a: Result, b: Result, tolerance: Tolerance) -> Iterator[str]:
             off = np.abs(x.astype(int) - y) > tolerance.levels
         else:
             off = ~np.isclose(x, y, tolerance.rtol, tolerance.atol, equal_nan=True)
-        if off.mean() > tolerance.share:
+        if off.any() and off.mean() > tolerance.share:
             yield f"{name}: {off.mean():.2%} of {off.size} values moved, by {np.abs(x[off] - y[off].astype(float)).max():.3g} at most"
 
 
