@@ -2,6 +2,7 @@
 
 Tolerance           how much is no change
 compare_trees(...)  every result of a folder against its namesake
+drawing(...)        two drawings, as pixels
 """
 
 from __future__ import annotations
@@ -108,10 +109,10 @@ def compare(baseline: Path, new: Path, tolerance: Tolerance, picture: Path) -> d
     }
     old, now = a.document()["metrics"], b.document()["metrics"]
     found["metrics"] = list(_metrics("", old, now, None, tolerance, notes))
-    difference = _drawing(_picture(baseline, a), _picture(new, b), tolerance, picture)
+    difference = drawing(_picture(baseline, a), _picture(new, b), tolerance, picture)
     if difference:
         moved = old != now or list(_arrays(a, b, Tolerance(0, 0, 0, 0)))
-        drawn_alike = moved and not _drawing(_picture(baseline, a), _redrawn(a), tolerance, None)
+        drawn_alike = moved and not drawing(_picture(baseline, a), redrawn(a), tolerance, None)
         found["notes" if drawn_alike else "drawing"].append(difference + (", as its numbers do" if drawn_alike else ""))
     return found
 
@@ -177,23 +178,24 @@ def _arrays(a: Result, b: Result, tolerance: Tolerance) -> Iterator[str]:
             yield f"{name}: {off.mean():.2%} of {off.size} values moved, by {np.abs(x[off] - y[off].astype(float)).max():.3g} at most"
 
 
-def _redrawn(result: Result) -> Array | None:
-    """The drawing as the code draws it now; None of a result that has none."""
+def redrawn(result: Result) -> Array | None:
+    """A result's drawing as the code draws it now; None of a result that has none."""
     from probe.plots import FIGURES, draw
 
     if result.command not in FIGURES:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        return _pixels(draw(result, Path(folder))[0])
+        return pixels(draw(result, Path(folder))[0])
 
 
 def _picture(folder: Path, result: Result) -> Array | None:
     """The drawing that lies in a result's folder, or else a new one."""
     path = folder / "figure.png"
-    return _pixels(path) if path.exists() else _redrawn(result)
+    return pixels(path) if path.exists() else redrawn(result)
 
 
-def _pixels(path: Path) -> Array:
+def pixels(path: Path) -> Array:
+    """A picture as (H, W, 3) in 0-255; raises ProbeError where it is none."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB")).astype(np.int16)
@@ -201,7 +203,7 @@ def _pixels(path: Path) -> Array:
         raise ProbeError(f"{path}: not a picture ({error}); draw it again") from error
 
 
-def _drawing(a: Array | None, b: Array | None, tolerance: Tolerance, picture: Path | None) -> str:
+def drawing(a: Array | None, b: Array | None, tolerance: Tolerance, picture: Path | None) -> str:
     """How two drawings differ, in words, empty where they do not; shown in `picture`, if one is named."""
     if a is None or b is None:
         return ""

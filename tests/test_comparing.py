@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-import probe.plots.samples
 from probe import cli, runs
 from probe.ablation import Settings, effect
 from probe.checkpoints import save
 from probe.comparing import Comparison, Tolerance, compare_trees
 from probe.errors import ProbeError
 from probe.gan import GAN
+from probe.plots import FIGURES
 from probe.result import Result
 from probe.sampling import sample
 
@@ -167,11 +167,11 @@ def test_a_changed_layer_default_is_caught(tiny_gan: GAN, tmp_path: Path) -> Non
 def test_a_swapped_colour_channel_is_caught(tiny_gan: GAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a = drawn(tiny_gan, tmp_path / "a")
     with monkeypatch.context() as patch:  # in what the model's output becomes
-        images = GAN.images
-        patch.setattr(GAN, "images", lambda self, *args, **how: images(self, *args, **how).flip(1))
-        assert {"arrays", "drawing"} <= set(broken(a, drawn(tiny_gan, tmp_path / "b"))["sample"])
-    tile = probe.plots.samples.tile  # and in how it is drawn
-    monkeypatch.setattr("probe.plots.samples.tile", lambda images, columns: tile(images[:, ::-1], columns))
+        batches = GAN.batches
+        patch.setattr(GAN, "batches", lambda self, *args: (x.flip(1) for x in batches(self, *args)))
+        assert broken(a, drawn(tiny_gan, tmp_path / "b")).items() >= {"sample": ["arrays"]}.items()
+    module = FIGURES["sample"].__globals__  # and in how it is drawn
+    monkeypatch.setitem(module, "tile", lambda images, columns, tile=module["tile"]: tile(images[:, ::-1], columns))
     assert broken(a, drawn(tiny_gan, tmp_path / "c")) == {"sample": ["drawing"]}
 
 
