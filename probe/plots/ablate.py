@@ -75,7 +75,10 @@ def _rows(figure: Figure, result: Result, height: float) -> float:
 
 
 def _columns(result: Result) -> int:
-    return columns(min(_COLUMNS, len(result.arrays["before"])), page() - _LEFT - 0.03, 0.42)
+    """Samples side by side, as many on every row as can be."""
+    count = min(len(result.arrays["before"]), _MOST)
+    rows = -(-count // columns(_COLUMNS, page() - _LEFT - 0.03, 0.42))
+    return -(-count // rows)
 
 
 def _side(count: int) -> float:
