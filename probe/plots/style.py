@@ -27,7 +27,9 @@ from matplotlib.transforms import Bbox
 from probe.errors import ProbeError
 
 STYLES = ("notebook", "paper", "talk")
-WIDTHS = {  # \textwidth and column widths in the venues' own LaTeX classes and guides for authors
+# From the venues' LaTeX classes and guides for authors: NeurIPS and ICLR one column; ICML two with 0.25 in between, CVPR with
+# 5/16, AAAI with 3/8; ACL 16 and 7.7 cm; ECCV (Springer's LNCS) 12.2 cm; JMLR 6 in; IEEE 7.16 and 3.5 in; Nature 183 and 89 mm.
+WIDTHS = {
     "neurips": 5.5, "iclr": 5.5, "jmlr": 6.0, "icml": 6.75, "icml-column": 3.25, "cvpr": 6.875, "cvpr-column": 3.28,
     "eccv": 4.8, "aaai": 7.0, "aaai-column": 3.31, "acl": 6.3, "acl-column": 3.03, "ieee": 7.16, "ieee-column": 3.5,
     "nature": 7.2, "nature-column": 3.5,
