@@ -79,24 +79,28 @@ class Look:
                 f"font {self.font}: not installed; DejaVu Sans, DejaVu Serif and STIXGeneral always are"
             ) from None
 
-    def laid_out(self, command: str) -> tuple[float, float]:
-        """The width in inches that a command's drawing lays itself out on, and how much it is enlarged after that."""
+    def laid_out(self, command: str) -> float:
+        """The width in inches that a command's drawing lays itself out on, before it is brought to the width asked for."""
         natural = _NATURAL.get(command, 7.0)
-        width = self.width or (10.0 if self.style == "talk" else natural)
-        page = min(natural, max(_NARROWEST, width / (_TALK if self.style == "talk" else 1)))
-        return page, width / page
+        width = self.asked or natural
+        return min(natural, max(_NARROWEST, width / (_TALK if self.style == "talk" else 1)))
+
+    @property
+    def asked(self) -> float | None:
+        """The width in inches that the figure will have; None for that of its drawing."""
+        return self.width or (10.0 if self.style == "talk" else None)
 
     @contextmanager
     def context(self, command: str) -> Iterator[None]:
         """Matplotlib's settings while a command's figure is drawn and saved; DejaVu Sans comes with matplotlib."""
         family = [self.font, "DejaVu Sans"] if self.font else ["DejaVu Sans"]  # the second for what the first lacks
-        with mpl.rc_context({**_RC, "font.family": family, "figure.figsize": (self.laid_out(command)[0], 1.0)}):
+        with mpl.rc_context({**_RC, "font.family": family, "figure.figsize": (self.laid_out(command), 1.0)}):
             yield
 
 
 def finish(figure: Figure, look: Look, command: str) -> str:
     """Set a drawn figure in its style; returns its notes, which in a paper and a talk belong to the caption."""
-    page, times = look.laid_out(command)
+    page = look.laid_out(command)
     notes = [text for text in figure.findobj(Text) if text.get_gid() == "note"]
     said = " ".join(" ".join(note.get_text().split()) for note in notes)
     for note in notes:
@@ -106,7 +110,7 @@ def finish(figure: Figure, look: Look, command: str) -> str:
             per_line = int((page - 0.12) * 72 / (0.53 * _size(note)))  # DejaVu Sans is 0.53 em wide on average
             lines = textwrap.wrap(" ".join(note.get_text().split()), per_line)
             note.set(text="\n".join(lines), x=0.06 / page, y=-0.02, va="top")
-    _resize(figure, times, 0.0 if look.style == "notebook" else _SMALLEST)
+    _resize(figure, (look.asked or figure.get_figwidth()) / figure.get_figwidth(), look.style)
     return said
 
 
@@ -114,10 +118,11 @@ def _size(text: Text) -> float:
     return float(text.get_fontsize())
 
 
-def _resize(figure: Figure, times: float, smallest: float) -> None:
-    """Magnify a figure: places are fractions of the page and follow it, sizes in points are multiplied; none is too small."""
-    if times == 1 and not smallest:
+def _resize(figure: Figure, times: float, style: str) -> None:
+    """Magnify a figure: places are fractions of the page and follow it, sizes in points are multiplied; no letter is too small."""
+    if times == 1 and style == "notebook":
         return
+    smallest = 0.0 if style == "notebook" else _SMALLEST * max(1.0, times)
     figure.set_size_inches(*(times * figure.get_size_inches()))
     sizes = [
         (axis, _size(labels[0]))
@@ -125,7 +130,7 @@ def _resize(figure: Figure, times: float, smallest: float) -> None:
     ]  # fmt: skip
     for artist in figure.findobj():
         if isinstance(artist, Text):
-            artist.set_fontsize(times * max(_size(artist), smallest))
+            artist.set_fontsize(max(times * _size(artist), smallest))
         elif isinstance(artist, Line2D):
             artist.set(linewidth=times * artist.get_linewidth(), markersize=times * artist.get_markersize())
         elif isinstance(artist, Collection):
@@ -133,7 +138,7 @@ def _resize(figure: Figure, times: float, smallest: float) -> None:
             if isinstance(artist, PathCollection):
                 artist.set_sizes(times**2 * np.asarray(artist.get_sizes()))
     for axis, size in sizes:  # what later ticks are made from, and how many there is room for
-        axis.set_tick_params(labelsize=times * max(size, smallest))
+        axis.set_tick_params(labelsize=max(times * size, smallest))
 
 
 def extent(figure: Figure, look: Look) -> Bbox | None:
