@@ -57,7 +57,7 @@ def told(path: Path) -> str:
 def repeated(command: str | None, extra: Sequence[str], out: Path) -> list[str]:
     """The words of a recorded command, its options replaced by those of `extra`, writing to `out`."""
     try:
-        words = shlex.split(command or "")
+        words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         words = []
     if words[:1] == ["probe"]:
