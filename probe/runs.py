@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.errors import ProbeError
 from probe.files import replacing, writing
-from probe.result import Result, versions
+from probe.result import Result, load, versions
 
 if TYPE_CHECKING:
     from probe.gan import GAN
@@ -89,7 +89,7 @@ def publish(result: Result, out: Path, formats: Sequence[str], extra: Callable[[
 
     with replacing(out) as folder:
         result.save(folder)
-        figures = draw(result, folder, formats)
+        figures = draw(load(folder), folder, formats)  # as it will be drawn again: with numbers as they were written
         if extra:
             extra(folder)
     return out / figures[0].name
