@@ -15,12 +15,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from analyses import ablate_rooms, dissect_rooms, fig3_samples, fig4_walk, gallery
+from analyses import ablate_rooms, fig3_samples, fig4_walk, gallery
 from analyses.common import FIGURES
 from probe.comparing import Comparison, Tolerance, compare, drawing, pixels, redrawn
 from probe.result import load
 
-QUICK = (fig3_samples, fig4_walk, dissect_rooms, ablate_rooms)
+QUICK = (fig3_samples, fig4_walk, ablate_rooms)
 TOLERANCE = Tolerance()
 
 
