@@ -35,7 +35,7 @@ lint: $(READY)  ## style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-figures: $(READY)  ## run the recipes of analyses/ that take minutes, into figures/
+figures: $(READY)  ## run the recipes of analyses/ that take minutes, into figures/, and list them there
 	$(BIN)/python -m analyses.all
 
 bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in the same run

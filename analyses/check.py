@@ -1,49 +1,65 @@
-"""The figure check: what the shipped model draws today against what is committed in figures/.
+"""The figure check: what the code draws and finds today against what is committed in figures/.
 
-Arrays come from fixed latents and weights and are compared with a tolerance (2 grey levels for 99.9 % of the pixels,
-since another CPU rounds otherwise); drawings are made again from the committed arrays and compared as pictures.
+Run: python -m analyses.check               every committed figure drawn again from its arrays, held against its PNG
+     python -m analyses.check --recompute   and the quick recipes run again from the shipped checkpoint (a minute)
+
+Recomputed numbers come from fixed latents and weights and are compared with a tolerance, since another CPU or another
+number of threads rounds otherwise; drawings from the same arrays, with the fonts that matplotlib brings, as pixels.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from analyses import ablate_rooms, fig3_samples, fig4_walk, gallery
 from analyses.common import FIGURES
-from analyses.fig3_samples import SEED, SHOWN
-from probe.checkpoints import load
-from probe.plots import draw
-from probe.result import load as load_result
-from probe.sampling import sample
+from probe.comparing import Comparison, Tolerance, compare, drawing, pixels, redrawn
+from probe.result import load
+
+QUICK = (fig3_samples, fig4_walk, ablate_rooms)
+TOLERANCE = Tolerance()
 
 
-def same_samples() -> str:
-    committed = load_result(FIGURES / "fig3_samples").arrays["images"].astype(int)
-    today = sample(load("rooms"), SHOWN, SEED).arrays["images"].astype(int)
-    off = np.abs(committed - today) > 2
-    return "" if off.mean() < 1e-3 else f"fig3_samples: {off.mean():.2%} of the pixels moved by more than 2 levels"
+def drawings() -> Iterator[str]:
+    """Committed figures that the code draws otherwise today."""
+    for folder in sorted(p.parent for p in FIGURES.glob("*/figure.png")):
+        difference = drawing(pixels(folder / "figure.png"), redrawn(load(folder)), TOLERANCE, None)
+        if difference:
+            yield f"{folder.name}: {difference}"
+    if (FIGURES / "README.md").read_text(encoding="utf-8") != gallery.text():
+        yield "figures/README.md: not what the results say; run python -m analyses.gallery"
 
 
-def same_drawing(folder: Path) -> str:
-    with tempfile.TemporaryDirectory() as temporary:
-        draw(load_result(folder), Path(temporary))
-        today = np.asarray(Image.open(Path(temporary) / "figure.png").convert("RGB")).astype(float)
-    committed = np.asarray(Image.open(folder / "figure.png").convert("RGB")).astype(float)
-    if committed.shape != today.shape:
-        return f"{folder.name}: the drawing is now {today.shape[1]}x{today.shape[0]}, was {committed.shape[1]}x{committed.shape[0]}"
-    difference = float(np.sqrt(((committed - today) ** 2).mean()))
-    return "" if difference < 1.0 else f"{folder.name}: the drawing differs by {difference:.1f} grey levels (RMS)"
+def recomputed(pictures: Path) -> Comparison:
+    """The quick recipes, run into a temporary folder and compared."""
+    found = Comparison()
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in QUICK:
+            sys.argv = [f"{recipe.__name__.split('.')[-1]}.py", "--out", folder]
+            recipe.main()
+        for made in sorted(Path(folder).iterdir()):
+            picture = pictures / f"{made.name}.png"
+            found.results[made.name] = compare(FIGURES / made.name, made, TOLERANCE, picture)
+    return found
 
 
 def main() -> None:
-    folders = sorted(p.parent for p in FIGURES.glob("*/figure.png"))
-    problems = [p for p in (same_samples(), *(same_drawing(f) for f in folders)) if p]
-    print("\n".join(problems) or f"{len(folders)} figures as committed")
-    sys.exit(1 if problems else 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recompute", action="store_true", help="run the quick recipes too")
+    parser.add_argument("--pictures", type=Path, default=Path("out/check"), help="where differences are shown")
+    args = parser.parse_args()
+    problems = list(drawings())
+    print("\n".join(problems) or "every committed figure is drawn as it was")
+    same = True
+    if args.recompute:
+        found = recomputed(args.pictures)
+        print(found.told())
+        same = found.same
+    sys.exit(0 if same and not problems else 1)
 
 
 if __name__ == "__main__":

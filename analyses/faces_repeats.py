@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from analyses.blinded import counts, sheets
 from analyses.common import arguments, publish
 from analyses.faces_arithmetic import EXEMPLARS, GLASSES, SMILE
-from analyses.glasses_study import sheets
 from probe import checkpoints, draws
 from probe.exemplars import Exemplars, load
 from probe.expressions import Expression, Term, parse
 from probe.gan import GAN, to_bytes
-from probe.measures import share_ci
 from probe.result import Result
 
 ANSWERS = Path(__file__).parent / "labels" / "faces-arithmetic-answers.json"
@@ -51,29 +50,6 @@ def repeats(gan: GAN, exemplars: Exemplars) -> dict[str, np.ndarray]:
     return out
 
 
-def tally(
-    answers: dict[str, list[int]], order: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, object]]]:
-    """Who kept the promise, (REPEATS,) by example and condition; and the counts with intervals over repetitions."""
-    place = np.argsort(order)  # where a picture was shown
-    seen = {k: np.array(v)[place].reshape(-1, REPEATS) for k, v in answers.items()}
-    kept, row = {}, 0
-    for title, promised in PROMISES.items():
-        for name in CONDITIONS:
-            kept[f"{title}/{name}"] = np.all([_shows(seen, word, row) for word in promised], 0)
-            row += 1
-    for name in ("turn", "random"):
-        kept[name] = (seen["facing"][row] < 0) & (seen["facing"][row + 1] > 0)
-        row += 2
-    return kept, {
-        k: {"kept": int(v.sum()), "of": REPEATS, "ci": share_ci(int(v.sum()), REPEATS)} for k, v in kept.items()
-    }
-
-
-def _shows(seen: dict[str, np.ndarray], word: str, row: int) -> np.ndarray:
-    return seen["man"][row] == 0 if word == "woman" else seen[word][row] == 1
-
-
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--ckpt", required=True, help="weights.tar")
@@ -86,14 +62,14 @@ def main() -> None:
         sheets(np.concatenate(list(pictures.values())), order, args.sheets)
         return
     answers = json.loads(ANSWERS.read_text())
-    kept, counts = tally(answers["seen"], order)
+    kept, found = counts(answers["seen"], order, PROMISES, list(CONDITIONS), REPEATS)
     names = [f"{title}/mean" for title in PROMISES] + ["turn/first", "turn/last"]
     arrays = {f"images_{i}": pictures[n] for i, n in enumerate(names)}
     arrays |= {f"kept_{i}": kept["turn" if n.startswith("turn") else n].astype(np.uint8) for i, n in enumerate(names)}
-    metrics = {"rows": names, "conditions": CONDITIONS, "counts": counts}
+    metrics = {"rows": names, "conditions": CONDITIONS, "counts": found}
     result = Result("repeats", metrics, {"order_seed": ORDER_SEED, "seed": SEED}, [answers["about"]], arrays=arrays)
     publish(result, gan, "faces_repeats", args.out, SEED)
-    for name, count in counts.items():
+    for name, count in found.items():
         print(f"{name}: {count['kept']} of {REPEATS}, {[round(v, 2) for v in count['ci']]}")
 
 

@@ -1,95 +1,35 @@
 """Is the memorisation test right? Nulls, planted copies, and DCGANs that saw few and many images (minutes on 2 cores).
 
 Run: python -m analyses.train_copiers --run out/copiers, then python -m analyses.memorization_validation --run out/copiers
-The paper looks for copies by removing near-duplicates and by walking; it has no test of them. Simulated nulls are
-Gaussian points in 16 dimensions; image nulls are rooms no generator was trained on and samples of `dcgan_1000`, as they
-are, shrunk to half around their mean, and of one mode only. Planted copies are that generator's own best drawings.
+The paper looks for copies by removing near-duplicates and by walking; it has no test of them. Nulls and planted copies,
+and their constants: copy_nulls.py.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from analyses.common import arguments, publish
-from analyses.copy_trials import Sizes, null_trials, power, rates
+from analyses.copy_nulls import IMAGES, SIZE, null_rates, trials
 from probe import rooms
 from probe.checkpoints import load
 from probe.features import feature
-from probe.gan import from_bytes
 from probe.memorization import Settings, memorization, own_split
-from probe.recovery import recover
 from probe.result import Result
 
-MODELS, SIZE, DISTANCE, ROOMS_SEED = ("fitted", "dcgan_50", "dcgan_200", "dcgan_1000", "dcgan_all"), 32, "pixels", 11
-SIMULATED, SIMULATED_RUNS, DIMENSIONS, NOISE = Sizes(200, 200, 200, 499), 334, 16, 0.35  # runs for each of three kinds
-IMAGES, IMAGE_RUNS, POOL, POOL_SEED = Sizes(400, 400, 300, 499), 200, 4000, 12
-POWERED, DRAWS, SHARES, SOURCES = Sizes(1000, 1000, 1000, 199), 40, (0.01, 0.02, 0.05, 0.1), 200
-UNEVEN, MORE = (
-    Sizes(400, 80, 300, 199),
-    (0.05, 0.1, 0.3, 1.0),
-)  # few held out, much copied: the lower tail alone is blind
+MODELS, DISTANCE, ROOMS_SEED = ("fitted", "dcgan_50", "dcgan_200", "dcgan_1000", "dcgan_all"), "pixels", 11
+TOLD = [
+    "p_value",
+    "copy_share",
+    "copy_share_ci",
+    "floor",
+    "ct",
+    "authenticity",
+    "train_images",
+    "holdout_images",
+    "recovery",
+]
 AIM = "false alarms 0.04 to 0.06 at 0.05, power >= 0.95 at 5 % copies, fitted and dcgan_50 detected, dcgan_all not detected"
-
-
-def pixels(images: np.ndarray) -> Tensor:
-    return feature("pixels", 3)(from_bytes(torch.from_numpy(np.array(images))))
-
-
-def normal(rng: np.random.Generator, n: int) -> Tensor:
-    return torch.from_numpy(rng.standard_normal((n, DIMENSIONS)).astype(np.float32))
-
-
-def simulated() -> dict[str, np.ndarray]:
-    """Nulls where everything is Gaussian."""
-    m = SIMULATED.samples
-    kinds = {
-        "faithful": lambda rng: normal(rng, m),
-        "shrunk": lambda rng: 0.5 * normal(rng, m),
-        "one mode": lambda rng: 0.2 * normal(rng, m) + normal(rng, 1),
-    }
-    return null_trials(kinds, normal, SIMULATED, SIMULATED_RUNS)
-
-
-def simulated_power(n: Sizes, shares: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Power where everything is Gaussian and copies carry noise of standard deviation 0.35."""
-
-    def trial(rng: np.random.Generator, share: float) -> tuple[Tensor, Tensor]:
-        x, g, k = normal(rng, n.train + n.holdout), normal(rng, n.samples), round(share * n.samples)
-        g[:k] = x[rng.integers(0, n.train, k)] + NOISE * normal(rng, k)
-        return g, x
-
-    return power(trial, shares, n, DRAWS)
-
-
-def on_images(run: Path) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The same on rooms, with a real generator that saw none of them."""
-    gan, images = load(run / "dcgan_1000.safetensors"), rooms.load(POOL, POOL_SEED, SIZE).images
-    pool, drawn = pixels(images), feature("pixels", 3)(gan.sample(3000, POOL_SEED))
-    copies, middle, m = feature("pixels", 3)(recover(gan, images[:SOURCES])), drawn.mean(0), IMAGES.samples
-
-    def some(rng: np.random.Generator, n: int = m) -> Tensor:
-        return drawn[rng.choice(len(drawn), n, replace=False)]
-
-    def one_mode(rng: np.random.Generator) -> Tensor:
-        return drawn[(drawn - some(rng, 1)).norm(dim=1).topk(m, largest=False).indices]
-
-    def trial(rng: np.random.Generator, share: float) -> tuple[Tensor, Tensor]:
-        others = SOURCES + rng.choice(len(pool) - SOURCES, POWERED.train + POWERED.holdout - SOURCES, replace=False)
-        g, k = some(rng, POWERED.samples).clone(), round(share * POWERED.samples)
-        g[:k] = copies[rng.integers(0, SOURCES, k)]
-        return g, torch.cat([pool[:SOURCES], pool[others]])
-
-    kinds = {"as they are": some, "shrunk": lambda rng: torch.lerp(middle, some(rng), 0.5), "one mode": one_mode}
-
-    def fresh(rng: np.random.Generator, n: int) -> Tensor:
-        return pool[rng.choice(len(pool), n, replace=False)]
-
-    return null_trials(kinds, fresh, IMAGES, IMAGE_RUNS), power(trial, SHARES, POWERED, DRAWS)
 
 
 def models(run: Path, out: Path) -> dict[str, Result]:
@@ -104,56 +44,18 @@ def models(run: Path, out: Path) -> dict[str, Result]:
     return found
 
 
-def trials(run: Path) -> dict[str, np.ndarray]:
-    """p-values and power curves; kept beside the checkpoints, so that an interrupted run goes on."""
-    kept = run / "trials.npz"
-    if not kept.exists():
-        nulls, curve = on_images(run)
-        powers = {
-            "images": curve,
-            "simulated": simulated_power(POWERED, SHARES),
-            "uneven": simulated_power(UNEVEN, MORE),
-        }
-        arrays = {f"p_images_{kind}": p for kind, p in nulls.items()}
-        arrays |= {f"p_simulated_{kind}": p for kind, p in simulated().items()}
-        for where, (test, lower) in powers.items():
-            arrays |= {f"power_{where}": test, f"lower_{where}": lower}
-        np.savez(kept, **arrays)
-    with np.load(kept) as file:
-        return dict(file)
-
-
-def null_rates(arrays: dict[str, np.ndarray], where: str) -> dict[str, Any]:
-    nulls = {k.removeprefix(f"p_{where}_"): p for k, p in arrays.items() if k.startswith(f"p_{where}_")}
-    return {**rates(np.concatenate(list(nulls.values()))), "kinds": {k: rates(p) for k, p in nulls.items()}}
-
-
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--run", type=Path, default=Path("out/copiers"), help="what analyses.train_copiers wrote")
     args = parser.parse_args()
     arrays, tested = trials(args.run), models(args.run, args.out)
-    curves = {
-        k: {f"{100 * row[0]:g}": float(row[1]) for row in v}
-        for k, v in arrays.items()
-        if k.startswith(("power_", "lower_"))
-    }
+    powers = {k: v for k, v in arrays.items() if k.startswith(("power_", "lower_"))}
+    curves = {k: {f"{100 * row[0]:g}": float(row[1]) for row in v} for k, v in powers.items()}
     simulation, images = null_rates(arrays, "simulated"), null_rates(arrays, "images")
-    told = (
-        "p_value",
-        "copy_share",
-        "copy_share_ci",
-        "floor",
-        "ct",
-        "authenticity",
-        "train_images",
-        "holdout_images",
-        "recovery",
-    )
     metrics = {
         **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")}, "power": curves["power_images"],
         "models": {name: r.metrics["verdict"] for name, r in tested.items()}, "simulated": simulation, "images": images, "curves": curves,
-        "details": {name: {k: r.metrics[k] for k in told} for name, r in tested.items()},
+        "details": {name: {k: r.metrics[k] for k in TOLD} for name, r in tested.items()},
     }  # fmt: skip
     for name, r in tested.items():
         parts = ("suspects", "suspects_train", "suspects_holdout")

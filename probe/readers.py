@@ -209,7 +209,8 @@ def fit(
     weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32)
     optimiser = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
-    half = torch.cpu._is_avx512_bf16_supported()  # not for speed: the readers behind the published figures were fitted so
+    # not for speed: the readers behind the published figures were fitted so
+    half = torch.cpu._is_avx512_bf16_supported()
     network.train()
     for step in range(steps):
         chosen = torch.randint(len(images), (batch,), generator=generator).numpy()

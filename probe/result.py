@@ -85,6 +85,9 @@ def load(folder: str | Path) -> Result:
             raise ProbeError(
                 f"{folder}: written by a newer probe (schema {schema}; this one reads {SCHEMA}); upgrade dcgan-probe"
             )
+        for name in ("metrics", "settings", "provenance"):
+            if not isinstance(document.get(name, {}), dict):
+                raise TypeError(f"{name} is no object")
         return Result(**document, arrays=load_file(folder / "arrays.safetensors"))
     except (
         OSError,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from probe.errors import ProbeError
 from probe.files import replacing, writing
-from probe.result import Result, versions
+from probe.result import Result, load, versions
 
 if TYPE_CHECKING:
     from probe.gan import GAN
@@ -39,13 +39,14 @@ def pick_device(name: str) -> str:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """The command with paths cut to their base names, as results record it."""
+    """The command with paths cut to their base names, as results record it; names such as `window/day` stay."""
 
-    def short(word: str) -> str:
+    def short(before: str, word: str) -> str:
         head, rest = re.match(r"((?:--[\w-]+=)?(?:\w+:)?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
-        return head + (Path(rest).name if "/" in rest else rest)
+        path = (before.startswith("-") or head or Path(rest).exists()) and not re.search(" [-+=] ", rest)
+        return head + (Path(rest).name if "/" in rest and path else rest)
 
-    return shlex.join(["probe", *map(short, argv)])
+    return shlex.join(["probe", *map(short, ["", *argv[:-1]], argv)])
 
 
 def provenance(gan: GAN, seed: int) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def publish(result: Result, out: Path, formats: Sequence[str], extra: Callable[[
 
     with replacing(out) as folder:
         result.save(folder)
-        figures = draw(result, folder, formats)
+        figures = draw(load(folder), folder, formats)  # as it will be drawn again: with numbers as they were written
         if extra:
             extra(folder)
     return out / figures[0].name

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from probe.captions import escape
 from probe.result import Result
 
 _COLUMNS = ("iou", "auc", "effect", "threshold")
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    c: f"\\{c}" for c in "&%$#_{}"
-}
 
 
 def write_tables(result: Result, folder: Path) -> None:
@@ -44,11 +42,6 @@ def _latex(result: Result) -> str:
             lines.append(rf"{first[0]} & {_row(row)} & {first[1]} \\")
         lines.append(r"\hline")
     return "\n".join([*lines, r"\end{tabular}", ""])
-
-
-def escape(text: str) -> str:
-    """Text with LaTeX's own characters made harmless."""
-    return "".join(_TEX.get(c, c) for c in text)
 
 
 def _row(row: dict[str, Any]) -> str:

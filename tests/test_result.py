@@ -91,7 +91,21 @@ def test_newer_schema(found, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [None, "", "{", "{}", "[]", "3", "null", '"text"', '{"schema": "one"}', '{"schema": 1}', '{"schema": 1, "x": 2}'],
+    [
+        None,
+        "",
+        "{",
+        "{}",
+        "[]",
+        "3",
+        "null",
+        '"text"',
+        '{"schema": "one"}',
+        '{"schema": 1}',
+        '{"schema": 1, "x": 2}',
+        '{"schema": 1, "command": "x", "metrics": {}, "provenance": null}',
+        '{"schema": 1, "command": "x", "metrics": 3}',
+    ],
 )
 def test_not_a_result(found, tmp_path, content):
     found.save(tmp_path)

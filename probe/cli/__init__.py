@@ -16,6 +16,7 @@ from probe.cli import (  # noqa: F401  (they add their commands to the app)
     arithmetic,
     deduplicating,
     dissection,
+    drawing,
     evaluating,
     forgetting,
     guiding,

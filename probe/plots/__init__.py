@@ -7,15 +7,13 @@ draw(...)    a result directory's figure, in the formats asked for, with its pro
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from probe.captions import captions
 from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
@@ -30,24 +28,13 @@ from probe.plots.memorize import memorization
 from probe.plots.repeats import repeats
 from probe.plots.samples import samples
 from probe.plots.study import study
+from probe.plots.style import Look, extent, finish
 from probe.plots.turn import turn
 from probe.plots.validate import validation
 from probe.plots.walk import walk
 from probe.result import Result
 
 FORMATS = ("png", "pdf", "svg")
-_STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "axes.linewidth": 0.6, "legend.fontsize": 6.5,
-    "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
-    "svg.fonttype": "none", "svg.hashsalt": "probe", "figure.dpi": 100, "savefig.dpi": 220, "image.interpolation": "none",
-}  # fmt: skip
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with mpl.rc_context(_STYLE):
-        yield
-
 
 FIGURES: dict[str, Callable[[Result], Figure]] = {
     "sample": samples,
@@ -68,18 +55,31 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
 }
 
 
-def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Draw a result's figure into a folder, as figure.png and so on; returns the files written."""
+def draw(
+    result: Result, folder: Path, formats: Sequence[str] = ("png",), look: Look | None = None, drawn: str = ""
+) -> list[Path]:
+    """Draw a result's figure into a folder, as figure.png and so on; returns the files written.
+
+    With a look, the caption goes beside it, as caption.tex and caption.txt. `drawn` is the command that draws,
+    recorded in the figure beside the provenance of the result.
+    """
+    captioned, look = look is not None, look or Look()
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise ProbeError(f"format {unknown[0]}: expected {', '.join(FORMATS)}")
     if result.command not in FIGURES:
         raise ProbeError(f"{result.command}: has no figure; expected a result of {', '.join(FIGURES)}")
-    about = json.dumps(result.document()["provenance"])
-    paths = []
-    with _style():
-        figure = FIGURES[result.command](result)
+    about = json.dumps(result.document()["provenance"] | ({"drawn": drawn} if drawn else {}))
+    with look.context(result.command):
+        try:
+            figure = FIGURES[result.command](result)
+        except KeyError as error:
+            raise ProbeError(
+                f"{folder}: the result lacks {error}, which its figure shows; run the command again"
+            ) from error
         FigureCanvasAgg(figure)
+        notes = finish(figure, look, result.command)
+        part = extent(figure, look)
         for kind in formats:
             metadata = {
                 "png": {"Software": None, "probe": about},
@@ -87,6 +87,8 @@ def draw(result: Result, folder: Path, formats: Sequence[str] = ("png",)) -> lis
                 "svg": {"Description": about, "Date": None},
             }
             with writing(folder / f"figure.{kind}") as temporary:
-                figure.savefig(temporary, format=kind, metadata=metadata[kind])
-            paths.append(folder / f"figure.{kind}")
-    return paths
+                figure.savefig(temporary, format=kind, metadata=metadata[kind], bbox_inches=part)
+    for name, text in captions(result, notes).items() if captioned else ():
+        with writing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [folder / f"figure.{kind}" for kind in formats]

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from probe.plots.common import BLUE, show, strip, tile
+from probe.plots.common import BLUE, columns, flow, note, page, show, strip, tile
 from probe.result import Result
 
 _COLUMNS, _MOST, _GAP = 12, 48, 2
-_WIDTH, _LEFT = 7.0, 0.62
+_LEFT = 0.62
 
 
 def numbers(units: list[int], most: int = 8) -> str:
@@ -49,18 +49,18 @@ def _outline(axes: Any, where: np.ndarray[Any, Any], count: int) -> None:
 def _rows(figure: Figure, result: Result, height: float) -> float:
     """The blocks of rows; returns the largest change that the colours show."""
     before, after = (result.arrays[name][:_MOST] for name in ("before", "after"))
-    columns, where = min(_COLUMNS, len(before)), result.arrays.get("where")
+    count, where = _columns(result), result.arrays.get("where")
     change = np.abs(before.astype(np.float32) - after).mean(1) / 255
     most = max(0.1, float(np.percentile(change, 99.5)))
-    side = _side(columns)
+    side = _side(count)
     top = height - 0.05
-    for start in range(0, len(before), columns):
-        part = slice(start, start + columns)
+    for start in range(0, len(before), count):
+        part = slice(start, start + count)
         pictures = {"before": before[part], "after": after[part], "|change|": _heat(before[part], after[part], most)}
         for name, images in pictures.items():
             width = len(images) * side
             bottom = (top - side) / height
-            box = [_LEFT / _WIDTH, bottom, (width - 0.02) / _WIDTH, (side - 0.02) / height]
+            box = [_LEFT / page(), bottom, (width - 0.02) / page(), (side - 0.02) / height]
             axes = show(figure, box, tile(images, len(images), _GAP))
             if where is not None:
                 _outline(axes, where, len(images))
@@ -68,15 +68,22 @@ def _rows(figure: Figure, result: Result, height: float) -> float:
                     xlim=(-0.5, len(images) * (images.shape[-1] + _GAP) - _GAP - 0.5),
                     ylim=(images.shape[-1] - 0.5, -0.5),
                 )
-            figure.text((_LEFT - 0.06) / _WIDTH, bottom + side / 2 / height, name, ha="right", va="center", fontsize=6)
+            figure.text((_LEFT - 0.06) / page(), bottom + side / 2 / height, name, ha="right", va="center", fontsize=6)
             top -= side
         top -= 0.06
     return most
 
 
-def _side(columns: int) -> float:
-    """The side of a tile in inches."""
-    return min((_WIDTH - _LEFT - 0.03) / columns, 1.0)
+def _columns(result: Result) -> int:
+    """Samples side by side, as many on every row as can be."""
+    count = min(len(result.arrays["before"]), _MOST)
+    rows = -(-count // columns(_COLUMNS, page() - _LEFT - 0.03, 0.42))
+    return -(-count // rows)
+
+
+def _side(count: int) -> float:
+    """The side of a tile in inches, where so many stand side by side."""
+    return min((page() - _LEFT - 0.03) / count, 1.0)
 
 
 def _change_panel(axes: Any, result: Result) -> None:
@@ -116,26 +123,27 @@ def _legend(figure: Figure, result: Result, x: float, y: float) -> None:
     if draws:
         known = "too few for a p-value" if p is None else f"change: p = {p:.2g}"
         lines.append(f"Grey: {draws} random set{'s' if draws > 1 else ''} of as many other maps ({known}).")
-    figure.text(x, y, "\n".join(lines), fontsize=5.8, va="top", linespacing=1.4)
+    note(figure, x, y, "\n".join(lines), fontsize=5.8, va="top", linespacing=1.4)
 
 
 def ablation(result: Result) -> Figure:
     """Samples before and after an edit of some maps, where they differ, and the edit beside random sets of other maps."""
-    count = min(len(result.arrays["before"]), _MOST)
-    columns = min(_COLUMNS, count)
-    blocks = -(-count // columns)
+    count = _columns(result)
+    blocks = -(-min(len(result.arrays["before"]), _MOST) // count)
     objects = sum(v["ratio"] is not None for v in result.metrics["objects"].values())
     changes = 0.2 * (1 + sum(result.metrics[name] is not None for name in ("inside", "outside")))
     plots = max(0.16 * objects, changes + 0.6)  # above the axis, in inches
-    height = blocks * (3 * _side(columns) + 0.06) + plots + 0.48
-    figure = Figure(figsize=(_WIDTH, height))
+    (x, wide, _), (right, narrow, row) = flow([(0.0, 0.95, 1.9, 3.0), (3.3, 3.95, 1.9, 6.9)])
+    below = row * (plots + 0.5)  # inches, where the second panel stands under the first
+    height = blocks * (3 * _side(count) + 0.06) + (changes if row else plots) + 0.48 + below
+    figure = Figure(figsize=(page(), height))
     most = _rows(figure, result, height)
+    _change_panel(figure.add_axes((x / page(), (0.34 + below) / height, wide / page(), changes / height)), result)
     bottom = 0.34 / height
-    _change_panel(figure.add_axes((0.95 / _WIDTH, bottom, 1.9 / _WIDTH, changes / height)), result)
     if objects:
-        _object_panel(figure.add_axes((3.95 / _WIDTH, bottom, 1.9 / _WIDTH, plots / height)), result)
-    _legend(figure, result, _LEFT / _WIDTH, bottom + plots / height)
-    bar = figure.add_axes((6.3 / _WIDTH, bottom, 0.07 / _WIDTH, plots / height))
+        _object_panel(figure.add_axes((right / page(), bottom, narrow / page(), plots / height)), result)
+    _legend(figure, result, _LEFT, 0.34 + below + plots)
+    bar = figure.add_axes(((right + narrow + 0.45) / page(), bottom, 0.07 / page(), plots / height))
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, most), "OrRd")
     figure.colorbar(scale, cax=bar, label="|change|", ticks=MaxNLocator(4))
     return figure

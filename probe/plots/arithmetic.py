@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import OKABE_ITO, show, tile
+from probe.plots.common import OKABE_ITO, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _MARGIN, _LABEL, _STEP = 7.0, 0.26, 0.3, 1.75
+_MARGIN, _LABEL, _STEP = 0.26, 0.3, 1.75
+_CURVE = 1.2  # inches, at least, of a panel of curves
 _CURVES = {
     "mean": ("mean of exemplars", OKABE_ITO[0], "o-"),
     "norm_matched_single": ("one exemplar, norm of the mean", OKABE_ITO[4], "s-"),
@@ -28,11 +29,11 @@ def _place(
     """A box of inches, its top given from the top of the page, in fractions."""
     height = figure.get_figheight()
     tall = side if tall is None else tall
-    return left / _WIDTH, (height - top - tall) / height, side / _WIDTH, tall / height
+    return left / page(), (height - top - tall) / height, side / page(), tall / height
 
 
 def _write(figure: Figure, left: float, top: float, text: str, **how: Any) -> None:
-    figure.text(left / _WIDTH, 1 - top / figure.get_figheight(), text, **how)
+    figure.text(left / page(), 1 - top / figure.get_figheight(), text, **how)
 
 
 def _bracket(figure: Figure, left: float, top: float, side: float) -> None:
@@ -176,15 +177,17 @@ def curves(axes: Any, about: dict[str, Any], first: bool) -> None:
 
 def _success(figure: Figure, result: Result, top: float) -> None:
     judged = {name: m for name, m in result.metrics["expressions"].items() if m.get("success")}
-    width = (_WIDTH - 0.5 - 1.75) / max(len(judged), 2)
+    beside = page() - 0.5 - 1.75 >= _CURVE * len(judged)  # room for the legend beside the curves
+    width = (page() - 0.5 - (1.75 if beside else 0)) / max(len(judged), 2)
     for k, (name, about) in enumerate(judged.items()):
         axes = figure.add_axes(_place(figure, 0.5 + k * width, top + 0.38, width - 0.12, 1.15))
         curves(axes, about, k == 0)
         axes.set_title(name.replace(" - ", "\n- ").replace(" + ", "\n+ "), fontsize=5.4, loc="left")
     handles, labels = axes.get_legend_handles_labels()
+    at = (0.5 + len(judged) * width, top + 0.33) if beside else (0.05, top + 1.9)
     figure.legend(
-        handles, labels, loc="upper left", frameon=False, fontsize=5.8, labelspacing=0.5,
-        bbox_to_anchor=((0.5 + len(judged) * width) / _WIDTH, 1 - (top + 0.33) / figure.get_figheight()),
+        handles, labels, loc="upper left", frameon=False, fontsize=5.8, labelspacing=0.5, ncols=1 if beside else 2, columnspacing=1,
+        bbox_to_anchor=(at[0] / page(), 1 - at[1] / figure.get_figheight()),
     )  # fmt: skip
 
 
@@ -193,23 +196,23 @@ def arithmetic(result: Result) -> Figure:
     expressions = list(result.metrics["expressions"].values())
     terms = max(len(m["terms"]) for m in expressions)
     across = 2 if len(expressions) > 2 and terms <= 3 else 1
-    side = min(0.62, (_WIDTH / across - _MARGIN - 0.1) / (_STEP * terms + 3))
+    side = min(0.62, (page() / across - _MARGIN - 0.1) / (_STEP * terms + 3))
     shown = min(result.arrays["0_exemplars"].shape[1], 3)
     tall = (max(shown, 2) + 2) * side + 0.14 + _LABEL + 0.2
     rows = -(-len(expressions) // across)
     judged = any(m.get("success") for m in expressions)
     height = 0.05 + tall * rows + (2.15 if judged else 0.0) + 0.38
-    figure = Figure(figsize=(_WIDTH, height))
+    figure = Figure(figsize=(page(), height))
     for k in range(len(expressions)):
-        start = _MARGIN + (k % across) * _WIDTH / across
+        start = _MARGIN + (k % across) * page() / across
         _block(figure, result, k, start, 0.05 + (k // across) * tall, side)
     if judged:
         _success(figure, result, 0.05 + tall * rows + 0.1)
     noise, n = result.settings["noise"], result.metrics["shown"]
-    note = f"Means of {n} exemplar{'s' if n > 1 else ''} a concept{' (three are shown)' if n > 3 else ''}. Right: the result in the middle, around it the result with uniform noise of ±{noise:g}."
+    text = f"Means of {n} exemplar{'s' if n > 1 else ''} a concept{' (three are shown)' if n > 3 else ''}. Right: the result in the middle, around it the result with uniform noise of ±{noise:g}."
     if judged:
-        note += f"\nBelow: share of {result.metrics['draws']} draws of exemplars in which the judge sees what the expression promises; bars: 95 % intervals over draws."
+        text += f"\nBelow: share of {result.metrics['draws']} draws of exemplars in which the judge sees what the expression promises; bars: 95 % intervals over draws."
         if any(m.get("plausible") for m in expressions):
-            note += f" D agrees: the share\nof results with {n} exemplars that the discriminator rates above the 5th percentile of samples, since ghosts in a picture do not disturb the judge."
-    figure.text(0.06 / _WIDTH, 0.05 / height, note, fontsize=5.4, va="bottom", linespacing=1.3)
+            text += f" D agrees: the share\nof results with {n} exemplars that the discriminator rates above the 5th percentile of samples, since ghosts in a picture do not disturb the judge."
+    note(figure, 0.06, 0.05, text, fontsize=5.4)
     return figure

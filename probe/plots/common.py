@@ -6,12 +6,60 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 BLUE, GREY = "#0072B2", "0.55"
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
+
+
+Panel = tuple[float, float, float, float]
+"""Left end of a panel's labels, left of its axes, width of its axes, its right end, on a page of 7 inches."""
+_SQUEEZED = 0.6  # axes lose no more than the rest of their width before panels are wrapped
+
+
+def page() -> float:
+    """The width in inches that drawings lay themselves out on, at most 7 (see style.Look)."""
+    return float(mpl.rcParams["figure.figsize"][0])
+
+
+def columns(most: int, space: float, side: float) -> int:
+    """How many pictures, at least `side` inches wide, stand side by side in a space; no more than `most`."""
+    return max(1, min(most, int(space / side + 1e-6)))
+
+
+def flow(panels: Sequence[Panel]) -> list[tuple[float, float, int]]:
+    """Panels that stand side by side on a page of 7 inches, on this one: narrower, and wrapped into rows like words.
+
+    Returns left and width of the axes and the row of each.
+    """
+    rows: list[list[Panel]] = []
+    for panel in panels:
+        if rows and _excess([*rows[-1], panel], len(rows) == 1) <= 1 - _SQUEEZED:
+            rows[-1].append(panel)
+        else:
+            rows.append([panel])
+    placed = []
+    for k, row in enumerate(rows):
+        less, shift = max(0.0, _excess(row, k == 0)), row[0][0] if k else 0.0
+        for _, left, width, _ in row:
+            placed.append((left - shift, width * (1 - less), k))
+            shift += width * less
+    return placed
+
+
+def _excess(row: list[Panel], first: bool) -> float:
+    """How much of the width of its axes a row of panels has too much for the page."""
+    wide = row[-1][3] - (0.0 if first else row[0][0])
+    return (wide - page()) / sum(width for _, _, width, _ in row)
+
+
+def note(figure: Figure, x: float, y: float, text: str, **how: Any) -> None:
+    """Explain a figure in small print, from inches; a style may move it to the caption."""
+    small: dict[str, Any] = {"va": "bottom", "fontsize": 5.2, "linespacing": 1.3, "gid": "note", **how}
+    figure.text(x / page(), y / figure.get_figheight(), text, **small)
 
 
 def tile(images: np.ndarray[Any, Any], columns: int, gap: int = 2) -> np.ndarray[Any, Any]:

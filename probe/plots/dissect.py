@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from probe.plots.common import OKABE_ITO, show, strip, tile
+from probe.plots.common import OKABE_ITO, flow, note, page, show, strip, tile
 from probe.result import Result
 
-_WIDTH, _HALF, _LABEL, _GAP = 7.0, 3.45, 0.72, 2
+_HALF, _LABEL, _GAP = 3.45, 0.72, 2
 _FADED = 0.3  # what is left of the picture where a unit is not active
 _ACTIVE, _CONCEPT = "#D55E00", "#0072B2"
 
@@ -40,20 +40,34 @@ def _unit_label(result: Result, unit: int, concept: str) -> str:
     return text + ("" if row["effect"] is None else f"\neffect {1000 * row['effect']:+.1f}")
 
 
+def _layout() -> tuple[float, int]:
+    """Inches for a unit's row of images with its label, and how many of them stand side by side."""
+    across = 2 if page() > 5 else 1
+    return min(_HALF, page() / across - 0.05), across
+
+
+def _shown(result: Result) -> np.ndarray[Any, Any]:
+    """Positions in `shown_units`: all, or each concept's best where units stand one below the other."""
+    concepts = result.arrays["shown_units"][:, 1]
+    return np.arange(len(concepts)) if _layout()[1] > 1 else np.sort(np.unique(concepts, return_index=True)[1])
+
+
 def _units(figure: Figure, result: Result, height: float) -> None:
     """Two units a row: the images on which each is most active."""
     names = list(result.metrics["concepts"])
     images = result.arrays["shown_images"]
-    side = (_HALF - _LABEL) / images.shape[1]
-    for i, (unit, k) in enumerate(result.arrays["shown_units"]):
-        left = (i % 2) * (_WIDTH - _HALF) + _LABEL
-        bottom = height - 0.04 - (i // 2 + 1) * (side + 0.05)
-        active = result.arrays["shown_active"][i]
-        box = [left / _WIDTH, bottom / height, (_HALF - _LABEL - 0.03) / _WIDTH, side / height]
-        axes = show(figure, box, tile(_faded(images[i], active), len(active), _GAP))
+    half, across = _layout()
+    side = (half - _LABEL) / images.shape[1]
+    for i, at in enumerate(_shown(result)):
+        unit, k = result.arrays["shown_units"][at]
+        left = (i % across) * (page() - half) + _LABEL
+        bottom = height - 0.04 - (i // across + 1) * (side + 0.05)
+        active = result.arrays["shown_active"][at]
+        box = [left / page(), bottom / height, (half - _LABEL - 0.03) / page(), side / height]
+        axes = show(figure, box, tile(_faded(images[at], active), len(active), _GAP))
         _outlines(axes, active, _ACTIVE, 0.6)
-        _outlines(axes, result.arrays["shown_masks"][i], _CONCEPT, 0.7)
-        x, middle = (left - 0.05) / _WIDTH, bottom + side / 2
+        _outlines(axes, result.arrays["shown_masks"][at], _CONCEPT, 0.7)
+        x, middle = (left - 0.05) / page(), bottom + side / 2
         label = f"{names[k]}\n" if len(names[k]) < 13 else f"{names[k][:11]}…\n"
         figure.text(x, (middle + 0.17) / height, label.strip(), ha="right", va="center", fontsize=5.8, weight="bold")
         figure.text(
@@ -95,21 +109,24 @@ def dissection(result: Result) -> Figure:
     """The best units of each concept on the images that excite them most, the best against chance, overlap and effect."""
     m = result.metrics
     names = sorted(m["concepts"], key=lambda name: -m["concepts"][name]["best_iou"])[: len(OKABE_ITO)]
-    side = (_HALF - _LABEL) / result.arrays["shown_images"].shape[1]
-    rows = -(-len(result.arrays["shown_units"]) // 2)
+    half, across = _layout()
+    side = (half - _LABEL) / result.arrays["shown_images"].shape[1]
+    rows = -(-len(_shown(result)) // across)
     plots = max(1.15, 0.17 * len(names))
-    height = rows * (side + 0.05) + plots + 1.05
-    figure = Figure(figsize=(_WIDTH, height))
+    (x0, w0, _), (x1, w1, row) = flow([(0, _LABEL, 1.85, 3.1), (3.43, 3.95, 2.3, 7.0)])
+    lower = row * (plots + 0.6)
+    height = rows * (side + 0.05) + plots + 1.05 + lower
+    figure = Figure(figsize=(page(), height))
     _units(figure, result, height)
     bottom = 0.66 / height
     tall = min(plots, 0.3 * len(names))
-    _chance_panel(figure.add_axes((_LABEL / _WIDTH, bottom, 1.85 / _WIDTH, tall / height)), result, names)
-    _effect_panel(figure.add_axes((3.95 / _WIDTH, bottom, 2.3 / _WIDTH, plots / height)), result, names)
+    _chance_panel(figure.add_axes((x0 / page(), bottom + lower / height, w0 / page(), tall / height)), result, names)
+    _effect_panel(figure.add_axes((x1 / page(), bottom, w1 / page(), plots / height)), result, names)
     effect = "; effect in ‰ of the pixels" if np.isfinite(result.arrays["effect"]).any() else ""
-    note = (
+    text = (
         f"{m['layer']}, {m['maps_total']} units, {m['images']} images. Above: images on which a unit is most active; not faded, orange: where it is "
         f"above its threshold; blue: the concept{effect}.\nBelow: blue, the best unit with its 95 % interval over images; grey, the best of all units under "
         f"{len(result.arrays['random_best'])} shufflings of the images."
     )
-    figure.text(0.06 / _WIDTH, 0.05 / height, note, fontsize=5.2, va="bottom", linespacing=1.3)
+    note(figure, 0.06, 0.05, text)
     return figure

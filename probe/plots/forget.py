@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import show, tile
+from probe.plots.common import columns, flow, note, page, show, tile
 from probe.result import Result
 
 # Okabe and Ito's colour-blind-safe palette
@@ -20,7 +20,7 @@ _NAMES = {
     "paper": "paper's rule", "logistic": "logistic ranking", "iou": "IoU ranking", "causal": "causal ranking",
     "lda": "one-sided erasure", "leace": "LEACE", "finetune": "fine-tuning",
 }  # fmt: skip
-_WIDTH, _LEFT = 7.0, 0.95
+_LEFT = 0.95
 _MATCHED_SHOWN = 6
 
 
@@ -28,15 +28,15 @@ def _name(method: str) -> str:
     return _NAMES.get(method, method)
 
 
-def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float, float], columns: int) -> None:
+def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float, float], count: int) -> None:
     """Rows of images with their labels at the left; the box is (left, top, width) in inches."""
     left, top, width = box
-    height, side = figure.get_figheight(), width / columns
+    height, side = figure.get_figheight(), width / count
     for k, (label, images) in enumerate(rows):
         bottom = top - (k + 1) * side
-        place = [left / _WIDTH, bottom / height, width / _WIDTH, side * 0.97 / height]
-        show(figure, place, tile(images[:columns], columns))
-        at = ((left - 0.05) / _WIDTH, (bottom + side / 2) / height)
+        place = [left / page(), bottom / height, width / page(), side * 0.97 / height]
+        show(figure, place, tile(images[:count], count))
+        at = ((left - 0.05) / page(), (bottom + side / 2) / height)
         figure.text(*at, label, ha="right", va="center", fontsize=5.6, linespacing=1.05)
 
 
@@ -89,54 +89,54 @@ def _table(figure: Figure, result: Result, top: float) -> None:
     head = ["", "layer", "dose", "removal [95 %]", "collateral", "random edits: removal", "p"]
     at = [0.08, 1.35, 1.9, 2.65, 3.85, 4.65, 6.2]
     rows = [head, *(_numbers(name, m) for name, m in result.metrics["methods"].items())]
+    if page() < 6.5:  # no room for all: name, removal, collateral and p
+        at, rows = [0.08, 1.1, 2.2, 2.8], [[row[i] for i in (0, 3, 4, 6)] for row in rows]
     for k, row in enumerate(rows):
         for x, text in zip(at, row, strict=True):
             colour = "0.35" if k == 0 else "black"
-            figure.text(x / _WIDTH, (top - 0.13 * k) / height, text, fontsize=5.8, va="top", color=colour)
+            figure.text(x / page(), (top - 0.13 * k) / height, text, fontsize=5.8, va="top", color=colour)
     quality = result.metrics.get("judge_iou")
     known = "not measured" if quality is None or math.isnan(quality) else f"{quality:.2f}"
     concept = result.metrics["concept"]
-    note = (
+    text = (
         f"Held-out latents, read by the judge (IoU {known}). Images: the first held-out samples in which the judge sees {concept}, "
         "not chosen.\nCurves: every dose, band the 95 % interval over images; clouds: random edits scaled to the collateral of the "
         "dot of their colour;\ndot: the dose chosen on other latents, by the chooser."
     )
-    figure.text(
-        0.08 / _WIDTH,
-        (top - 0.13 * len(rows) - 0.06) / height,
-        note,
-        fontsize=5.2,
-        va="top",
-        color="0.25",
-        linespacing=1.3,
-    )
+    note(figure, 0.08, top - 0.13 * len(rows) - 0.06, text, va="top", color="0.25")
 
 
 def forgetting(result: Result) -> Figure:
     """The paper's Fig. 6 with erasure beneath, all methods' trade-offs, and all of them at one small collateral."""
     methods = result.metrics["methods"]
     before = result.arrays["before"]
-    columns, concept = len(before), result.metrics["concept"]
+    concept = result.metrics["concept"]
+    count = columns(len(before), page() - _LEFT - 0.05, 0.45)
     top_rows = [("before", before)]
     for name in [n for n in ("paper", "erase") if n in methods] or list(methods)[:2]:
         share = f"{100 * methods[name]['removal']:.0f} %"
         top_rows.append((f"{_name(name)}\n{share} of {concept}\narea removed", result.arrays[name]))
-    side = (_WIDTH - _LEFT - 0.05) / columns
+    side = (page() - _LEFT - 0.05) / count
     matched = [(_name(n).replace(" ", "\n", 1), result.arrays[f"{n}_matched"]) for n in methods]
-    small = 2.35 / _MATCHED_SHOWN
+    (x, width, _), (right, wide, row) = flow([(0, 0.5, 2.95, 3.5), (4.0, 4.6, 2.35, 7.0)])
+    small = wide / _MATCHED_SHOWN
     middle = max(2.3, small * (len(matched) + 1) + 0.2)
     table = 0.13 * (len(methods) + 1) + 0.48
-    height = len(top_rows) * side + middle + 0.35 + table
-    figure = Figure(figsize=(_WIDTH, height))
-    _strips(figure, top_rows, (_LEFT, height, _WIDTH - _LEFT - 0.05), columns)
+    lower = row * (middle + 0.1)  # the pictures stand under the curves where the page is narrow
+    height = len(top_rows) * side + middle + 0.35 + table + lower
+    figure = Figure(figsize=(page(), height))
+    _strips(figure, top_rows, (_LEFT, height, page() - _LEFT - 0.05), count)
     below = height - len(top_rows) * side - 0.2
-    axes = figure.add_axes((0.5 / _WIDTH, (table + 0.4) / height, 2.95 / _WIDTH, (below - table - 0.45) / height))
+    bottom = table + 0.4 + lower
+    axes = figure.add_axes((x / page(), bottom / height, width / page(), (below - bottom - 0.05) / height))
     _trade_off(axes, result)
     axes.legend(frameon=False, loc="lower right", fontsize=5.6, handletextpad=0.2, labelspacing=0.3)
-    x = _WIDTH - 2.4
+    below -= row * (middle + 0.2)
     limit = result.metrics["matched_collateral"]
     says = f"at its chosen dose, or the largest below it of collateral up to {limit:g}"
-    figure.text((x - 0.45) / _WIDTH, (below + 0.04) / height, says, fontsize=5.6, va="center")
-    _strips(figure, [("before", before), *matched], (x, below - 0.05, 2.35), min(_MATCHED_SHOWN, columns))
+    if page() < 6.5 and not row:
+        says = says.replace(", or ", ",\nor ")
+    figure.text((right - 0.45) / page(), (below + 0.04) / height, says, fontsize=5.6, va="center")
+    _strips(figure, [("before", before), *matched], (right, below - 0.05, wide), min(_MATCHED_SHOWN, len(before)))
     _table(figure, result, table - 0.02)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from probe.files import writing
-from probe.plots.common import show, strip, tile
+from probe.plots.common import flow, note, page, show, strip, tile
 from probe.result import Result
 
-_WIDTH, _LABEL, _GUTTER = 7.0, 0.5, 0.2
+_LABEL, _GUTTER = 0.5, 0.2
 _OUTSIDE = -128  # in int8 gradients
 _ROWS, _COLUMNS = 10, 3  # units on a page of the atlas
 Array = np.ndarray[Any, Any]
@@ -57,22 +58,29 @@ def _word(result: Result, unit: int) -> str:
     return result.metrics["concepts"].get(str(unit), {}).get("concept") or ""
 
 
+def _above() -> float:
+    """Inches for the title of a panel, which takes two lines on a narrow page."""
+    return 0.3 if page() > 5 else 0.42
+
+
 def _fig5(figure: Figure, result: Result, height: float, side: float) -> None:
     """Random filters left, trained ones right; with inputs, the crops below."""
     units, crops = result.arrays["units"], result.arrays["gradients"].shape[1]
-    half, tall = (_WIDTH - _LABEL - _GUTTER - 0.05) / 2, side * len(units)
+    above = _above()
+    half, tall = (page() - _LABEL - _GUTTER - 0.05) / 2, side * len(units)
     for i, (title, pictures) in enumerate(_panels(result)):
         left = _LABEL + (i % 2) * (half + _GUTTER)
-        bottom = height - 0.22 - tall - (i // 2) * (tall + 0.3)
-        axes = show(figure, [left / _WIDTH, bottom / height, half / _WIDTH, tall / height], _mosaic(pictures, crops))
-        axes.set_title(title, pad=3)
+        bottom = height - above + 0.08 - tall - (i // 2) * (tall + above)
+        axes = show(figure, [left / page(), bottom / height, half / page(), tall / height], _mosaic(pictures, crops))
+        axes.set_title(title if page() > 5 else textwrap.fill(title, 20), pad=3)
         for k, unit in enumerate(units):
             y = (bottom + tall - (k + 0.5) * side) / height
             at: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 5.8}
             if i % 2:  # the word is of the trained unit
-                figure.text((left - 0.04) / _WIDTH, y, _word(result, int(unit)), rotation=90, **at)
+                word = _word(result, int(unit)) if side > 0.3 else ""  # no room for it
+                figure.text((left - 0.04) / page(), y, word, rotation=90, **at)
             else:
-                figure.text((left - 0.05) / _WIDTH, y, f"unit {unit}", **at)
+                figure.text((left - 0.05) / page(), y, f"unit {unit}", **at)
 
 
 def _same_images(figure: Figure, result: Result, height: float, base: float, side: float) -> None:
@@ -82,12 +90,12 @@ def _same_images(figure: Figure, result: Result, height: float, base: float, sid
     names = ["input", result.metrics["rule"], "random\nweights", "plain\ngradient", "Sobel"]
     picture = _mosaic(np.concatenate(rows), len(inputs))
     wide, tall = side * len(inputs), side * len(rows)
-    show(figure, [_LABEL / _WIDTH, base / height, wide / _WIDTH, tall / height], picture)
+    show(figure, [_LABEL / page(), base / height, wide / page(), tall / height], picture)
     for k, name in enumerate(names):
         y = base + tall - (k + 0.5) * side
-        figure.text((_LABEL - 0.05) / _WIDTH, y / height, name, ha="right", va="center", fontsize=5.8)
+        figure.text((_LABEL - 0.05) / page(), y / height, name, ha="right", va="center", fontsize=5.8)
     figure.text(
-        (_LABEL + wide / 2) / _WIDTH,
+        (_LABEL + wide / 2) / page(),
         (base + tall + 0.05) / height,
         "the first crop of each unit",
         ha="center",
@@ -106,7 +114,9 @@ def _checks(axes: Any, result: Result) -> None:
         found = np.nan if row["spearman"] is None else row["spearman"]
         strip(axes, y, table[y, ..., 0].ravel(), found, row["spearman_ci"] if np.isfinite(found) else None)
     axes.set(xlim=(-0.35, 1.02), ylim=(len(names) - 0.5, -0.5), yticks=range(len(names)), yticklabels=names)
-    axes.set_xlabel("absolute Spearman similarity to the picture")
+    if page() < 6.5:
+        axes.set_xticks([0, 0.5, 1])
+    axes.set_xlabel("absolute Spearman similarity" + (" " if page() > 6.5 else "\n") + "to the picture")
     axes.set_title(_verdict(sane), fontsize=7, color="black" if sane["verdict"] == "pass" else "#D55E00", loc="right")
 
 
@@ -121,20 +131,22 @@ def _verdict(sane: dict[str, Any]) -> str:
 def guided_backprop(result: Result) -> Figure:
     """Guided gradients of the strongest responses of some units under random and trained weights, and the sanity checks."""
     units, crops = result.arrays["units"], result.arrays["gradients"].shape[1]
-    side = min((_WIDTH - _LABEL - _GUTTER - 0.05) / 2 / crops, 1.1)
+    side = min((page() - _LABEL - _GUTTER - 0.05) / 2 / crops, 1.1)
     stages = 1 + bool(result.settings["inputs"])
     rows = len(result.metrics["sanity"]["rows"])
-    small = 2.85 / max(len(units), 5)
+    (_, room, _), (left, wide, row) = flow([(0, _LABEL, 2.85, 3.4), (3.5, 4.55, 2.35, 6.95)])
+    small = min(room, page() - _LABEL - 0.05) / max(len(units), 5)
     lower = max(5 * small, 0.17 * rows + 0.5)
-    height = stages * (side * len(units) + 0.3) + lower + 1.0
-    figure = Figure(figsize=(_WIDTH, height))
+    under = row * (lower + 0.4)
+    height = stages * (side * len(units) + _above()) + lower + 1.0 + under
+    figure = Figure(figsize=(page(), height))
     _fig5(figure, result, height, side)
     base = 0.58
-    _same_images(figure, result, height, base + lower - 5 * small, small)
+    _same_images(figure, result, height, base + under + lower - 5 * small, small)
     tall = lower - 0.35
-    axes = figure.add_axes((4.55 / _WIDTH, (base + 0.3) / height, 2.35 / _WIDTH, tall / height))
+    axes = figure.add_axes((left / page(), (base + 0.3) / height, wide / page(), tall / height))
     _checks(axes, result)
-    figure.text(0.06 / _WIDTH, 0.05 / height, _caption(result), fontsize=5.2, va="bottom", linespacing=1.3)
+    note(figure, 0.06, 0.05, _caption(result))
     return figure
 
 

@@ -9,29 +9,33 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from probe.plots.common import show, tile
+from probe.plots.common import columns, flow, note, page, show, tile
 from probe.result import Result
 
 _COLOURS = {"pattern": "#0072B2", "shift": "#E69F00", "units": "#009E73"}  # Okabe and Ito's colour-blind-safe palette
 _MARKERS = {"pattern": "o", "shift": "s", "units": "^"}
 _MAPS = {"map": "inserted", "map_pasted": "pasted in pixels", "map_natural": "there unasked"}
-_WIDTH, _LEFT, _GAP = 7.0, 0.62, 2  # inches, inches, pixels between images
+_LEFT, _GAP = 0.62, 2  # inches, inches, pixels between images
 
 
 def _strip(figure: Figure, result: Result, name: str, bottom: float, height: float) -> None:
     """A row of images at a height in inches, the box outlined in each."""
     images = result.arrays[name]
-    size, columns = images.shape[-1], len(images)
-    width = _WIDTH - _LEFT
-    side = width / columns
-    place = [_LEFT / _WIDTH, bottom / height, width / _WIDTH, side * 0.97 / height]
-    axes = show(figure, place, tile(images, columns, _GAP))
+    size, count = images.shape[-1], _columns(result)
+    width = page() - _LEFT
+    side = width / count
+    place = [_LEFT / page(), bottom / height, width / page(), side * 0.97 / height]
+    axes = show(figure, place, tile(images[:count], count, _GAP))
     x0, y0, x1, y1 = result.metrics["where"]
-    for k in range(columns):
+    for k in range(count):
         corner = (k * (size + _GAP) + x0 - 0.5, y0 - 0.5)
         axes.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, lw=0.5, ec="white"))
         axes.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, lw=0.5, ec="black", ls=(0, (2, 2))))
-    figure.text((_LEFT - 0.06) / _WIDTH, (bottom + side / 2) / height, name, ha="right", va="center", fontsize=6.5)
+    figure.text((_LEFT - 0.06) / page(), (bottom + side / 2) / height, name, ha="right", va="center", fontsize=6.5)
+
+
+def _columns(result: Result) -> int:
+    return columns(len(result.arrays["before"]), page() - _LEFT, 0.42)
 
 
 def _doses(axes: Any, result: Result) -> None:
@@ -53,7 +57,12 @@ def _doses(axes: Any, result: Result) -> None:
         )  # fmt: skip
     axes.set(xlabel="strength", ylabel="success", ylim=(-0.04, 1.04), xlim=(0, None))
     axes.legend(
-        frameon=False, loc="upper left", bbox_to_anchor=(-0.02, 1.3), ncols=2, columnspacing=1, handletextpad=0.4
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(-0.02 if page() > 4 else -0.12, 1.3),
+        ncols=2,
+        columnspacing=1,
+        handletextpad=0.4,
     )
 
 
@@ -72,7 +81,8 @@ def _map(axes: Any, result: Result, name: str) -> None:
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set(visible=True, color="0.7")
     axes.set_title(_MAPS[name], fontsize=6.5, pad=3)
-    axes.set_xlabel("left edge of the box (px)", fontsize=5.5, labelpad=2)
+    if page() > 6.5 or name == "map_pasted":  # once for all three, where they are too small for it
+        axes.set_xlabel("left edge of the box (px)", fontsize=5.5, labelpad=2)
     if name == "map":
         axes.set_ylabel("its top (px)", fontsize=5.5, labelpad=2)
 
@@ -92,19 +102,24 @@ def _verdict(result: Result) -> str:
 
 def insertion(result: Result) -> Figure:
     """Held-out samples before and after, success against strength with the random control, and maps of positions."""
-    columns = len(result.arrays["before"])
-    side = (_WIDTH - _LEFT) / columns
-    height = 2 * side + 2.55
-    figure = Figure(figsize=(_WIDTH, height))
+    side = (page() - _LEFT) / _columns(result)
+    (x, width, _), (left, all_maps, row) = flow([(0, _LEFT, 2.35, 3.0), (3.1, 3.5, 3.42, 6.95)])
+    gap = 0.12
+    wide = (all_maps - 2 * gap) / 3
+    lower = row * (wide + 0.9)
+    height = 2 * side + 2.55 + lower
+    figure = Figure(figsize=(page(), height))
     for k, name in enumerate(("before", "after")):
         _strip(figure, result, name, height - (k + 1) * side, height)
-    axes = figure.add_axes((_LEFT / _WIDTH, 0.72 / height, 2.35 / _WIDTH, 1.36 / height))
-    _doses(axes, result)
-    left, wide, gap = 3.5, 1.06, 0.12
+    _doses(figure.add_axes((x / page(), (0.72 + lower) / height, width / page(), 1.36 / height)), result)
     for k, name in enumerate(_MAPS):
-        place = ((left + k * (wide + gap)) / _WIDTH, 0.78 / height, wide / _WIDTH, wide / height)
+        place = ((left + k * (wide + gap)) / page(), 0.78 / height, wide / page(), wide / height)
         _map(figure.add_axes(place), result, name)
-    caption = f"{result.metrics['concept']} seen by the judge, % of samples; outlined: the box asked for"
-    figure.text(left / _WIDTH, (0.78 + wide + 0.2) / height, caption, fontsize=6.5, va="bottom")
-    figure.text(0.15 / _WIDTH, 0.08 / height, _verdict(result), va="bottom", fontsize=6, linespacing=1.35)
+    caption = (
+        f"{result.metrics['concept']} seen by the judge, % of samples; "
+        + "\n" * (page() < 6.5)
+        + "outlined: the box asked for"
+    )
+    figure.text(left / page(), (0.78 + wide + 0.2) / height, caption, fontsize=6.5, va="bottom")
+    note(figure, 0.15, 0.08, _verdict(result), fontsize=6, linespacing=1.35)
     return figure

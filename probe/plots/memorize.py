@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import BLUE, GREY, show, tile
+from probe.plots.common import BLUE, GREY, columns, flow, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _LEFT, _RIGHT = 7.0, 0.95, 0.06
+_LEFT, _RIGHT = 0.95, 0.06
 _RED = "#D55E00"
+
+
+def _columns() -> int:
+    return columns(10, page() - _LEFT - _RIGHT, 0.42)
 
 
 def _pictures(figure: Figure, result: Result, height: float, side: float) -> float:
@@ -22,25 +26,24 @@ def _pictures(figure: Figure, result: Result, height: float, side: float) -> flo
         [("training images", "targets"), ("as the generator\ncan draw them", "recovered")],
     ]  # fmt: skip
     y = height - 0.2
+    most = _columns()
     for block in blocks:
         for label, name in block:
             if name in arrays:
                 y -= side
-                width = side * len(arrays[name])
-                show(
-                    figure,
-                    [_LEFT / _WIDTH, y / height, width / _WIDTH, side / height],
-                    tile(arrays[name], len(arrays[name]), 2),
-                )
+                shown = arrays[name][:most]
+                width = side * len(shown)
+                box = [_LEFT / page(), y / height, width / page(), side / height]
+                show(figure, box, tile(shown, len(shown), 2))
                 figure.text(
-                    (_LEFT - 0.06) / _WIDTH, (y + side / 2) / height, label, ha="right", va="center", fontsize=5.8
+                    (_LEFT - 0.06) / page(), (y + side / 2) / height, label, ha="right", va="center", fontsize=5.8
                 )
         y -= 0.12
-    for i, value in enumerate(arrays["suspects_ratio"]):
+    for i, value in enumerate(arrays["suspects_ratio"][:most]):
         text = f"{np.exp(value):.2f}" if "suspects_holdout" in arrays else f"{value:.2f}"
-        figure.text((_LEFT + side * (i + 0.5)) / _WIDTH, (height - 0.17) / height, text, ha="center", fontsize=5.5)
+        figure.text((_LEFT + side * (i + 0.5)) / page(), (height - 0.17) / height, text, ha="center", fontsize=5.5)
     title = "d(T) / d(H)" if "suspects_holdout" in arrays else "d(T)"
-    figure.text((_LEFT - 0.06) / _WIDTH, (height - 0.17) / height, title, ha="right", fontsize=5.8)
+    figure.text((_LEFT - 0.06) / page(), (height - 0.17) / height, title, ha="right", fontsize=5.8)
     return y
 
 
@@ -84,7 +87,7 @@ def power_panel(axes: Any, rows: np.ndarray[Any, Any], colour: str, label: str |
         ylim=(-0.03, 1.05),
         xticks=at,
         xticklabels=[f"{100 * s:g}" for s in rows[:, 0]],
-        xlabel="planted copies (% of samples)",
+        xlabel="planted copies (% of samples)" if page() > 6.5 else "planted copies (%)",
     )
     axes.set_ylabel("share detected")
 
@@ -106,20 +109,22 @@ def _caption(result: Result) -> str:
 def memorization(result: Result) -> Figure:
     """Nearest images of the most suspicious samples; below, ratios, test and power where there are held-out images."""
     tested = result.metrics["p_value"] is not None
-    side = (_WIDTH - _LEFT - _RIGHT) / 10
+    side = (page() - _LEFT - _RIGHT) / _columns()
     rows = sum(
         name in result.arrays for name in ("suspects", "suspects_train", "suspects_holdout", "targets", "recovered")
     )
-    height = rows * side + 0.5 + (2.05 if tested else 0.2)
-    figure = Figure(figsize=(_WIDTH, height))
+    placed = flow([(0.1, 0.3, 2.05, 2.4), (2.5, 2.65, 1.75, 4.45), (4.5, 4.9, 2.0, 6.95)])
+    under = 1.65 * placed[-1][2] if tested else 0.0
+    height = rows * side + 0.5 + (2.05 if tested else 0.2) + under
+    figure = Figure(figsize=(page(), height))
     low = _pictures(figure, result, height, side)
     if tested:
-        for left, width, draw in ((0.3, 2.05, _ratios), (2.65, 1.75, _test)):
-            draw(figure.add_axes((left / _WIDTH, (low - 1.25) / height, width / _WIDTH, 1.15 / height)), result)
-        power_panel(
-            figure.add_axes((4.9 / _WIDTH, (low - 1.25) / height, 2.0 / _WIDTH, 1.15 / height)),
-            result.arrays["power"],
-            BLUE,
-        )
-    figure.text(0.06 / _WIDTH, 0.05 / height, _caption(result), fontsize=5.2, va="bottom", linespacing=1.35)
+        axes = [
+            figure.add_axes((x / page(), (low - 1.25 - 1.65 * row) / height, width / page(), 1.15 / height))
+            for x, width, row in placed
+        ]
+        _ratios(axes[0], result)
+        _test(axes[1], result)
+        power_panel(axes[2], result.arrays["power"], BLUE)
+    note(figure, 0.06, 0.05, _caption(result), linespacing=1.35)
     return figure

@@ -6,7 +6,7 @@ import math
 
 from matplotlib.figure import Figure
 
-from probe.plots.common import show, tile
+from probe.plots.common import page, show, tile
 from probe.result import Result
 
 
@@ -15,7 +15,7 @@ def samples(result: Result) -> Figure:
     images = result.arrays["images"][:100]
     columns = 10 if len(images) >= 50 else math.ceil(math.sqrt(len(images)))
     picture = tile(images, columns)
-    width = min(7.0, max(2.0, picture.shape[1] / 95))
+    width = min(page(), max(2.0, picture.shape[1] / 95))
     figure = Figure(figsize=(width, width * picture.shape[0] / picture.shape[1]))
     show(figure, [0, 0, 1, 1], picture)
     return figure

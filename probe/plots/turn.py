@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from probe.plots.arithmetic import curves
-from probe.plots.common import OKABE_ITO, show, tile
+from probe.plots.common import OKABE_ITO, flow, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _LEFT, _PLOTS = 7.0, 0.62, 1.95
+_LEFT, _PLOTS = 0.62, 1.95
 _READABLE = {"window": "window", "night": "night", "lamp": "lamp", "yaw": "camera"}
 _SIDES = {
     "window": ("nowindow", "window"),
@@ -33,15 +33,15 @@ def _arrow(figure: Figure, result: Result, top: float, side: float) -> None:
     """The means of both sides with a dashed arrow between them."""
     height = figure.get_figheight()
     for k, name in enumerate((result.metrics["from"], result.metrics["to"])):
-        left = _LEFT if k == 0 else _WIDTH - 0.06 - side
+        left = _LEFT if k == 0 else page() - 0.06 - side
         show(
             figure,
-            (left / _WIDTH, 1 - (top + side) / height, side / _WIDTH, side / height),
+            (left / page(), 1 - (top + side) / height, side / page(), side / height),
             tile(result.arrays["ends"][k : k + 1], 1),
         )
         at = left + 1.12 * side if k == 0 else left - 0.12 * side
         figure.text(
-            at / _WIDTH,
+            at / page(),
             1 - (top + 0.82 * side) / height,
             name,
             ha="left" if k == 0 else "right",
@@ -50,9 +50,9 @@ def _arrow(figure: Figure, result: Result, top: float, side: float) -> None:
         )
     axes = figure.add_axes(
         (
-            (_LEFT + 1.1 * side) / _WIDTH,
+            (_LEFT + 1.1 * side) / page(),
             1 - (top + side) / height,
-            (_WIDTH - 0.06 - _LEFT - 2.2 * side) / _WIDTH,
+            (page() - 0.06 - _LEFT - 2.2 * side) / page(),
             side / height,
         )
     )
@@ -76,11 +76,11 @@ def _rows(figure: Figure, result: Result, top: float, side: float) -> None:
         rows = len(images)
         show(
             figure,
-            (_LEFT / _WIDTH, 1 - (y + rows * side) / height, steps * side / _WIDTH, rows * side / height),
+            (_LEFT / page(), 1 - (y + rows * side) / height, steps * side / page(), rows * side / height),
             tile(images.reshape(-1, *images.shape[2:]), steps, 0),
         )
         figure.text(
-            (_LEFT - 0.05) / _WIDTH,
+            (_LEFT - 0.05) / page(),
             1 - (y + rows * side / 2) / height,
             _NAMES[method],
             ha="right",
@@ -90,7 +90,7 @@ def _rows(figure: Figure, result: Result, top: float, side: float) -> None:
         )
         y += rows * side + 0.03
         tall = y - top - 0.03
-    axes = figure.add_axes((_LEFT / _WIDTH, 1 - (top + tall) / height, steps * side / _WIDTH, tall / height), zorder=5)
+    axes = figure.add_axes((_LEFT / page(), 1 - (top + tall) / height, steps * side / page(), tall / height), zorder=5)
     axes.set(xlim=(0, steps), ylim=(0, 1))
     axes.set_axis_off()
     axes.patch.set_alpha(0)
@@ -99,17 +99,17 @@ def _rows(figure: Figure, result: Result, top: float, side: float) -> None:
         axes.vlines([middle, middle + 1], 0, 1, color="black", lw=1.2)
     inside = np.flatnonzero(np.abs(at) <= 0.5 + 1e-9)
     below = 1 - (top + tall + 0.05) / height
-    ends = (_LEFT + inside[0] * side) / _WIDTH, (_LEFT + (inside[-1] + 1) * side) / _WIDTH
+    ends = (_LEFT + inside[0] * side) / page(), (_LEFT + (inside[-1] + 1) * side) / page()
     figure.add_artist(_line(ends, below))
     figure.text(sum(ends) / 2, below - 0.03 / height, "original range", ha="center", va="top", fontsize=6)
     for k in (0, middle, steps - 1):
         label = "the sample" if at[k] == 0 else f"{at[k]:+.2g} lengths"
         if k != middle:
             figure.text(
-                (_LEFT + (k + 0.5) * side) / _WIDTH,
+                (_LEFT + (k + (0.5 if side > 0.35 else k / (steps - 1))) * side) / page(),
                 below - 0.03 / height,
                 label,
-                ha="center",
+                ha="center" if side > 0.35 else "left" if k == 0 else "right",
                 va="top",
                 fontsize=6,
                 color="0.35",
@@ -206,33 +206,40 @@ def _success_panel(axes: Any, result: Result) -> None:
 def turn(result: Result) -> Figure:
     """Samples moved along a direction as in the paper's Fig. 8; with a judge the scores beneath."""
     steps = result.metrics["steps"]
-    side = (_WIDTH - _LEFT - 0.06) / steps
+    side = (page() - _LEFT - 0.06) / steps
     methods = result.settings["methods"]
     rows = sum(len(result.arrays[f"{m}_images"]) for m in methods)
     judged = bool(result.metrics.get("success"))
     tall = rows * side + 0.03 * len(methods)
-    height = 0.05 + side + 0.12 + tall + 0.25 + (_PLOTS if judged else 0) + 0.28
-    figure = Figure(figsize=(_WIDTH, height))
+    several = len(methods) > 1
+    panels = [(0.0, 0.74, 2.3, 3.1), (3.2, 3.6, 1.7, 7.0)]
+    if several:  # the last holds its labels at the right
+        panels = [(0.0, 0.74, 1.42, 2.25), (2.26, 2.7, 1.25, 5.0), (4.8, 5.1, 0.6, 7.0)]
+    placed = flow(panels) if judged else []
+    plots = _PLOTS * (placed[-1][2] + 1) if placed else 0.0
+    height = 0.05 + side + 0.12 + tall + 0.25 + plots + 0.28
+    figure = Figure(figsize=(page(), height))
     _arrow(figure, result, 0.05, side)
     _rows(figure, result, 0.05 + side + 0.12, side)
     if judged:
-        bottom, share = (0.28 + 0.38) / height, 1.25 / height
-        several = len(methods) > 1
-        _score_panel(figure.add_axes((0.74 / _WIDTH, bottom, (1.42 if several else 2.3) / _WIDTH, share)), result)
+        places = [
+            (x / page(), (0.28 + 0.38 + plots - _PLOTS * (row + 1)) / height, width / page(), 1.25 / height)
+            for x, width, row in placed
+        ]
+        _score_panel(figure.add_axes(places[0]), result)
         if several:
-            _methods_panel(figure.add_axes((2.7 / _WIDTH, bottom, 1.25 / _WIDTH, share)), result)
-        place = (5.1, 0.6) if several else (3.6, 1.7)
-        axes = figure.add_axes((place[0] / _WIDTH, bottom, place[1] / _WIDTH, share))
+            _methods_panel(figure.add_axes(places[1]), result)
+        axes = figure.add_axes(places[-1])
         if several or len(result.metrics["success"]) == 1:
             _success_panel(axes, result)
         else:
             curves(axes, result.metrics, True)
             axes.set_xlabel("exemplars a side")
             axes.legend(frameon=False, fontsize=5.6, labelspacing=0.5, loc="upper left", bbox_to_anchor=(1.0, 1.05))
-    note = f"Direction from {result.metrics['shown']} exemplars a side; the samples are new and not chosen, each in the middle of its row."
+    text = f"Direction from {result.metrics['shown']} exemplars a side; the samples are new and not chosen, each in the middle of its row."
     if judged:
-        note += (
+        text += (
             f" Scores: {result.metrics['samples']} new samples, bands 95 %; success: {result.settings['draws']} draws."
         )
-    figure.text(0.06 / _WIDTH, 0.05 / height, note, fontsize=5.4, va="bottom")
+    note(figure, 0.06, 0.05, text, fontsize=5.4, linespacing=None)
     return figure

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from probe.plots.common import BLUE, GREY, OKABE_ITO, show, tile
+from probe.plots.common import BLUE, GREY, OKABE_ITO, flow, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _LEFT, _RIGHT, _GAP = 6.0, 0.42, 0.05, 2
+_LEFT, _RIGHT, _GAP = 0.42, 0.05, 2
 _PROFILE, _BELOW, _FOOT = 0.26, 0.05, 1.85
 _SHARP, _LOW, _RED = 10.0, 0.1, "#D55E00"
 
@@ -106,19 +106,24 @@ def walk(result: Result) -> Figure:
     """The paper's Fig. 4, one row a pair of neighbouring latents, with step profiles, convergence and nulls below."""
     images, profile = result.arrays["images"], result.arrays["profile"]
     rows, columns = images.shape[:2]
-    strip = _WIDTH - _LEFT - _RIGHT
+    strip = page() - _LEFT - _RIGHT
     side = strip / columns
     pitch = side + _PROFILE + _BELOW
-    height = rows * pitch + _FOOT + 0.03
-    figure = Figure(figsize=(_WIDTH, height))
+    placed = flow([(0, 0.62, 1.75, 2.65), (2.75, 3.75, 2.1, 5.95)])
+    under = 1.25 * placed[-1][2]
+    height = rows * pitch + _FOOT + 0.03 + under
+    figure = Figure(figsize=(page(), height))
     known = profile[np.isfinite(profile)]
     top = max(15.0, 1.5 * float(known.max(initial=1.0)))
     for i in range(rows):
         bottom = height - 0.03 - i * pitch - side
-        show(figure, [_LEFT / _WIDTH, bottom / height, strip / _WIDTH, side / height], tile(images[i], columns, _GAP))
-        box = (_LEFT / _WIDTH, (bottom - _PROFILE) / height, strip / _WIDTH, (_PROFILE - 0.03) / height)
+        show(figure, [_LEFT / page(), bottom / height, strip / page(), side / height], tile(images[i], columns, _GAP))
+        box = (_LEFT / page(), (bottom - _PROFILE) / height, strip / page(), (_PROFILE - 0.03) / height)
         _profile(figure.add_axes(box), profile[i], top, result.metrics["segments"][i]["resolved"])
-    _convergence(figure.add_axes((0.62 / _WIDTH, 0.88 / height, 1.75 / _WIDTH, 0.8 / height)), result)
-    _ratios(figure.add_axes((3.75 / _WIDTH, 0.88 / height, 2.1 / _WIDTH, 0.8 / height)), result)
-    figure.text(0.05 / _WIDTH, 0.06 / height, _caption(result), fontsize=4.9, va="bottom", linespacing=1.35, wrap=False)
+    places = [
+        (x / page(), (0.88 + under - 1.25 * row) / height, width / page(), 0.8 / height) for x, width, row in placed
+    ]
+    _convergence(figure.add_axes(places[0]), result)
+    _ratios(figure.add_axes(places[1]), result)
+    note(figure, 0.05, 0.06, _caption(result), fontsize=4.9, linespacing=1.35)
     return figure
