@@ -21,7 +21,7 @@ from probe import rooms
 from probe.checkpoints import load
 from probe.features import feature
 from probe.gan import from_bytes
-from probe.memorization import Settings, memorization, own_split
+from probe.memorizing import Settings, memorization, own_split
 from probe.recovery import recover
 from probe.result import Result
 
