@@ -172,22 +172,25 @@ def _insert(m: Metrics) -> Summary:
 def _forget(m: Metrics) -> Summary:
     lines, rows, numbers = [], [], {}
     for name, found in m["methods"].items():
-        removal, random = interval(found["removal"], found["removal_ci"]), found["random"]
-        beats = verdict(found["p_value"], random["draws"])
-        lines.append(
-            f"{name}: removal {removal}, collateral {found['collateral']:.3f}; {beats} random edits "
-            f"of equal collateral ({random['removal_mean']:.2f}, p = {found['p_value']:.2g})"
-        )
+        removal, beats = interval(found["removal"], found["removal_ci"]), _against_random(found)
+        control = "no random control" if beats is None else f"{beats} random edits of equal collateral"
+        random = found["random"]["removal_mean"] if beats else None
+        known = f" ({random:.2f}, p = {found['p_value']:.2g})" if beats else ""
+        lines.append(f"{name}: removal {removal}, collateral {found['collateral']:.3f}; {control}{known}")
         cost = interval(found["collateral"], found.get("collateral_ci"), 4)
-        rows.append((name, removal, cost, f"{random['removal_mean']:.2f}", _p(found["p_value"])))
+        rows.append((name, removal, cost, interval(random, None), _p(found.get("p_value"))))
         if name in ("paper", "erase"):
-            numbers[f"{m['concept']} removed by {name}"] = f"{removal} at {found['collateral']:.3f}"
+            numbers[f"removed by {name}"] = f"{removal}, collateral {found['collateral']:.3f}"
     name = "erase" if "erase" in m["methods"] else next(iter(m["methods"]))
-    best = m["methods"][name]
-    beats = verdict(best["p_value"], best["random"]["draws"])
-    said = f"{m['concept']}: {name} {beats} random edits of equal collateral"
+    beats = _against_random(m["methods"][name])
+    said = f"{name}: no random control" if beats is None else f"{name} {beats} random edits of equal collateral"
     header = ("method", "removal", "collateral", "removal by random edits", "p")
-    return Summary(said, "\n".join(lines), beats == "beats", numbers, header, rows)
+    return Summary(said, "\n".join(lines), None if beats is None else beats == "beats", numbers, header, rows)
+
+
+def _against_random(method: Metrics) -> str | None:
+    """What the random control says of a method of forgetting; None where it had none."""
+    return verdict(method["p_value"], method["random"]["draws"]) if method.get("random") else None
 
 
 _SHOULD_FAIL = ("random_direction", "shuffled")
@@ -287,7 +290,7 @@ def summarise(result: Result) -> Summary:
         return SUMMARIES[result.command](metrics)
     rows = [(name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in metrics.items() if _is_plain(v)]
     lines = "\n".join(f"{name}: {value}" for name, value in rows)
-    return Summary(result.command, lines, header=("", "value"), rows=rows)
+    return Summary(result.command, lines or result.command, header=("", "value"), rows=rows)
 
 
 def _is_plain(value: Any) -> bool:

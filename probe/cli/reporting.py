@@ -30,13 +30,14 @@ def report(
     """Ask everything that checkpoints allow and write one self-contained HTML page: verdicts, figures, tables, what could not be run."""
     import sys
 
-    from probe import reporting, runs
+    from probe import report_page, reporting, runs
     from probe.planning import Settings, plan
 
     reporting.check_output(out)
     settings = Settings(labels, label_seed, concepts, tuple(expression or ()), turn, data, train, holdout, quick, seed)
+    more = [*(("--model", model) if model else ()), *(("--prior", prior) if prior else ())]
     models = reporting.open_models(
-        ckpt or ["rooms"], disc or [], lambda path, d: load_gan(path, d, model, prior, device)
+        ckpt or ["rooms"], disc or [], more, lambda path, d: load_gan(path, d, model, prior, device)
     )
     reporting.check(settings, models)
     plans = [plan(m.gan, settings) for m in models]
@@ -44,7 +45,7 @@ def report(
     reporting.start(out, command)
     with runs.progress(as_json) as tell:
         answers = reporting.run(models, plans, out, tell)
-    document = reporting.write(models, answers, settings, out, command)
+    document = report_page.write(models, answers, settings, out, command)
     if as_json:
         print_json(document["answers"])
         return
