@@ -59,7 +59,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the README speaks of: the built-in generator as netG.pth, labels, exemplars, images."""
     monkeypatch.chdir(tmp_path)
     gan, known = load("rooms"), readers.load_rooms()
-    save(gan, Path("netG.pth"))
+    for name in ("netG.pth", "epoch5.pth", "epoch25.pth"):
+        save(gan, Path(name))
     _write_discriminator(Path("netD.pth"))
     labels.save(from_rooms(gan, "window", 60, 0).boxes, Path("boxes.json"), gan.size)
     Path("exemplars.json").write_text(
@@ -99,6 +100,7 @@ def test_the_command_runs(
     if words[0] == "memorization":  # of a checkpoint that the line before it trained
         trained = f"train --data path/to/images --out out/mine {SMALL['train']}"
         assert _run(monkeypatch, trained.split()) == 0
+    assert words[0] in SMALL, f"say in SMALL with which options `probe {words[0]}` is small"
     small = SMALL[words[0]].split() + (BY_READER.get(words[0], "").split() if "--by-reader" in words else [])
     if "--concepts" in words:
         small = []
