@@ -56,7 +56,7 @@ SECTIONS = {
     ),
     "turn": (
         "Turning", "Does one direction turn every sample?",
-        "New samples moved along the direction between two concepts; between the dashed lines is the range of the exemplars.",
+        "New samples moved along the direction between the means of two concepts' exemplars; the shaded part is the exemplars' own range.",
     ),
     "memorization": (
         "Copies of training images", "Are samples nearer to training images than to held-out ones?",
@@ -154,7 +154,10 @@ def write(
     """Write OUT/index.html and OUT/report.json, each whole; returns the document of the latter."""
     asked = sections(models, answers)
     entries = [entry for section in asked for entry in section.entries]
-    missing = [entry for entry in entries if not entry.summary]
+    missing: dict[tuple[str, str], list[str]] = {}  # the models for which a question was not asked for one reason
+    for entry in entries:
+        if not entry.summary:
+            missing.setdefault((entry.title, entry.why), []).append(entry.model)
     shown = [{"name": m.name, "facts": _facts(m.gan), "provenance": _provenance(m, s)} for m in models]
     text = pages.page(
         title=f"probe report: {', '.join(m.name for m in models)}", version=__version__, quick=s.quick, models=shown,

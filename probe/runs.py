@@ -42,10 +42,20 @@ def command_line(argv: Sequence[str]) -> str:
     """The command with paths cut to their base names, as results record it."""
 
     def short(word: str) -> str:
+        if _names_concepts(word):
+            return word
         head, rest = re.match(r"((?:--[\w-]+=)?(?:\w+:)?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
         return head + (Path(rest).name if "/" in rest else rest)
 
     return shlex.join(["probe", *map(short, argv)])
+
+
+def _names_concepts(word: str) -> bool:
+    """Whether the slashes of a word are those of concepts, as in `window/day - nowindow/day`, not of a path."""
+    from probe.attributes import Vocabulary
+
+    known = Vocabulary()
+    return all(part.strip() in known for part in re.split(r"[-+=]", word))
 
 
 def about(gan: GAN, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ It reads the published metrics alone, so a result from disk says the same as a f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ class Summary:
     text: str
     holds: bool | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
-    header: Sequence[str] = ("", "")
+    header: Sequence[str] = ("measure", "value")
     rows: Sequence[Sequence[str]] = ()
 
 
@@ -71,7 +72,7 @@ def _walk(m: Metrics) -> Summary:
     ]  # fmt: skip
     said = f"{sharp} sharp transition{'s' * (sharp != 1)}" if sharp else "smooth: no sharp transition"
     return Summary(
-        said, text, not sharp, {"largest step / median": ratio, "path length (PPL)": ppl}, ("", "value"), rows
+        said, text, not sharp, {"largest step / median": ratio, "path length (PPL)": ppl}, ("measure", "value"), rows
     )
 
 
@@ -165,7 +166,12 @@ def _insert(m: Metrics) -> Summary:
         ("collateral", interval(m["collateral"], m["collateral_ci"], 4)),
     ]  # fmt: skip
     return Summary(
-        f"{m['concept']}: {beats} random edits", text, beats == "beats", {"success": success}, ("", "value"), rows
+        f"{m['concept']}: {beats} random edits",
+        text,
+        beats == "beats",
+        {"success": success},
+        ("measure", "value"),
+        rows,
     )
 
 
@@ -193,31 +199,35 @@ def _against_random(method: Metrics) -> str | None:
     return verdict(method["p_value"], method["random"]["draws"]) if method.get("random") else None
 
 
-_SHOULD_FAIL = ("random_direction", "shuffled")
+_SHOULD_FAIL = {"random_direction": "random directions", "shuffled": "shuffled labels"}
 
 
-def _beyond(m: Metrics, n: str) -> bool | None:
-    """Whether success lies above a random direction's and shuffled labels', interval above interval."""
+def _unbeaten(m: Metrics, n: str) -> list[str] | None:
+    """Of the controls that should fail those that success does not clear, interval above interval; None where nothing is judged."""
     if not m["success"]:
         return None
-    return bool(m["success_ci"][n][0] > max(m["controls"][name]["success_ci"][n][1] for name in _SHOULD_FAIL))
+    low = m["success_ci"][n][0]
+    return [words for name, words in _SHOULD_FAIL.items() if low <= m["controls"][name]["success_ci"][n][1]]
 
 
-def _said(beyond: bool | None) -> str:
-    if beyond is None:
+def _said(unbeaten: Sequence[str] | None) -> str:
+    if unbeaten is None:
         return "drawn, not judged: no reader knows these concepts"
-    return "succeeds beyond random directions and shuffled labels" if beyond else "does NOT clearly beat its controls"
+    if unbeaten:
+        return f"does NOT clearly beat {' and '.join(unbeaten)}"
+    return f"succeeds beyond {' and '.join(_SHOULD_FAIL.values())}"
 
 
 def _arithmetic(m: Metrics) -> Summary:
-    n, lines, rows, numbers, all_beyond = str(m["shown"]), [], [], {}, []
+    n, lines, rows, numbers, unbeaten = str(m["shown"]), [], [], {}, list[list[str]]()
     header = ["expression", f"success, {n} exemplars"]
     for name, found in m["expressions"].items():
-        all_beyond.append(_beyond(found, n))
-        if not found["success"]:
+        missed = _unbeaten(found, n)
+        if missed is None:
             lines.append(f"{name}: not judged")
             rows.append([name, "not judged"])
             continue
+        unbeaten.append(missed)
         success = interval(found["success"][n], found["success_ci"][n])
         named = {key.replace("_", " "): c["success"][n] for key, c in found["controls"].items()}
         controls = ", ".join(f"{key} {value:.2f}" for key, value in named.items())
@@ -225,9 +235,8 @@ def _arithmetic(m: Metrics) -> Summary:
         header = [*header[:2], *named]
         rows.append([name, success, *(f"{value:.2f}" for value in named.values())])
         numbers[name] = success
-    judged = [b for b in all_beyond if b is not None]
-    beyond = all(judged) if judged else None
-    return Summary(_said(beyond), "\n".join(lines), beyond, numbers, header, rows)
+    every = list(dict.fromkeys(itertools.chain(*unbeaten))) if unbeaten else None
+    return Summary(_said(every), "\n".join(lines), None if every is None else not every, numbers, header, rows)
 
 
 def _turn(m: Metrics) -> Summary:
@@ -252,9 +261,9 @@ def _turn(m: Metrics) -> Summary:
         numbers[f"{title}, success"] = success
         random = m["controls"]["random_direction"]
         numbers["random direction"] = interval(random["success"][n], random["success_ci"][n])
-    beyond = _beyond(m, n) if success else None
+    unbeaten = _unbeaten(m, n) if success else None
     header = ("method", "R²", "never falls", "target, sd", "others, sd")
-    return Summary(_said(beyond), "\n".join(lines), beyond, numbers, header, rows)
+    return Summary(_said(unbeaten), "\n".join(lines), None if unbeaten is None else not unbeaten, numbers, header, rows)
 
 
 def _memorization(m: Metrics) -> Summary:
@@ -274,7 +283,7 @@ def _memorization(m: Metrics) -> Summary:
     rows += [("authenticity", interval(m["authenticity"], m.get("authenticity_ci"))), ("samples", str(m["samples"]))]
     rows += [("training images", str(m["train_images"])), ("held-out images", str(m["holdout_images"]))]
     holds = {"detected": False, "not detected": True}.get(m["verdict"])
-    return Summary(said, "\n".join(lines), holds, numbers, ("", "value"), rows)
+    return Summary(said, "\n".join(lines), holds, numbers, ("measure", "value"), rows)
 
 
 SUMMARIES: dict[str, Callable[[Metrics], Summary]] = {
@@ -290,7 +299,7 @@ def summarise(result: Result) -> Summary:
         return SUMMARIES[result.command](metrics)
     rows = [(name, f"{v:.4g}" if isinstance(v, float) else str(v)) for name, v in metrics.items() if _is_plain(v)]
     lines = "\n".join(f"{name}: {value}" for name, value in rows)
-    return Summary(result.command, lines or result.command, header=("", "value"), rows=rows)
+    return Summary(result.command, lines or result.command, header=("measure", "value"), rows=rows)
 
 
 def _is_plain(value: Any) -> bool:

@@ -15,7 +15,7 @@ import typer
 from PIL import Image
 from torch import nn
 
-from probe import cli, labels, questions, readers, rooms
+from probe import cli, forgetting, labels, questions, readers, rooms
 from probe.checkpoints import load, save
 from probe.concepts import from_rooms
 
@@ -70,9 +70,11 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     images.mkdir(parents=True)
     for k, pixels in enumerate(rooms.render(48, seed=3).images):
         Image.fromarray(pixels.transpose(1, 2, 0)).save(images / f"{k}.png")
-    monkeypatch.setattr(
-        readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.9)
-    )  # tested elsewhere
+    # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, nothing adjusted by gradient
+    monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.5))
+    monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)
+    few = {"methods": ("paper", "erase"), "tuning": 32, "heldout": 64, "random_latents": 16}
+    monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
     return tmp_path
 
 

@@ -18,6 +18,7 @@ from probe.checkpoints import load, save
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.planning import Missing, Settings, Step, plan
+from probe.runs import command_line
 
 BLIND = ("blind.safetensors",)
 ASKED = {"sample", "walk", "guided-backprop", "dissect", "forget", "arithmetic", "turn", "memorization"}
@@ -223,3 +224,17 @@ def test_files_decide_what_can_be_asked(tiny_gan: GAN, tmp_path: Path) -> None:
         params = _parsed(step)
         renamed = {"holdout_data": "holdout"}  # the option is --holdout-data
         assert {n: str(params[renamed.get(n, n)]) for n in step.options} == {n: str(v) for n, v in step.options.items()}
+
+
+def test_concepts_are_not_cut_like_paths() -> None:
+    words = [
+        "arithmetic",
+        "window/day - nowindow/day + nowindow/night",
+        "--ckpt",
+        "some/where/netG.pth",
+        "--data",
+        "folder:a/b",
+    ]
+    assert command_line(words) == (
+        "probe arithmetic 'window/day - nowindow/day + nowindow/night' --ckpt netG.pth --data folder:b"
+    )
