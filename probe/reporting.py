@@ -115,8 +115,13 @@ def run(
     """Ask the planned questions; results go to `out`/results/<model>/<question>.
 
     A result that is there with the same fingerprint is taken over, so an interrupted run goes on where it was. A question
-    that a checkpoint refuses becomes an answer with the reason. Reports the whole under the name `report`.
+    that a checkpoint refuses becomes an answer with the reason. Reports the whole under the name `report`, and what is
+    being done under `this question`.
     """
+
+    def one_bar(name: str, done: int, total: int, note: str = "") -> None:
+        report("this question", done, total, name)
+
     timing = _Timing([step for steps in plans for step in steps if isinstance(step, Step)], report)
     answers: list[list[Answer | Missing]] = []
     for model, steps in zip(models, plans, strict=True):
@@ -126,7 +131,7 @@ def run(
                 answers[-1].append(step)
                 continue
             timing.begin(step)
-            answer = _ask(model, step, out / "results" / model.folder / step.key, report)
+            answer = _ask(model, step, out / "results" / model.folder / step.key, one_bar)
             timing.end(step, answer.taken_over)
             answers[-1].append(answer)
     return answers

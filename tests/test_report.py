@@ -220,6 +220,8 @@ def test_files_decide_what_can_be_asked(tiny_gan: GAN, tmp_path: Path) -> None:
     assert [s.question for s in found if isinstance(s, Missing)] == ["arithmetic"]
     copies = next(s for s in asked if s.question == "memorization")
     assert copies.options["train"] == "rooms:9"
+    few = plan(tiny_gan, Settings(labels=path, quick=True))
+    assert [s.why for s in few if isinstance(s, Missing) and s.question == "forget"] == ["left out by --quick: coat"]
     for step in asked:
         params = _parsed(step)
         renamed = {"holdout_data": "holdout"}  # the option is --holdout-data
