@@ -48,7 +48,7 @@ $(VENV)/docs: $(VENV)/installed
 	@touch $@
 
 docs: $(VENV)/docs  ## the documentation, into out/docs: reference, gallery, the tutorial run; warnings are errors
-	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs out/docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs out/docs
 	@echo "docs: out/docs/index.html"
 
 wheel: $(READY)  ## build the wheel and check what is in it
