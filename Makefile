@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint figures bench wheel clean
+.PHONY: help demo test test-all lint figures bench docs wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,14 @@ bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in
 	$(BIN)/python benchmarks/forget_windows.py
 	$(BIN)/python benchmarks/guided_backprop.py
 	$(BIN)/python benchmarks/dedup_memory.py
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs  ## the documentation, into out/docs: reference, gallery, the tutorial run; warnings are errors
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs out/docs
+	@echo "docs: out/docs/index.html"
 
 wheel: $(READY)  ## build the wheel and check what is in it
 	rm -rf dist

@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from analyses.common import arguments, publish
-from probe.arithmetic import Settings, arithmetic
 from probe.checkpoints import load
 from probe.exemplars import Exemplars
 from probe.exemplars import load as load_exemplars
 from probe.expressions import parse
+from probe.latent_arithmetic import Settings, arithmetic
 from probe.turning import Settings as TurnSettings
 from probe.turning import turn
 

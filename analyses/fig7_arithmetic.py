@@ -9,11 +9,11 @@ second is of the paper's kind: a difference learnt in one setting, applied in an
 from __future__ import annotations
 
 from analyses.common import arguments, publish
-from probe.arithmetic import Settings, arithmetic
 from probe.attributes import Vocabulary
 from probe.checkpoints import load
 from probe.exemplars import label
 from probe.expressions import parse
+from probe.latent_arithmetic import Settings, arithmetic
 from probe.result import Result
 
 EXPRESSIONS = {

@@ -16,11 +16,18 @@ _PUBLIC = {
     "GAN": "probe.gan",
     "load": "probe.checkpoints",
     "save": "probe.checkpoints",
-    "forget": "probe.forgetting",
+    "describe": "probe.checkpoints",
     "train": "probe.training",
     "Result": "probe.result",
     "ProbeError": "probe.errors",
-}
+    **dict.fromkeys(
+        (
+            "sample", "walk", "guided_backprop", "dissect", "ablate", "insert", "forget", "arithmetic", "turn",
+            "memorization",
+        ),
+        "probe.questions",
+    ),
+}  # fmt: skip
 __all__ = ["__version__", *_PUBLIC]
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import platform
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ class Result:
             save_file({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, temporary)
         with writing(folder / "result.json") as temporary:
             temporary.write_text(json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figure and a table. Drawing is layers above this one, so it is found by name."""
+        return str(import_module("probe.pages").fragment(self))
 
 
 def load(folder: str | Path) -> Result:

@@ -49,10 +49,15 @@ def command_line(argv: Sequence[str]) -> str:
     return shlex.join(["probe", *map(short, ["", *argv[:-1]], argv)])
 
 
+def about(gan: GAN, seed: int) -> dict[str, Any]:
+    """Where a result came from: checkpoint, versions, seed, device, precision."""
+    run = {"seed": seed, "device": gan.device.type, "precision": "float32"}
+    return {**gan.provenance, "prior": gan.prior, "batchnorm": gan.batchnorm, "versions": versions(), **run}
+
+
 def provenance(gan: GAN, seed: int) -> dict[str, Any]:
-    """Where a result came from: checkpoint, versions, seed, device, precision, command."""
-    about = {"seed": seed, "device": gan.device.type, "precision": "float32", "command": command_line(sys.argv[1:])}
-    return {**gan.provenance, "prior": gan.prior, "batchnorm": gan.batchnorm, "versions": versions(), **about}
+    """The same, and the command that is running."""
+    return {**about(gan, seed), "command": command_line(sys.argv[1:])}
 
 
 def check_output(out: Path) -> None:

@@ -92,7 +92,7 @@ def turn(
     judged = labelled if targets else None
     evidence = _evidence(gan, before, after, exemplars, settings, labelled)
     fresh = gan.latents(settings.scored if judged else settings.rows, settings.seed + _FRESH)
-    rows = settings.rows if len(settings.methods) == 1 else 1
+    rows = min(settings.rows, len(fresh)) if len(settings.methods) == 1 else 1
     ends = torch.stack([evidence.before.mean(0), evidence.after.mean(0)])
     arrays: dict[str, Array] = {"ends": to_bytes(gan.images(ends)).numpy()}
     metrics: dict[str, Any] = {}

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from probe import attributes, cli, draws
-from probe.arithmetic import Settings, arithmetic
 from probe.checkpoints import save
 from probe.draws import CONTROLS, Bank
 from probe.errors import ProbeError
 from probe.exemplars import Exemplars, Labelled
 from probe.expressions import Expression, parse
 from probe.gan import GAN, to_bytes
+from probe.latent_arithmetic import Settings, arithmetic
 from probe.plots import draw
 from probe.result import Result
 

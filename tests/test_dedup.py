@@ -20,7 +20,7 @@ from probe.deduplication import Settings, dedup, recall
 from probe.errors import ProbeError
 from probe.hashing import Training
 from probe.matching import Hashed, Matches, Rule, leaders, likeness, same_hash
-from probe.memorization import own_split
+from probe.memorizing import own_split
 from probe.plots import draw
 from probe.training import Settings as TrainingSettings
 from probe.training import split, train

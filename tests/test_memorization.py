@@ -29,7 +29,7 @@ from probe.copying import (
 from probe.errors import ProbeError
 from probe.features import feature
 from probe.gan import GAN, from_bytes, to_bytes
-from probe.memorization import Settings, _Search, _verdict, memorization, own_split
+from probe.memorizing import Settings, _Search, _verdict, memorization, own_split
 from probe.neighbours import Rows, nearest
 from probe.plots import draw
 from probe.recovery import recover

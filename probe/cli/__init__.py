@@ -23,6 +23,7 @@ from probe.cli import (  # noqa: F401  (they add their commands to the app)
     inserting,
     looking,
     memorizing,
+    reporting,
     surgery,
     training,
     walking,

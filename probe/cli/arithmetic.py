@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,11 +22,6 @@ from probe.cli.common import (
     load_gan,
 )
 from probe.errors import ProbeError
-
-if TYPE_CHECKING:
-    from probe.exemplars import Exemplars, Labelled
-    from probe.gan import GAN
-    from probe.runs import Report
 
 Concepts = Annotated[
     Path | None, typer.Option("--concepts", help="Exemplar file: JSON of concept names and sample numbers.")
@@ -50,24 +45,22 @@ def arithmetic(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Add and subtract concepts in latent space (Fig. 7); on rooms also how often that succeeds, beside controls."""
-    from probe import runs
-    from probe.arithmetic import Settings
-    from probe.arithmetic import arithmetic as run
-    from probe.expressions import parse
+    from probe import questions, runs
+    from probe.summaries import summarise
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    settings = Settings(_counts(exemplars, by_reader), draws, noise, seed)
-    known = _known_on_rooms(expressions) if by_reader else None
+    counts = _counts(exemplars, by_reader)
+    _one_source(concepts, by_reader, expressions)
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:
-        found, labelled = _material(gan, concepts, by_reader, known or [], samples, seed, tell)
-        parsed = [parse(text, found.latents) for text in expressions]
-        result = run(gan, parsed, found, settings, labelled, tell)
+        result = questions.arithmetic(
+            gan, *expressions, concepts=concepts, exemplars=counts, draws=draws, samples=samples, noise=noise, seed=seed,
+            report=tell,
+        )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    lines = [_line(name, m, settings.shown) for name, m in result.metrics["expressions"].items()]
-    conclude(result, figure, as_json, "\n".join(lines))
+    conclude(result, figure, as_json, summarise(result).text)
 
 
 def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
@@ -85,36 +78,15 @@ def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
     return counts
 
 
-def _known_on_rooms(expressions: list[str]) -> list[str]:
-    """The concepts of expressions over rooms, each word checked; errors point at the place."""
-    from probe.attributes import Vocabulary
-    from probe.expressions import parse
+def _one_source(concepts: Path | None, by_reader: bool, names: list[str]) -> None:
+    """Exemplars come from the one place that is asked for, and on rooms have names that the readers know."""
+    from probe.material import known_on_rooms
 
-    parsed = [parse(text, Vocabulary()) for text in expressions]
-    return list(dict.fromkeys(term.name for expression in parsed for term in expression.terms))
-
-
-def _material(
-    gan: GAN, path: Path | None, by_reader: bool, names: list[str], samples: int, seed: int, tell: Report
-) -> tuple[Exemplars, Labelled | None]:
-    """Exemplars from the one place that was asked for."""
-    from probe.exemplars import label, load
-
-    if (path is None) != by_reader:
+    if by_reader:
+        known_on_rooms(*names)
+    if (concepts is None) != by_reader:
         what = "not both" if by_reader else "and neither is given"
         raise ProbeError(f"exemplars come from --concepts FILE or, on rooms, from --by-reader, {what}")
-    if path is not None:
-        return load(path, gan), None
-    labelled = label(gan, samples, seed, tell)
-    return labelled.exemplars(names), labelled
-
-
-def _line(name: str, m: dict[str, Any], n: int) -> str:
-    if not m["success"]:
-        return f"{name}: not judged"
-    low, high = m["success_ci"][n]
-    controls = ", ".join(f"{key.replace('_', ' ')} {c['success'][n]:.2f}" for key, c in m["controls"].items())
-    return f"{name} = {m['expected']}: success {m['success'][n]:.2f} [{low:.2f}, {high:.2f}] with {n} exemplars; {controls}"
 
 
 @app.command()
@@ -133,34 +105,22 @@ def turn(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Move new samples along the direction from one concept to another (Fig. 8); on rooms also score every step."""
-    from probe import runs
+    from probe import questions, runs
     from probe.latent_directions import METHODS
-    from probe.turning import Settings
-    from probe.turning import turn as run
+    from probe.summaries import summarise
 
     wanted = figure_formats(formats)
     runs.check_output(out)
+    counts = _counts(exemplars, by_reader)
+    _one_source(concepts, by_reader, [before, after])
     possible = [name for name in METHODS if by_reader or name != "conditional"]  # which needs attributes of its own
     methods = tuple(dict.fromkeys(possible if method == "all" else map(str.strip, method.split(","))))
-    settings = Settings(methods, _counts(exemplars, by_reader), steps, reach, scored=scored, draws=draws, seed=seed)
-    if by_reader:
-        _known_on_rooms([before, after])
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:
-        found, labelled = _material(gan, concepts, by_reader, [before, after], samples, seed, tell)
-        result = run(gan, before, after, found, settings, labelled, tell)
+        result = questions.turn(
+            gan, before, after, concepts=concepts, method=methods, exemplars=counts, steps=steps, reach=reach,
+            scored=scored, draws=draws, samples=samples, seed=seed, report=tell,
+        )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    lines = [_turned(name, m, result.metrics) for name, m in result.metrics["methods"].items()]
-    conclude(result, figure, as_json, "\n".join(lines))
-
-
-def _turned(name: str, m: dict[str, Any], top: dict[str, Any]) -> str:
-    if "r2" not in m:
-        return f"{top['from']} to {top['to']} by {name}: not judged"
-    text = f"{top['from']} to {top['to']} by {name}: R² {m['r2']:.2f}, monotone {m['monotone_share']:.2f}, target {m['target_change']:+.2f} sd, others {m['other_change']:.2f} sd"
-    if name == next(iter(top["methods"])):
-        n = top["shown"]
-        low, high = top["success_ci"][n]
-        text += f"; success of class means {top['success'][n]:.2f} [{low:.2f}, {high:.2f}]"
-    return text
+    conclude(result, figure, as_json, summarise(result).text)

@@ -63,10 +63,3 @@ def conclude(result: Result, figure: Path, as_json: bool, text: str) -> None:
         print_json(result.document()["metrics"])
     else:
         print(f"{text}\nfigure: {figure}")
-
-
-def verdict(p_value: float, draws: int) -> str:
-    """What a random control says: whether a method beats random edits, or that there were too few to tell."""
-    if 1 / (draws + 1) >= 0.05:
-        return f"too few draws to tell ({draws}; 20 or more) from"
-    return "beats" if p_value < 0.05 else "does NOT beat"

@@ -66,7 +66,7 @@ def _reals(gan: GAN, data: str, exclude: Path | None, seed: int, tell: Report) -
 
     from probe import data as sources
     from probe import exclusion
-    from probe.memorization import own_split
+    from probe.memorizing import own_split
 
     images = sources.load(
         data, gan.size, gan.channels, progress=lambda done, total: tell(f"reading {data}", done, total or done)

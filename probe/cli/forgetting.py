@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,6 @@ from probe.cli.common import (
     conclude,
     figure_formats,
     load_gan,
-    verdict,
 )
 
 if TYPE_CHECKING:
@@ -68,40 +67,23 @@ def _forget(
     gan: GAN, concept: str, labels: Path | None, label_seed: int | None, samples: int, layer: str | None, negatives: str,
     draws: int, save: Path | None, out: Path, seed: int, formats: str, as_json: bool,
 ) -> None:  # fmt: skip
-    from probe import runs
+    from probe import questions, runs
     from probe.checkpoints import save as save_checkpoint
-    from probe.concepts import from_labels, from_rooms
-    from probe.forgetting import Settings
-    from probe.forgetting import forget as run
-    from probe.layers import resolve
+    from probe.summaries import summarise
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    settings = Settings(layer=layer, negatives=negatives, draws=draws, seed=seed)
     if save is not None:
         runs.check_rebuildable(gan, save)
-    if layer is not None:
-        resolve(gan, layer)
     with runs.progress(as_json) as tell:
-        if labels is None:
-            readers = from_rooms(gan, concept, samples, seed)
-        else:
-            readers = from_labels(gan, labels, concept, label_seed, seed, tell)
-        result, operated = run(
-            gan, readers.boxes, readers.chooser, readers.judge, settings, judge_iou=readers.judge_iou, report=tell
-        )
-    result.assumptions += readers.assumptions
+        result = questions.forget(
+            gan, concept, labels=labels, label_seed=label_seed, samples=samples, layer=layer, negatives=negatives,
+            draws=draws, seed=seed, report=tell,
+        )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    if save is not None and operated is not None:
-        save_checkpoint(operated, save)
-    lines = [f"{name}: {_summary(m)}" for name, m in result.metrics["methods"].items()]
-    conclude(result, figure, as_json, "\n".join(lines) + (f"\ncheckpoint without {concept}: {save}" if save else ""))
-
-
-def _summary(m: dict[str, Any]) -> str:
-    (low, high), random = m["removal_ci"], m["random"]
-    return (
-        f"removal {m['removal']:.2f} [{low:.2f}, {high:.2f}], collateral {m['collateral']:.3f}; {verdict(m['p_value'], random['draws'])} random edits "
-        f"of equal collateral ({random['removal_mean']:.2f}, p = {m['p_value']:.2g})"
+    if save is not None and result.gan is not None:
+        save_checkpoint(result.gan, save)
+    conclude(
+        result, figure, as_json, summarise(result).text + (f"\ncheckpoint without {concept}: {save}" if save else "")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,6 @@ from probe.cli.common import (
     conclude,
     figure_formats,
     load_gan,
-    verdict,
 )
 from probe.errors import ProbeError
 
@@ -41,28 +40,20 @@ def insert(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make the generator draw a concept in a box, and measure how often it does, beside random edits of as much change."""
-    from probe import runs
-    from probe.concepts import from_labels, from_rooms
-    from probe.insertion import Settings, places
-    from probe.insertion import insert as run
+    from probe import questions, runs
+    from probe.summaries import summarise
 
     wanted, box = figure_formats(formats), _box(where)
     runs.check_output(out)
-    settings = Settings(layer=layer, bound=bound, draws=draws, seed=seed)
     gan = load_gan(ckpt, disc, model, prior, device)
-    places(gan, layer, box)  # a bad box or layer is refused before any work
     with runs.progress(as_json) as tell:
-        if labels is None:
-            known = from_rooms(gan, concept, samples, seed)
-        else:
-            known = from_labels(gan, labels, concept, label_seed, seed, tell)
-        result = run(
-            gan, known.boxes, known.chooser, known.judge, box, settings, judge_iou=known.judge_iou, report=tell
-        )
-    result.assumptions += known.assumptions
+        result = questions.insert(
+            gan, concept, box, labels=labels, label_seed=label_seed, samples=samples, layer=layer, bound=bound,
+            draws=draws, seed=seed, report=tell,
+        )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
-    conclude(result, figure, as_json, _summary(result.metrics))
+    conclude(result, figure, as_json, summarise(result).text)
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -71,12 +62,3 @@ def _box(text: str) -> tuple[float, float, float, float]:
     except ValueError:
         raise ProbeError(f"where {text}: expected four numbers x0,y0,x1,y1 in pixels, such as 12,14,32,34") from None
     return x0, y0, x1, y1
-
-
-def _summary(m: dict[str, Any]) -> str:
-    (low, high), random = m["success_ci"], m["random"]
-    return (
-        f"{m['variant']} at {', '.join(m['layers'])}, strength {m['strength']:g}: success {m['success']:.2f} [{low:.2f}, {high:.2f}] "
-        f"on {m['latents']} samples without {m['concept']} there, collateral {m['collateral']:.3f}; {verdict(m['p_value'], random['draws'])} random edits "
-        f"of as much change in the box ({random['success_mean']:.2f}, p = {m['p_value']:.2g})"
-    )

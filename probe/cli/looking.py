@@ -53,14 +53,13 @@ def sample(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Draw samples as a grid; with --each also as numbered images with their latents."""
-    from probe import runs
-    from probe.sampling import sample as draw_samples
+    from probe import questions, runs
     from probe.sampling import write_each
 
     wanted = figure_formats(formats)
     runs.check_output(out)
     gan = load_gan(ckpt, disc, model, prior, device)
-    result = draw_samples(gan, n, seed)
+    result = questions.sample(gan, n, seed=seed)
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted, (lambda folder: write_each(result, folder)) if each else None)
     conclude(

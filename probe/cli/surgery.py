@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,12 +38,10 @@ def ablate(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Switch feature maps of the generator off, or scale them, everywhere or in a region, beside random other maps."""
-    from probe import runs, surgery
-    from probe.ablation import Settings, effect
+    from probe import questions, runs, surgery
     from probe.checkpoints import save as save_checkpoint
-    from probe.concepts import is_rooms
-    from probe.readers import load_rooms
-    from probe.regions import numbers, region
+    from probe.regions import numbers
+    from probe.summaries import summarise
 
     if where is not None and save is not None:
         raise ProbeError(
@@ -52,25 +50,21 @@ def ablate(
         )
     wanted = figure_formats(formats)
     runs.check_output(out)
-    settings = Settings(layer, numbers(units, "--units"), scale, numbers(samples, "--samples"), draws=draws, seed=seed)
+    maps = numbers(units, "--units")
     gan = load_gan(ckpt, disc, model, prior, device)
-    place = None if where is None else region(where, gan.size)
     edited = None
     if save is not None:
         runs.check_rebuildable(gan, save, ordinary=True)
-        edited = (
-            surgery.scale(gan, layer, settings.units, scale) if scale else surgery.ablate(gan, layer, settings.units)
-        )
-    judge = load_rooms()["judge"] if is_rooms(gan) else None
+        edited = surgery.scale(gan, layer, maps, scale) if scale else surgery.ablate(gan, layer, maps)
     with runs.progress(as_json) as tell:
-        result = effect(gan, settings, place, judge, tell)
-    if where is not None:
-        result.settings["where"] = Path(where).name
+        result = questions.ablate(
+            gan, layer, units, scale=scale, where=where, samples=samples, draws=draws, seed=seed, report=tell
+        )
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted)
     if edited is not None and save is not None:
         save_checkpoint(edited, save)
-    conclude(result, figure, as_json, _summary(result.metrics) + _saved(save, gan.prior))
+    conclude(result, figure, as_json, summarise(result).text + _saved(save, gan.prior))
 
 
 def _saved(save: Path | None, prior: str) -> str:
@@ -78,24 +72,3 @@ def _saved(save: Path | None, prior: str) -> str:
         return ""
     bare = save.suffix in (".pth", ".pt")
     return f"\ncheckpoint: {save}" + (f" (does not hold the prior: open it with --prior {prior})" if bare else "")
-
-
-def _p(value: float | None) -> str:
-    return "" if value is None else f", p = {value:.2g}"
-
-
-def _summary(m: dict[str, Any]) -> str:
-    low, high = m["change_ci"]
-    random = m["random"]
-    lines = [f"{m['layer']}: mean change {m['change']:.4f} [{low:.4f}, {high:.4f}]"]
-    if random["draws"]:
-        lines[0] += f"; random sets of other maps {random['change_mean']:.4f}{_p(m['p_value'])}"
-    if m["inside"] is not None and m["outside"] is not None:
-        lines.append(f"inside the region {m['inside']:.4f}, outside {m['outside']:.4f}")
-    for name, o in m["objects"].items():
-        if o["ratio"] is not None:
-            low, high = o["ratio_ci"]
-            mean = o["random"]["ratio_mean"]
-            known = "" if mean is None else f"; random {mean:.2f}{_p(o['p_value'])}"
-            lines.append(f"  {name:8} area after / before {o['ratio']:.2f} [{low:.2f}, {high:.2f}]{known}")
-    return "\n".join(lines)

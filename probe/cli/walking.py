@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -39,30 +39,24 @@ def walk(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Walk between random latents (the paper's Fig. 4): step lengths, sharp transitions, path length; a movie."""
-    from probe import features, runs
+    from probe import questions, runs
+    from probe.summaries import summarise
     from probe.walking import Settings, write_movie
-    from probe.walking import walk as run
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    settings = Settings(points, frames, between, loop, interpolation, limit, seed=seed)
+    settings = Settings(
+        points, frames, between, loop, interpolation, limit, seed=seed
+    )  # refused before anything is read
     gan = load_gan(ckpt, disc, model, prior, device)
     nulls = [load_gan(str(path), None, None, prior, device) for path in null or ()]
-    phi = features.feature(feature, gan.channels, gan.device)
     with runs.progress(as_json) as tell:
-        result = run(gan, phi, settings, nulls, tell)
+        result = questions.walk(
+            gan, points, frames=frames, between=between, loop=loop, interpolation=interpolation, feature=feature,
+            limit=limit, null=nulls, seed=seed, report=tell,
+        )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     extra = (lambda folder: write_movie(gan, settings, folder / "walk.gif")) if movie else None
     figure = runs.publish(result, out, wanted, extra)
-    text = _summary(result.metrics) + (f"\nmovie: {out / 'walk.gif'}" if movie else "")
+    text = summarise(result).text + (f"\nmovie: {out / 'walk.gif'}" if movie else "")
     conclude(result, figure, as_json, text)
-
-
-def _summary(m: dict[str, Any]) -> str:
-    resolved = "resolved" if m["resolved"] else "not resolved: a jump that finer steps do not divide"
-    p = "none (fewer than 19 --null generators)" if m["p_value"] is None else f"{m['p_value']:.2g}"
-    return (
-        f"largest step / median {m['max_over_median']:.2f}, p {p}; plateaus {m['plateau_share']:.1%}; order {m['order']:.2f} ({resolved})\n"
-        f"sharp transitions: {m['sharp_transitions']}; path length (PPL, {m['feature']}) {m['ppl']:.3g} "
-        f"[{m['ppl_ci'][0]:.3g}, {m['ppl_ci'][1]:.3g}]"
-    )

@@ -1,0 +1,140 @@
+"""Every command that README and the documentation's pages show is run, small; every command there is stands in the README."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from torch import nn
+
+from probe import cli, forgetting, labels, questions, readers, rooms
+from probe.checkpoints import load, save
+from probe.concepts import from_rooms
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "gallery.md")]
+# appended to a command, the last of an option given twice counts: the same command with fewer samples
+SMALL = {
+    "inspect": "", "sample": "-n 4", "walk": "--points 2 --frames 1", "forget": "--draws 1", "forget-windows": "--draws 1 --samples 60",
+    "guided-backprop": "--limit 24 --crops 1", "arithmetic": "--draws 4", "turn": "--draws 4",
+    "train": "--steps 2 --batch 8 --width 8 --holdout 20", "memorization": "--samples 40 --permutations 199 --targets 1",
+    "report": "--quick",
+}  # fmt: skip
+BY_READER = {"arithmetic": "--samples 400", "turn": "--samples 256 --scored 4"}
+
+
+def _blocks(language: str) -> list[str]:
+    return [b for page in PAGES for b in re.findall(rf"(?ms)^```{language}\n(.*?)^```", page.read_text())]
+
+
+def _lines() -> list[str]:
+    """The command lines of all blocks, each once, comments cut off."""
+    lines = [shlex.join(shlex.split(line, comments=True)) for block in _blocks("sh") for line in block.splitlines()]
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+LINES = [line for line in _lines() if line.startswith("probe ")]
+
+
+def _write_discriminator(path: Path) -> None:
+    """A discriminator in the layout of pytorch/examples, with random weights."""
+    torch.manual_seed(0)
+    widths, layers = (3, 8, 16, 32, 64), []
+    for k, (a, b) in enumerate(itertools.pairwise(widths)):
+        layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), *([nn.BatchNorm2d(b)] if k else []), nn.LeakyReLU(0.2)]
+    main = nn.Sequential(*layers, nn.Conv2d(64, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+    torch.save({f"main.{name}": value for name, value in main.state_dict().items()}, path)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README speaks of: the built-in generator as netG.pth, labels, exemplars, images."""
+    monkeypatch.chdir(tmp_path)
+    gan, known = load("rooms"), readers.load_rooms()
+    for name in ("netG.pth", "epoch5.pth", "epoch25.pth"):
+        save(gan, Path(name))
+    _write_discriminator(Path("netD.pth"))
+    labels.save(from_rooms(gan, "window", 60, 0).boxes, Path("boxes.json"), gan.size)
+    Path("exemplars.json").write_text(
+        '{"seed": 0, "concepts": {"smiling woman": [1, 2, 3], "neutral woman": [4, 5, 6], "neutral man": [7, 8, 9]}}'
+    )
+    images = Path("path/to/images")
+    images.mkdir(parents=True)
+    for k, pixels in enumerate(rooms.render(48, seed=3).images):
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(images / f"{k}.png")
+    # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, nothing adjusted by gradient
+    monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.5))
+    monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)
+    few = {"methods": ("paper", "erase"), "tuning": 32, "heldout": 64, "random_latents": 16}
+    monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
+    return tmp_path
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> int:
+    monkeypatch.setattr(sys, "argv", ["probe", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_command_can_be_read(line: str) -> None:
+    """The quick part: its options are there and take what they are given."""
+    name, *words = shlex.split(line)[1:]
+    with typer.main.get_command(cli.app).commands[name].make_context(name, words):  # type: ignore[attr-defined]
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_the_command_runs(
+    line: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(line)[1:]
+    if words[0] == "memorization":  # of a checkpoint that the line before it trained
+        trained = f"train --data path/to/images --out out/mine {SMALL['train']}"
+        assert _run(monkeypatch, trained.split()) == 0
+    assert words[0] in SMALL, f"say in SMALL with which options `probe {words[0]}` is small"
+    small = SMALL[words[0]].split() + (BY_READER.get(words[0], "").split() if "--by-reader" in words else [])
+    if "--concepts" in words:
+        small = []
+    assert _run(monkeypatch, [*words, *small]) == 0, capsys.readouterr().err
+    assert words[0] == "inspect" or any(Path("out").rglob("*.*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", _blocks("python"))
+def test_the_python_runs(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "forget", partial(questions.forget, draws=1, samples=60))
+    monkeypatch.setattr(questions, "walk", lambda gan, points=2, **_: WALK(gan, 2, frames=1))
+    exec(compile(block, "README.md", "exec"), {})
+
+
+WALK = questions.walk
+
+
+def test_other_commands_are_targets_that_there_are() -> None:
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
+    for line in _lines():
+        words = shlex.split(line)
+        assert words[0] in ("probe", "make", "pip"), line
+        assert words[0] != "make" or words[1] in targets, line
+        assert words[0] != "pip" or words[1:] == ["install", "dcgan-probe"], line
+
+
+def test_no_command_hides() -> None:
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`probe ([a-z-]+)`", text)) | {
+        shlex.split(s)[1] for s in _lines() if s.startswith("probe ")
+    }
+    there = set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    assert there <= named, f"not in README: {there - named}"
+    assert named <= there, f"no such command: {named - there}"
