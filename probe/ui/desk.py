@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-from probe.runs import command_line
 from probe.ui.marks import Marks
 from probe.ui.picks import Picks
 from probe.ui.workbench import Workbench
@@ -56,4 +55,4 @@ class Desk:
 
     def command(self, *words: str) -> str:
         """A command on this checkpoint, to be run in the same folder."""
-        return command_line([*words, "--ckpt", self.ckpt]).replace(Path(self.ckpt).name, self.ckpt)
+        return shlex.join(["probe", *words, "--ckpt", self.ckpt])

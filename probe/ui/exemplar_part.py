@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,7 +44,7 @@ class ExemplarPart:
         ui.context.client.on_delete(lambda: desk.picks.listeners.remove(self._heard))
         self._heard()
 
-    def shown(self) -> None:
+    async def shown(self) -> None:
         """The sample in hand may have changed."""
         self._look(self.here.sample)
 
@@ -133,7 +131,8 @@ class ExemplarPart:
         out: dict[int, Any] = {}
         for name, rows in self.desk.picks.concepts.items():
             for sample in (i for i in rows if type(i) is int):
-                mark = {"text": "✓" if name == self.active else name[:1].upper(), "kind": "on" if name == self.active else "none"}
+                initials = "".join(word[0] for word in name.split()[:2]).upper()
+                mark = {"text": "✓", "kind": "on"} if name == self.active else {"text": initials, "kind": "none"}
                 out.setdefault(sample, {"marks": []})["marks"].append(mark | {"name": name})
         return out
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
@@ -16,6 +18,7 @@ from probe.ui.workbench import data_url, tile
 if TYPE_CHECKING:
     from probe.ui.page import Here
 
+_READABLE = 16  # samples with a box that `probe forget` fits its readers to
 _PAUSE = 0.8  # seconds without a change before the probe is fitted anew
 
 
@@ -26,6 +29,7 @@ class LabelPart:
         self.desk, self.here = desk, here
         self.since = desk.marks.revision
         self.assessing: asyncio.Task[None] | None = None
+        self.due = 0.0
         with ui.element("div").classes("pr-page"):
             self.board = Labeller()
             self.board.props.update(
@@ -42,7 +46,7 @@ class LabelPart:
         desk.marks.listeners.append(self._heard)
         ui.context.client.on_delete(lambda: desk.marks.listeners.remove(self._heard))
 
-    def shown(self) -> None:
+    async def shown(self) -> None:
         """Nothing waits for this part to be in sight."""
 
     def _panel(self) -> None:
@@ -111,29 +115,37 @@ class LabelPart:
         self._assess_soon(_PAUSE)
 
     def _assess_soon(self, pause: float) -> None:
-        if self.assessing:
-            self.assessing.cancel()
-        self.assessing = asyncio.create_task(self._assess(pause))
+        """Count now; fit the probe once nothing has changed for a while, one fit at a time."""
+        self._count()
+        self.due = time.monotonic() + pause
+        if self.assessing is None or self.assessing.done():
+            self.assessing = asyncio.create_task(self._assess())
 
-    async def _assess(self, pause: float) -> None:
-        """Count at once; fit the probe once nothing has changed for a while."""
-        concept, bench = self.here.concept, self.desk.bench
-        if concept not in self.desk.marks.concepts:
+    def _count(self) -> None:
+        if self.here.concept not in self.desk.marks.concepts:
             return
-        boxes, revision = self.desk.marks.boxes(concept), self.desk.marks.revision
+        boxes = self.desk.marks.boxes(self.here.concept)
         have, lack = suggest.counts(boxes)
         for name, value in zip(self.facts, (len(boxes), have, lack), strict=False):
             self.facts[name].set_text(str(value))
+        short = max(_READABLE - have, 0)
+        self.note.set_text(f"{short} more samples with a box before `probe forget` can fit its readers." if short else "")
         words = ("forget", "--concept", boxes.concept, "--labels", str(self.desk.marks.path))
         self.command.set_text(self.desk.command(*words))
-        await asyncio.sleep(pause)
-        found = None
-        if have >= suggest.LEAST:
-            found = await self.desk.slowly(("auc", concept, revision), lambda: suggest.assess(bench, boxes))
-        self.facts["held-out AUC"].set_text(f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–")
-        short = max(16 - have, 0)
-        self.note.set_text(f"{short} more samples with a box before `probe forget` can fit its readers." if short else "")
-        await self._propose(concept, boxes, revision)
+
+    async def _assess(self) -> None:
+        asked = None
+        while asked != self.due:
+            while (wait := self.due - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            asked, concept, bench = self.due, self.here.concept, self.desk.bench
+            if concept not in self.desk.marks.concepts:
+                continue
+            boxes, revision = self.desk.marks.boxes(concept), self.desk.marks.revision
+            work = partial(suggest.assess, bench, boxes)
+            found = await self.desk.slowly(("auc", concept, revision), work)
+            self.facts["held-out AUC"].set_text(f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–")
+            await self._propose(concept, boxes, revision)
 
     async def _propose(self, concept: int, boxes: Any, revision: int) -> None:
         if not self.proposing.value:

@@ -38,12 +38,13 @@ def build(desk: Desk) -> None:
                 parts.append((section, part(desk, here)))
     tabs.set_value("Label")
 
-    def turn() -> None:
-        for tab, (section, part) in zip(names, parts, strict=True):
-            chosen = tab.props["name"] == tabs.value
-            section.set_visibility(chosen)
-            if chosen:
-                part.shown()
+    def select() -> None:
+        for tab, (section, _) in zip(names, parts, strict=True):
+            section.set_visibility(tab.props["name"] == tabs.value)
+
+    async def turn() -> None:
+        select()
+        await next(part for tab, (_, part) in zip(names, parts, strict=True) if tab.props["name"] == tabs.value).shown()
 
     tabs.on_value_change(turn)
-    turn()
+    select()

@@ -125,7 +125,8 @@ class UnitPart:
         key = ("rank", site.name, order, sample if order == "activation here" else marks.revision, concept)
         try:
             found = await self.desk.slowly(key, lambda: painter.rank(bench, site, order, sample, boxes))
-            self.note.set_text(f"By {order}" + (f" of {boxes.concept}" if boxes and "e" != order and order in painter.ORDERS[2:] else "") + ".")
+            about = f" of {boxes.concept}" if boxes and order in painter.ORDERS[2:] else ""
+            self.note.set_text(f"By {order}{about}. A click on a unit switches it.")
         except ProbeError as error:
             self.note.set_text(f"{error}. Shown by number.")
             found = painter.rank(bench, site, "number", sample, None)

@@ -4,7 +4,8 @@ import { Board } from "/web/board.js";
 import Canvas from "/web/canvas.js";
 import Grid from "/web/grid.js";
 
-const SKIPPED = "input, textarea, select, [role=tab], [role=slider], [role=listbox]:not(.pr-grid), .q-dialog, .q-menu";
+const PRESSED = "button, a, label, [role=switch], [role=checkbox], input[type=checkbox]"; // take Enter and Space themselves
+const SKIPPED = "input:not([type=checkbox]), textarea, select, [role=tab], [role=slider], [role=listbox]:not(.pr-grid), .q-dialog, .q-menu";
 
 export default {
   emits: ["marks", "look", "name", "drop"], // declared, so that native events of these names stay inside
@@ -91,11 +92,13 @@ export default {
   mounted() {
     this.onKey = this.key.bind(this);
     window.addEventListener("keydown", this.onKey);
+    window.addEventListener("click", this.release, true); // a switch keeps its clicks to itself
     this.heart = setInterval(() => this.listen(), 1000);
     this.tell();
   },
   unmounted() {
     window.removeEventListener("keydown", this.onKey);
+    window.removeEventListener("click", this.release, true);
     clearInterval(this.heart);
   },
   watch: {
@@ -261,9 +264,8 @@ export default {
       this.selected = ops.at(-1)?.id || null;
     },
     acceptAll() {
-      if (!this.acceptable) return;
       if (this.offered.length) this.accept(this.offered);
-      else this.make([{ do: "lacks", image: this.sample, c: this.concept, on: true }]);
+      else if (this.acceptable) this.make([{ do: "lacks", image: this.sample, c: this.concept, on: true }]);
       this.nextOpen();
     },
     undo() {
@@ -291,10 +293,13 @@ export default {
       }
       this.make([{ do: "put", image: this.sample, id: box.id, c: box.c, b: [x0, y0, x1, y1] }]);
     },
+    // After a click on a button the keys are the samples' again; whoever came to it by keyboard stays there.
+    release(event) {
+      if (event.detail) setTimeout(() => document.activeElement?.closest(PRESSED) && document.activeElement.blur());
+    },
     key(event) {
       if (!this.$el.offsetParent || event.target.closest?.(SKIPPED)) return; // another tab of the page, or a field
-      const button = event.target.closest?.("button, a");
-      if (button && (event.key === "Enter" || event.key === " ")) return;
+      if (event.target.closest?.(PRESSED) && (event.key === "Enter" || event.key === " ")) return;
       if ((event.ctrlKey || event.metaKey) && /^[zy]$/i.test(event.key)) {
         event.preventDefault();
         event.key.toLowerCase() === "y" || event.shiftKey ? this.redo() : this.undo();
