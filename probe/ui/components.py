@@ -32,9 +32,9 @@ def _kebab(name: str) -> str:
     return "".join("-" + c.lower() if c.isupper() else c for c in name)
 
 
-def picture(label: str, width: str = "160px") -> ui.element:
+def picture(label: str, style: str) -> ui.element:
     """An empty image with a caption; set its source with `show`."""
-    with ui.element("figure").style(f"width: {width}"):
+    with ui.element("figure").style(style):
         image = ui.element("img")
         image.props["alt"] = label
         with ui.element("figcaption"):

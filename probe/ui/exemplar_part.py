@@ -190,9 +190,9 @@ class ExemplarPart:
             for k, (term, image) in enumerate(zip(expression.terms, images[:-1], strict=True)):
                 if k or term.sign < 0:
                     ui.label("+" if term.sign > 0 else "−")
-                show(picture(term.name, "88px"), data_url(image))
+                show(picture(term.name, "width: 88px"), data_url(image))
             ui.label("=")
-            show(picture(expression.title or "result", "128px"), data_url(images[-1]))
+            show(picture(expression.title or "result", "width: 128px"), data_url(images[-1]))
 
     def _turn(self) -> None:
         before, after = self.before.value, self.after.value

@@ -72,12 +72,12 @@ class UnitPart:
                 self.radius.style("width: 110px")
                 ui.button("Clear region", on_click=lambda: self.brush.run_method("clear")).props("dense outline padding='3px 10px'")
             with ui.element("div").classes("pr-pictures"):
-                with ui.element("figure").style("width: min(300px, 100%)"):
+                with ui.element("figure").style("flex: 1 1 130px; max-width: 300px"):
                     self.brush = Brush()
                     self.brush.props.update({"side": self.desk.marks.size, "on": False, "label": "the sample as it was", "src": ""})
                     with ui.element("figcaption"):
                         ui.label("before; paint the region here")
-                self.after = picture("after", "min(300px, 100%)")
+                self.after = picture("after", "flex: 1 1 130px; max-width: 300px")
                 self.after.props("data-testid=after")
             self.radius.on_value_change(lambda: self._brush(radius=self.radius.value))
             ui.label("Other samples, before and after everywhere or in the same region").classes("pr-note")
