@@ -60,7 +60,15 @@ def test_it_opens_again_as_it_was_left(marks, path, tiny_gan) -> None:
 def test_any_coco_file_opens_and_keeps_what_it_holds(path, tiny_gan) -> None:
     image = {"id": 7, "file_name": "img_000012.png", "width": 64, "height": 64, "license": 3}
     other = {"id": 8, "file_name": "img_000013.png", "width": 64, "height": 64}
-    row = {"id": 5, "image_id": 7, "category_id": 40, "bbox": [8, 8, 16, 16], "area": 200, "segmentation": [[1, 2, 3]], "note": "x"}
+    row = {
+        "id": 5,
+        "image_id": 7,
+        "category_id": 40,
+        "bbox": [8, 8, 16, 16],
+        "area": 200,
+        "segmentation": [[1, 2, 3]],
+        "note": "x",
+    }
     document = {
         "licenses": [1], "images": [image, other], "annotations": [row], "categories": [{"id": 40, "name": "hat", "supercategory": "clothes"}],
     }  # fmt: skip
@@ -139,18 +147,24 @@ def test_nonsense_from_a_browser_changes_nothing(marks, path, change) -> None:
 def test_labels_of_another_checkpoint_are_refused_with_both_named(marks, path, tiny_gan) -> None:
     marks.apply([put(1, "a")], 150)
     tiny_gan.provenance["sha256"] = "f" * 64
-    with pytest.raises(ProbeError, match=r"^labels\.json: labels of samples of checkpoint 0{12}…, but this one is f{12}…; choose"):
+    with pytest.raises(
+        ProbeError, match=r"^labels\.json: labels of samples of checkpoint 0{12}…, but this one is f{12}…; choose"
+    ):
         Marks(path, tiny_gan, 0)
 
 
 def test_labels_of_another_seed_are_refused_with_both_named(marks, path, tiny_gan) -> None:
     marks.apply([put(1, "a")], 150)
-    with pytest.raises(ProbeError, match=r"^labels\.json: labels of samples of seed 0, but --seed is 3; use --seed 0 or"):
+    with pytest.raises(
+        ProbeError, match=r"^labels\.json: labels of samples of seed 0, but --seed is 3; use --seed 0 or"
+    ):
         Marks(path, tiny_gan, 3)
 
 
 def test_a_file_that_another_program_changed_is_not_overwritten(marks, path) -> None:
-    path.write_text(foreign := '{"images": [], "annotations": [], "categories": [], "mine": "a longer text than before"}')
+    path.write_text(
+        foreign := '{"images": [], "annotations": [], "categories": [], "mine": "a longer text than before"}'
+    )
     with pytest.raises(ProbeError, match=r"^not saved: another program changed labels\.json; move that file away"):
         marks.apply([put(1, "a")], 150)
     assert path.read_text() == foreign

@@ -53,7 +53,9 @@ class ExemplarPart:
             ui.html("<h2>Concepts</h2>", sanitize=False)
             self.rows = ui.element("div").classes("pr-concepts")
             with ui.element("div").classes("pr-row"):
-                self.name = ui.input(placeholder="a concept, e.g. smiling woman").props("dense outlined aria-label='Name of a concept'")
+                self.name = ui.input(placeholder="a concept, e.g. smiling woman").props(
+                    "dense outlined aria-label='Name of a concept'"
+                )
                 self.name.on("keydown.enter", self._add).style("flex: 1")
                 ui.button("Add", on_click=self._add).props("dense outline padding='4px 12px'")
             self.file = ui.label().classes("pr-note")
@@ -63,7 +65,9 @@ class ExemplarPart:
             ui.html("<h2>A − B + C</h2>", sanitize=False)
             self.expression = ui.input(placeholder="smiling woman - neutral woman + neutral man", on_change=self._sum)
             self.expression.props("dense outlined debounce=150 aria-label='Expression over concepts'")
-            self.sum_note = ui.label("Means of all exemplars of each concept; signs stand between spaces.").classes("pr-note")
+            self.sum_note = ui.label("Means of all exemplars of each concept; signs stand between spaces.").classes(
+                "pr-note"
+            )
             self.terms = ui.element("div").classes("pr-row").props("aria-live=polite")
             self.sum_command = ui.label("").classes("pr-code")
             self.sum_command.set_visibility(False)
@@ -73,10 +77,20 @@ class ExemplarPart:
             ui.html("<h2>Turn</h2>", sanitize=False)
             with ui.element("div").classes("pr-row"):
                 options: list[str] = []
-                self.before = ui.select(options, label="from", on_change=self._turn).props("dense outlined").style("min-width: 140px")
-                self.after = ui.select(options, label="to", on_change=self._turn).props("dense outlined").style("min-width: 140px")
+                self.before = (
+                    ui.select(options, label="from", on_change=self._turn)
+                    .props("dense outlined")
+                    .style("min-width: 140px")
+                )
+                self.after = (
+                    ui.select(options, label="to", on_change=self._turn)
+                    .props("dense outlined")
+                    .style("min-width: 140px")
+                )
                 self.step_note = ui.label("").classes("pr-note")
-            self.step = ui.slider(min=-1, max=1, step=0.05, value=0, on_change=self._turn).props("label aria-label='Step along the direction'")
+            self.step = ui.slider(min=-1, max=1, step=0.05, value=0, on_change=self._turn).props(
+                "label aria-label='Step along the direction'"
+            )
             with ui.element("div").classes("pr-wide"):
                 self.turned = ui.element("img")
                 self.turned.props["alt"] = "samples along the direction"

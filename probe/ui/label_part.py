@@ -27,7 +27,7 @@ class LabelPart:
 
     def __init__(self, desk: Desk, here: Here) -> None:
         self.desk, self.here = desk, here
-        self.since = desk.marks.revision
+        self.since: int | None = desk.marks.revision
         self.assessing: asyncio.Task[None] | None = None
         self.due = 0.0
         with ui.element("div").classes("pr-page"):
@@ -68,8 +68,12 @@ class LabelPart:
                 "A preview: one linear erasure, not tuned, no controls, no interval. The full command measures it."
             ).classes("pr-note")
             with ui.element("div").classes("pr-row"):
-                self.dose = ui.slider(min=1, max=10, step=0.5, value=5).props("label aria-label=Strength").style("flex: 1")
-                self.button = ui.button("Forget now", on_click=self._forget).props("dense unelevated padding='4px 12px'")
+                self.dose = (
+                    ui.slider(min=1, max=10, step=0.5, value=5).props("label aria-label=Strength").style("flex: 1")
+                )
+                self.button = ui.button("Forget now", on_click=self._forget).props(
+                    "dense unelevated padding='4px 12px'"
+                )
             self.outcome = ui.element("div").props("aria-live=polite")
             with self.outcome:
                 self.result = ui.label("").classes("pr-note")
@@ -129,7 +133,9 @@ class LabelPart:
         for name, value in zip(self.facts, (len(boxes), have, lack), strict=False):
             self.facts[name].set_text(str(value))
         short = max(_READABLE - have, 0)
-        self.note.set_text(f"{short} more samples with a box before `probe forget` can fit its readers." if short else "")
+        self.note.set_text(
+            f"{short} more samples with a box before `probe forget` can fit its readers." if short else ""
+        )
         words = ("forget", "--concept", boxes.concept, "--labels", str(self.desk.marks.path))
         self.command.set_text(self.desk.command(*words))
 
@@ -144,7 +150,9 @@ class LabelPart:
             boxes, revision = self.desk.marks.boxes(concept), self.desk.marks.revision
             work = partial(suggest.assess, bench, boxes)
             found = await self.desk.slowly(("auc", concept, revision), work)
-            self.facts["held-out AUC"].set_text(f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–")
+            self.facts["held-out AUC"].set_text(
+                f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–"
+            )
             await self._propose(concept, boxes, revision)
 
     async def _propose(self, concept: int, boxes: Any, revision: int) -> None:

@@ -60,7 +60,7 @@ class Marks:
         self.revision = 0
         self.records: dict[int, Record] = {}
         about = {k: gan.provenance.get(k) for k in ("checkpoint", "sha256")}
-        self.about = {"seed": seed, "prior": gan.prior, **about}
+        self.about: dict[str, Any] = {"seed": seed, "prior": gan.prior, **about}
         empty: dict[str, Any] = {"info": {}, "images": [], "annotations": [], "categories": []}
         found = labels.read(path, gan.size) if path.exists() else labels.Document(empty, {}, {}, [], None, None)
         _refuse_foreign(path, found, gan, seed)
@@ -174,7 +174,9 @@ class Marks:
         return {"do": what, "image": image, "id": name, "c": concept, "b": self._corners(image, change.get("b"))}
 
     def _corners(self, image: int, box: Any) -> tuple[float, ...]:
-        numbers = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in box)
+        numbers = (
+            isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and math.isfinite(v) for v in box)
+        )
         x0, y0, x1, y1 = (min(max(float(v), 0.0), float(self.size)) for v in box) if numbers else (0.0,) * 4
         if x1 - x0 < 1 or y1 - y0 < 1:
             raise ProbeError(f"box on sample {image}: smaller than a pixel, or outside the picture")

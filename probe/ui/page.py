@@ -28,10 +28,12 @@ def build(desk: Desk) -> None:
     with ui.element("header").classes("pr-head"):
         ui.html("<h1>probe label</h1>", sanitize=False)
         marks, bench = desk.marks, desk.bench
-        ui.label(f"{marks.about['checkpoint']} · {bench.n} samples of seed {bench.seed} · {marks.path.name}").classes("pr-note")
+        ui.label(f"{marks.about['checkpoint']} · {bench.n} samples of seed {bench.seed} · {marks.path.name}").classes(
+            "pr-note"
+        )
         with ui.tabs().props("dense no-caps aria-label='Parts of the page'") as tabs:
             names = [ui.tab(name) for name in ("Label", "Exemplars", "Units")]
-    parts = []
+    parts: list[tuple[ui.element, LabelPart | ExemplarPart | UnitPart]] = []
     with ui.element("main"):
         for tab, part in zip(names, (LabelPart, ExemplarPart, UnitPart), strict=True):
             with ui.element("section").props(f'role=tabpanel aria-label="{tab.props["name"]}"') as section:

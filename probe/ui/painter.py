@@ -1,9 +1,9 @@
 """Units by eye: their feature maps over a sample, in an order that helps, and what switching them does to the picture.
 
-    heat(...)      the maps of a layer on one sample as one sheet of pictures
-    rank(...)      units by activation, by the probe's weight or by overlap with the boxes
-    Switches       units at zero, or at a level where they are strongly active, everywhere or in a region
-    paint(...)     samples under switches
+heat(...)      the maps of a layer on one sample as one sheet of pictures
+rank(...)      units by activation, by the probe's weight or by overlap with the boxes
+Switches       units at zero, or at a level where they are strongly active, everywhere or in a region
+paint(...)     samples under switches
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def heat(bench: Workbench, site: Site, sample: int, columns: int) -> Array:
     rows = -(-site.maps // columns)
     tiles = np.zeros((rows * columns, site.grid, site.grid))
     tiles[: site.maps] = scaled
-    sheet = tiles.reshape(rows, columns, site.grid, site.grid).transpose(0, 2, 1, 3)
-    sheet = sheet.reshape(rows * site.grid, columns * site.grid)
+    split = tiles.reshape(rows, columns, site.grid, site.grid).transpose(0, 2, 1, 3)
+    sheet = split.reshape(rows * site.grid, columns * site.grid)
     colour = np.stack([np.full_like(sheet, 255), 255 * (0.25 + 0.6 * sheet**2), 60 * sheet, 230 * sheet], -1)
     return colour.round().astype(np.uint8)
 

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from probe.errors import ProbeError
 from probe.ui import painter
-from probe.ui.components import Brush, Grid, picture, show, told
+from probe.ui.components import Brush, Grid, picture, show
 from probe.ui.desk import Desk
 from probe.ui.painter import Switches
 from probe.ui.workbench import data_url, tile
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from probe.ui.page import Here
 
 _COLUMNS, _OTHERS = 16, 6
+_PAUSE = 0.15  # seconds before the other samples are drawn
 
 
 class UnitPart:
@@ -32,11 +33,22 @@ class UnitPart:
         self.values: dict[int, float] = {}
         self.levels: torch.Tensor | None = None
         self.region: torch.Tensor | None = None
+        self.brush: Brush
+        self.before = desk.bench.draw(desk.bench.z[:1])[0]
+        self.drawing: asyncio.Task[None] | None = None
+        self.stale = False
         with ui.element("div").classes("pr-page two"):
             with ui.element("div").classes("pr-left"):
                 self._choices()
                 self.grid = Grid()
-                self.grid.tell(label="units", items=[], sheet={"url": desk.samples, "size": desk.marks.size}, fixed=0, overlay=None, thumb=84)
+                self.grid.tell(
+                    label="units",
+                    items=[],
+                    sheet={"url": desk.samples, "size": desk.marks.size},
+                    fixed=0,
+                    overlay=None,
+                    thumb=84,
+                )
             with ui.element("div").classes("pr-left"):
                 self._pictures()
         self.grid.on("pick", lambda e: self._pick(e.args))
@@ -44,16 +56,26 @@ class UnitPart:
 
     def _choices(self) -> None:
         with ui.element("div").classes("pr-row"):
-            layers = {site.name: f"{site.name}, {site.maps} of {site.grid}x{site.grid}" for site in self.desk.bench.sites}
+            layers = {
+                site.name: f"{site.name}, {site.maps} of {site.grid}x{site.grid}" for site in self.desk.bench.sites
+            }
             self.layer = ui.select(layers, value=self.site.name, label="layer", on_change=self._relayer)
             self.order = ui.select(list(painter.ORDERS), value="activation here", label="order", on_change=self._rank)
-            self.sample = ui.number("sample", value=0, min=0, max=self.desk.bench.n - 1, precision=0, on_change=self._resample)
+            self.sample = ui.number(
+                "sample", value=0, min=0, max=self.desk.bench.n - 1, precision=0, on_change=self._resample
+            )
             for field in (self.layer, self.order, self.sample):
                 field.props("dense outlined").style("min-width: 110px")
         with ui.element("div").classes("pr-row"):
             ui.label("A click switches a unit")
-            self.to = ui.toggle(["off", "on"], value="off").props("dense no-caps unelevated padding='3px 10px' aria-label='A click switches a unit'")
-            self.first = ui.number(value=8, min=1, precision=0).props("dense outlined aria-label='How many of the first units'").style("width: 70px")
+            self.to = ui.toggle(["off", "on"], value="off").props(
+                "dense no-caps unelevated padding='3px 10px' aria-label='A click switches a unit'"
+            )
+            self.first = (
+                ui.number(value=8, min=1, precision=0)
+                .props("dense outlined aria-label='How many of the first units'")
+                .style("width: 70px")
+            )
             ui.button("Switch the first", on_click=self._switch_first).props("dense outline padding='3px 10px'")
             ui.button("All as they were", on_click=self._reset).props("dense outline padding='3px 10px'")
         self.note = ui.label("").classes("pr-note").props("aria-live=polite")
@@ -68,13 +90,19 @@ class UnitPart:
                 self.where = ui.toggle(["everywhere", "in a region"], value="everywhere", on_change=self._rewhere)
                 self.where.props("dense no-caps unelevated padding='3px 10px' aria-label='Where units are switched'")
                 ui.label("brush")
-                self.radius = ui.slider(min=1, max=self.desk.marks.size // 4, value=max(2, self.desk.marks.size // 12)).props("aria-label='Radius of the brush'")
+                self.radius = ui.slider(
+                    min=1, max=self.desk.marks.size // 4, value=max(2, self.desk.marks.size // 12)
+                ).props("aria-label='Radius of the brush'")
                 self.radius.style("width: 110px")
-                ui.button("Clear region", on_click=lambda: self.brush.run_method("clear")).props("dense outline padding='3px 10px'")
+                ui.button("Clear region", on_click=lambda: self.brush.run_method("clear")).props(
+                    "dense outline padding='3px 10px'"
+                )
             with ui.element("div").classes("pr-pictures"):
                 with ui.element("figure").style("flex: 1 1 130px; max-width: 300px"):
                     self.brush = Brush()
-                    self.brush.props.update({"side": self.desk.marks.size, "on": False, "label": "the sample as it was", "src": ""})
+                    self.brush.props.update(
+                        {"side": self.desk.marks.size, "on": False, "label": "the sample as it was", "src": ""}
+                    )
                     with ui.element("figcaption"):
                         ui.label("before; paint the region here")
                 self.after = picture("after", "flex: 1 1 130px; max-width: 300px")
@@ -114,7 +142,8 @@ class UnitPart:
         sheet = await asyncio.to_thread(painter.heat, bench, site, sample, _COLUMNS)
         rows = -(-site.maps // _COLUMNS)
         self.grid.tell(fixed=sample, overlay={"url": data_url(sheet), "columns": _COLUMNS, "rows": rows})
-        self._brush(src=data_url(bench.draw(bench.z[sample : sample + 1])[0]))
+        self.before = bench.draw(bench.z[sample : sample + 1])[0]
+        self._brush(src=data_url(self.before))
         await self._rank()
         self._draw()
 
@@ -171,20 +200,34 @@ class UnitPart:
     def _painted(self, text: Any) -> None:
         side = self.desk.marks.size
         if isinstance(text, str) and len(text) == side * side and set(text) <= {"0", "1"}:
-            self.region = torch.from_numpy(np.frombuffer(text.encode(), dtype=np.uint8).reshape(side, side) == 49).float()
+            self.region = torch.from_numpy(
+                np.frombuffer(text.encode(), dtype=np.uint8).reshape(side, side) == 49
+            ).float()
             self._draw()
 
     def _draw(self) -> None:
-        """The sample and some others under the switches, at once."""
+        """The sample under the switches at once; the others when there is time, the latest wish only."""
         bench, sample = self.desk.bench, self.here.sample
         nowhere = torch.zeros(self.desk.marks.size, self.desk.marks.size)
         in_region = self.where.value == "in a region"
         self.switches.region = (nowhere if self.region is None else self.region) if in_region else None
-        rows = [(sample + k) % bench.n for k in range(1 + _OTHERS)]
-        z = bench.z[rows]
-        images = painter.paint(bench, self.site, self.switches, self.levels, z)
-        show(self.after, data_url(images[0]))
-        before = bench.draw(z)
-        show(self.others, data_url(tile(torch.cat([before[1:], images[1:]]), _OTHERS)))
-        change = float((images[0] - before[0]).abs().mean() / 2)
-        self.state.set_text(f"{len(self.switches.off)} off, {len(self.switches.on)} on of {self.site.maps}; mean change {change:.3f}")
+        z = bench.z[sample : sample + 1]
+        image = painter.paint(bench, self.site, self.switches, self.levels, z)[0]
+        show(self.after, data_url(image))
+        change = float((image - self.before).abs().mean() / 2)
+        self.state.set_text(
+            f"{len(self.switches.off)} off, {len(self.switches.on)} on of {self.site.maps}; mean change {change:.3f}"
+        )
+        self.stale = True
+        if self.drawing is None or self.drawing.done():
+            self.drawing = asyncio.create_task(self._draw_others())
+
+    async def _draw_others(self) -> None:
+        bench = self.desk.bench
+        while self.stale:
+            await asyncio.sleep(_PAUSE)
+            self.stale = False
+            z = bench.z[[(self.here.sample + k) % bench.n for k in range(1, 1 + _OTHERS)]]
+            switches = Switches(set(self.switches.off), set(self.switches.on), self.switches.region)
+            after = await asyncio.to_thread(painter.paint, bench, self.site, switches, self.levels, z)
+            show(self.others, data_url(tile(torch.cat([bench.draw(z), after]), _OTHERS)))

@@ -23,7 +23,7 @@ SHEET = 10
 """Samples of the browser come in sheets of SHEET x SHEET."""
 
 
-def png(image: Tensor | np.ndarray) -> bytes:  # type: ignore[type-arg]
+def png(image: Tensor | np.ndarray) -> bytes:
     """A picture as a PNG file: a tensor (C, H, W) in [-1, 1], or bytes (H, W), (H, W, 3) or (H, W, 4)."""
     pixels = to_bytes(image).permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else image
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -33,7 +33,7 @@ def png(image: Tensor | np.ndarray) -> bytes:  # type: ignore[type-arg]
     return out.getvalue()
 
 
-def data_url(image: Tensor | np.ndarray) -> str:  # type: ignore[type-arg]
+def data_url(image: Tensor | np.ndarray) -> str:
     """A picture as text that a browser shows as it is."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 

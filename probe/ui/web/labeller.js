@@ -45,7 +45,7 @@ export default {
           <span class="pr-saved" :class="{bad: trouble}" role="status">{{ trouble || (waiting ? "Saving…" : "Saved") }}</span>
         </div>
         <pr-canvas :size="size" :url="url" :sample="sample" :smooth="smooth" :boxes="record.boxes" :proposals="offered"
-                   :colours="colours" :concept="concept" :selected="selected" @choose="selected = $event" @put="put"
+                   :colours="colours" :concept="concept" :selected="selected" @choose="grasp" @put="put"
                    @accept="accept([$event])"></pr-canvas>
         <div class="pr-bar">
           <button class="pr-button strong" :disabled="!concept || has" :aria-pressed="lacks ? 'true' : 'false'" @click="none">
@@ -75,11 +75,11 @@ export default {
     const kept = JSON.parse(sessionStorage.getItem("probe-label") || "{}");
     return {
       sample: Math.min(kept.sample || 0, this.n - 1), concept: kept.concept ?? null, selected: null, smooth: true, help: false,
-      order: "number", open: false, draft: "", clock: 0, trouble: "", lost: false, known: this.concepts,
+      order: "number", open: false, draft: "", nudging: false, clock: 0, trouble: "", lost: false, known: this.concepts,
       suggestions: null, // {concept, boxes: {sample: [[x0, y0, x1, y1]]}, order: [sample]}
       keys: [
-        ["← → ↑ ↓", "another sample; with a box chosen, move it"], ["Shift + arrow", "resize the chosen box"],
-        ["S", "choose the next box"], ["B", "new box"], ["Del", "delete it"], ["Esc", "choose none"],
+        ["← → ↑ ↓", "another sample"], ["S", "choose the next box: arrows move it, with Shift resize it"],
+        ["B", "new box, chosen likewise"], ["Del", "delete it"], ["Esc", "choose none"],
         ["N", "no such object here; next"], ["Enter", "accept what is proposed; next"], ["Space", "next undecided sample"],
         ["1 … 9", "concept"], ["Ctrl Z, Ctrl Y", "undo, redo"],
       ],
@@ -233,7 +233,11 @@ export default {
     put(box) {
       if (!box.c) return (this.trouble = "Name a concept first");
       this.make([{ do: "put", image: this.sample, ...box }]);
-      this.selected = box.id;
+      this.grasp(box.id);
+    },
+    grasp(id) {
+      this.selected = id;
+      this.nudging = false;
     },
     fresh(b) {
       const id = Math.random().toString(36).slice(2, 10) + Date.now().toString(36);
@@ -247,6 +251,7 @@ export default {
       const op = this.fresh([middle - w, middle - h, middle + w, middle + h].map((v) => Math.round(v * 2) / 2));
       this.make([op]);
       this.selected = op.id;
+      this.nudging = true; // a box chosen by key is moved by keys; after one drawn by hand they go to the next sample
     },
     cut() {
       if (!this.selected) return;
@@ -280,7 +285,9 @@ export default {
     },
     choose() {
       const ids = this.record.boxes.map((box) => box.id);
-      if (ids.length) this.selected = ids[(ids.indexOf(this.selected) + 1) % ids.length];
+      if (!ids.length) return;
+      this.selected = ids[(ids.indexOf(this.selected) + 1) % ids.length];
+      this.nudging = true;
     },
     nudge([dx, dy], resize) {
       const box = this.record.boxes.find((b) => b.id === this.selected);
@@ -311,7 +318,7 @@ export default {
       if (done !== false) event.preventDefault();
     },
     arrow([dx, dy], shift) {
-      if (this.selected && this.record.boxes.some((box) => box.id === this.selected)) this.nudge([dx, dy], shift);
+      if (this.nudging && this.record.boxes.some((box) => box.id === this.selected)) this.nudge([dx, dy], shift);
       else this.step(dx + dy * this.$refs.grid.columns);
     },
     letter(key) {
