@@ -33,9 +33,10 @@ def build(desk: Desk) -> None:
         )
         with ui.tabs().props("dense no-caps aria-label='Parts of the page'") as tabs:
             names = [ui.tab(name) for name in ("Label", "Exemplars", "Units")]
-    parts: list[tuple[ui.element, LabelPart | ExemplarPart | UnitPart]] = []
+    kinds: tuple[type[LabelPart | ExemplarPart | UnitPart], ...] = (LabelPart, ExemplarPart, UnitPart)
+    parts = []
     with ui.element("main"):
-        for tab, part in zip(names, (LabelPart, ExemplarPart, UnitPart), strict=True):
+        for tab, part in zip(names, kinds, strict=True):
             with ui.element("section").props(f'role=tabpanel aria-label="{tab.props["name"]}"') as section:
                 parts.append((section, part(desk, here)))
     tabs.set_value("Label")

@@ -129,5 +129,7 @@ def fit(bench: Workbench, boxes: Boxes) -> Fitted:
 def _decide(scores: Tensor, concept: str, seed: int, by: str) -> Suggestions:
     found = from_masks(scores > 0, concept, seed, smallest=max(4, scores.shape[-1] ** 2 // 400))
     boxes = {i: rows.tolist() for i, rows in found.boxes.items()}
-    peak = F.avg_pool2d(scores[:, None], 3, 1, 1).flatten(1).amax(1)  # a lone pixel does not make an object
+    peak = (
+        F.avg_pool2d(scores[:, None], 3, 1, 1, count_include_pad=False).flatten(1).amax(1)
+    )  # a lone pixel does not make an object
     return Suggestions(boxes, peak.abs().argsort(stable=True).tolist(), by)
