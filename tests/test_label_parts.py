@@ -75,7 +75,7 @@ def test_the_least_sure_come_first() -> None:
     scores = torch.full((4, 16, 16), -5.0)
     for i, peak in enumerate((3.0, -0.2, 0.5, -4.0)):
         scores[i, 4:12, 4:12] = peak
-    found = suggest._decide(scores, "x", 0, "me")
+    found = suggest._decide(scores, "x", 0, "me", 12)
     assert found.order == [1, 2, 0, 3]
     assert found.boxes == {0: [[4, 4, 12, 12]], 2: [[4, 4, 12, 12]]}
 

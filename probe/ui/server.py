@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,11 @@ def serve(desk: Desk, port: int) -> None:
     """Serve the page until interrupted; prints its address, the token in it."""
     door = listen(port)
     number, token = door.getsockname()[1], secrets.token_urlsafe(32)
-    guarded: Any = Guard(_application(desk), token, number)
+    desk.bench.prepare()
+    # NiceGUI looks at every living object for its server; one of torch's warns when looked at.
+    warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
     print(f"open  http://127.0.0.1:{number}/?token={token}\nstop  Ctrl-C; labels are saved at every change", flush=True)
+    guarded: Any = Guard(_application(desk), token, number)
     config = uvicorn.Config(guarded, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run([door])
 

@@ -23,6 +23,7 @@ from probe.probing import Labelled, Places, cross_auc, logistic
 from probe.readers import Reader, load_rooms
 from probe.ui.workbench import Workbench
 
+_SMALLEST = 12  # pixels of a region that the built-in reader sees
 LEAST = 5
 """Images with and without boxes that a probe needs."""
 
@@ -69,11 +70,11 @@ def suggest(bench: Workbench, boxes: Boxes) -> Suggestions:
     reader = reader_of(bench, boxes.concept)
     if reader is not None:
         scores, by = reader_scores(reader, bench.images(), boxes.concept), "the built-in reader"
-        return _decide(scores, boxes.concept, bench.seed, by)
+        return _decide(scores, boxes.concept, bench.seed, by, _SMALLEST)
     fitted = fit(bench, boxes)
     scores = fitted.scores(bench.maps(bench.site.name), bench.quick.size)
     by = f"a linear probe of {bench.site} fitted to {len(boxes)} boxes"
-    return _decide(scores, boxes.concept, bench.seed, by)
+    return _decide(scores, boxes.concept, bench.seed, by, boxes.typical_area / 4)  # as `forget` counts who has a concept
 
 
 @torch.no_grad()
@@ -126,8 +127,8 @@ def fit(bench: Workbench, boxes: Boxes) -> Fitted:
     return Fitted(weight, bias, float(best))
 
 
-def _decide(scores: Tensor, concept: str, seed: int, by: str) -> Suggestions:
-    found = from_masks(scores > 0, concept, seed, smallest=max(4, scores.shape[-1] ** 2 // 400))
+def _decide(scores: Tensor, concept: str, seed: int, by: str, smallest: float) -> Suggestions:
+    found = from_masks(scores > 0, concept, seed, smallest=max(1, round(smallest)))
     boxes = {i: rows.tolist() for i, rows in found.boxes.items()}
     peak = (
         F.avg_pool2d(scores[:, None], 3, 1, 1, count_include_pad=False).flatten(1).amax(1)

@@ -70,10 +70,14 @@ class Workbench:
         """Samples 100·k to 100·k + 99 as one PNG of 10 x 10."""
         if k not in self._sheets:
             rows = self.z[k * SHEET**2 : (k + 1) * SHEET**2]
-            with self.quick_lock:
-                images = self.quick.images(rows)
+            with self.slow_lock:
+                images = self.slow.images(rows)
             self._sheets[k] = png(tile(images, SHEET))
         return self._sheets[k]
+
+    def prepare(self) -> None:
+        """Draw all sheets, in a thread of its own while the user looks at the first."""
+        threading.Thread(target=lambda: [self.sheet(k) for k in range(-(-self.n // SHEET**2))], daemon=True).start()
 
     def draw(self, z: Tensor) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] of latents, at once."""

@@ -78,6 +78,7 @@ export default {
     },
     async paint() {
       const { sample } = this;
+      this.$refs.picture.getContext("2d").clearRect(0, 0, this.pixels, this.pixels); // never boxes over another sample's picture
       const k = Math.floor(sample / 100);
       if (!this.sheets[k]) {
         const image = new Image();

@@ -104,6 +104,9 @@ export default {
   watch: {
     sample: "tell",
     concept: "tell",
+    order() {
+      if (this.order === "unsure") this.show(this.items.find((i) => !this.isDecided(i)) ?? this.sample);
+    },
     known() {
       if (!this.known.some((c) => c.id === this.concept)) this.concept = this.known.at(-1)?.id ?? null;
     },
