@@ -188,6 +188,27 @@ def test_exemplars_refuse_nonsense(tiny_gan, tmp_path) -> None:
         picks.toggle("a", 2, 100)
 
 
+def test_files_of_another_checkpoint_or_seed_are_refused_with_both_named(tiny_gan, tmp_path) -> None:
+    from probe.ui.server import open_desk
+
+    about = {"info": {"probe": {"seed": 4, "sha256": "ab" * 32}}, "images": [], "annotations": [], "categories": []}
+    path, picks = tmp_path / "labels.json", tmp_path / "picks.json"
+    path.write_text(json.dumps(about))
+    with pytest.raises(ProbeError, match=r"^labels\.json: .*checkpoint (ab){6}…, but this one is 0{12}…"):
+        open_desk(tiny_gan, "x", path, picks, 20, 0)
+    about["info"]["probe"]["sha256"] = None
+    path.write_text(json.dumps(about))
+    with pytest.raises(ProbeError, match=r"^labels\.json: labels of samples of seed 4, but --seed is 0; use --seed 4"):
+        open_desk(tiny_gan, "x", path, picks, 20, 0)
+    assert open_desk(tiny_gan, "x", path, picks, 20, 4).bench.n == 20
+    about |= {"images": [{"id": 57}], "categories": [{"id": 1, "name": "hat"}]}
+    path.write_text(json.dumps(about))
+    assert open_desk(tiny_gan, "x", path, picks, 20, 4).bench.n == 58  # up to the last one labelled
+    picks.write_text('{"seed": 3, "concepts": {"a": [1]}}')
+    with pytest.raises(ProbeError, match=r"^picks\.json: exemplars of samples of seed 3, but --seed is 4"):
+        open_desk(tiny_gan, "x", path, picks, 20, 4)
+
+
 def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

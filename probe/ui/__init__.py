@@ -8,7 +8,8 @@
     suggest.py     boxes proposed, samples ordered by how unsure they are
     preview.py     forgetting in seconds, without adjusting and without controls
     painter.py     units as heat maps, switched off or on
-    page.py        what the browser shows, with the components of web/
+    desk.py        what all tabs of the browser share
+    page.py        what the browser shows: label_part, exemplar_part, unit_part, with the components of web/
 
 Nothing else in probe imports this package.
 """

@@ -23,6 +23,14 @@ _COLOURS = (
 
 
 @dataclass
+class Here:
+    """Where one tab of the browser is: the sample and the concept (None before there is one) in hand."""
+
+    sample: int = 0
+    concept: int | None = None
+
+
+@dataclass
 class Desk:
     """One run of `probe label`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from nicegui import ui
@@ -10,12 +10,9 @@ from nicegui import ui
 from probe.errors import ProbeError
 from probe.expressions import Expression, parse
 from probe.ui.components import Grid, picture, show, told
-from probe.ui.desk import Desk
+from probe.ui.desk import Desk, Here
 from probe.ui.picks import combine, turned
 from probe.ui.workbench import data_url, tile
-
-if TYPE_CHECKING:
-    from probe.ui.page import Here
 
 _TURNED = 5  # samples shown along a direction
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nicegui import ui
 
 from probe.errors import ProbeError
 from probe.ui import preview, suggest
 from probe.ui.components import Labeller, show, told
-from probe.ui.desk import Desk
+from probe.ui.desk import Desk, Here
 from probe.ui.workbench import data_url, tile
-
-if TYPE_CHECKING:
-    from probe.ui.page import Here
 
 _READABLE = 16  # samples with a box that `probe forget` fits its readers to
 _PAUSE = 0.8  # seconds without a change before the probe is fitted anew
@@ -44,7 +41,12 @@ class LabelPart:
         self.board.on("name", lambda e: self._name(e.args))
         self.board.on("drop", lambda e: self._drop(e.args))
         desk.marks.listeners.append(self._heard)
-        ui.context.client.on_delete(lambda: desk.marks.listeners.remove(self._heard))
+        ui.context.client.on_delete(self._close)
+
+    def _close(self) -> None:
+        self.desk.marks.listeners.remove(self._heard)
+        if self.assessing:
+            self.assessing.cancel()
 
     async def shown(self) -> None:
         """Nothing waits for this part to be in sight."""

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nicegui import ui
 
-from probe.ui.desk import Desk
+from probe.ui.desk import Desk, Here
 from probe.ui.exemplar_part import ExemplarPart
 from probe.ui.label_part import LabelPart
 from probe.ui.unit_part import UnitPart
-
-
-@dataclass
-class Here:
-    """Where one tab of the browser is: the sample and the concept (None before there is one) in hand."""
-
-    sample: int = 0
-    concept: int | None = None
 
 
 def build(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import warnings
@@ -31,11 +32,18 @@ def open_desk(gan: GAN, ckpt: str, labels: Path, concepts: Path, n: int, seed: i
 
     Raises ProbeError for files that are none, or were made for another checkpoint or seed.
     """
+    for path in (labels, concepts):
+        folder = next(p for p in path.resolve().parents if p.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ProbeError(f"{path}: cannot write there; choose another place for it")
     marks, picks = Marks(labels, gan, seed), Picks(concepts, gan, seed)
     last = max((i for i, record in marks.records.items() if record.boxes or record.lacks), default=0)
     if last >= _MOST:
         raise ProbeError(f"{labels.name}: labels of sample {last}; the page shows {_MOST} samples at most")
-    return Desk(marks, picks, Workbench(gan, max(n, last + 1), seed), ckpt, f"/samples/{secrets.token_urlsafe(8)}")
+    bench = Workbench(gan, max(n, last + 1), seed)
+    if not bench.sites:
+        raise ProbeError("the generator has no layers with feature maps; the page needs at least one")
+    return Desk(marks, picks, bench, ckpt, f"/samples/{secrets.token_urlsafe(8)}")
 
 
 def listen(port: int) -> socket.socket:

@@ -74,7 +74,9 @@ def suggest(bench: Workbench, boxes: Boxes) -> Suggestions:
     fitted = fit(bench, boxes)
     scores = fitted.scores(bench.maps(bench.site.name), bench.quick.size)
     by = f"a linear probe of {bench.site} fitted to {len(boxes)} boxes"
-    return _decide(scores, boxes.concept, bench.seed, by, boxes.typical_area / 4)  # as `forget` counts who has a concept
+    return _decide(
+        scores, boxes.concept, bench.seed, by, boxes.typical_area / 4
+    )  # as `forget` counts who has a concept
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +12,9 @@ from nicegui import ui
 from probe.errors import ProbeError
 from probe.ui import painter
 from probe.ui.components import Brush, Grid, picture, show
-from probe.ui.desk import Desk
+from probe.ui.desk import Desk, Here
 from probe.ui.painter import Switches
 from probe.ui.workbench import data_url, tile
-
-if TYPE_CHECKING:
-    from probe.ui.page import Here
 
 _COLUMNS, _OTHERS = 16, 6
 _PAUSE = 0.15  # seconds before the other samples are drawn
@@ -87,7 +84,9 @@ class UnitPart:
                 self.state = ui.label("").classes("pr-note").props("aria-live=polite")
             with ui.element("div").classes("pr-row"):
                 ui.label("where")
-                self.where = ui.toggle(["everywhere", "in a region"], value="everywhere", on_change=self._rewhere)
+                self.where = ui.toggle(
+                    ["everywhere", "in a region", "in its boxes"], value="everywhere", on_change=self._rewhere
+                )
                 self.where.props("dense no-caps unelevated padding='3px 10px' aria-label='Where units are switched'")
                 ui.label("brush")
                 self.radius = ui.slider(
@@ -209,8 +208,10 @@ class UnitPart:
         """The sample under the switches at once; the others when there is time, the latest wish only."""
         bench, sample = self.desk.bench, self.here.sample
         nowhere = torch.zeros(self.desk.marks.size, self.desk.marks.size)
-        in_region = self.where.value == "in a region"
-        self.switches.region = (nowhere if self.region is None else self.region) if in_region else None
+        painted = nowhere if self.region is None else self.region
+        self.switches.region = {"everywhere": None, "in a region": painted, "in its boxes": self._boxed()}[
+            self.where.value
+        ]
         z = bench.z[sample : sample + 1]
         image = painter.paint(bench, self.site, self.switches, self.levels, z)[0]
         show(self.after, data_url(image))
@@ -221,6 +222,13 @@ class UnitPart:
         self.stale = True
         if self.drawing is None or self.drawing.done():
             self.drawing = asyncio.create_task(self._draw_others())
+
+    def _boxed(self) -> torch.Tensor:
+        """Pixels (S, S) inside the sample's boxes of the concept in hand, a region for those who do not paint."""
+        marks, size, concept = self.desk.marks, self.desk.marks.size, self.here.concept
+        if concept not in marks.concepts:
+            return torch.zeros(size, size)
+        return marks.boxes(concept).cells(self.here.sample, size, size).float()
 
     async def _draw_others(self) -> None:
         bench = self.desk.bench
