@@ -414,7 +414,7 @@ def test_a_thousand_samples_scroll_smoothly(start, browser, tiny) -> None:
     page.context.close()
 
 
-def test_drawing_does_not_wait_for_the_server(start, browser, tiny) -> None:
+def test_drawing_does_not_wait_for_the_server_and_outlives_the_connection(start, browser, tiny, tmp_path) -> None:
     server = start("--ckpt", tiny, "-n", 20)
     page = visit(browser, server.url)
     name_concept(page, "thing")
@@ -426,4 +426,14 @@ def test_drawing_does_not_wait_for_the_server(start, browser, tiny) -> None:
     assert time.monotonic() - began < 5
     os.kill(server.process.pid, signal.SIGCONT)
     saved(page)
+    page.evaluate("window.socket.disconnect()")
+    page.keyboard.press("ArrowRight")
+    drag(page, (0.2, 0.2), (0.6, 0.6))
+    page.locator(".pr-saved.bad", has_text="no connection").wait_for()
+    assert sorted(labels.load(tmp_path / "out/label/labels.coco.json", "thing", 32).boxes) == [0]
+    page.reload()
+    page.locator(".pr-note", has_text="2 of 20 decided").wait_for()
+    saved(page)
+    found = labels.load(tmp_path / "out/label/labels.coco.json", "thing", 32)
+    assert {i: len(rows) for i, rows in found.boxes.items()} == {0: 1, 1: 1}
     page.context.close()

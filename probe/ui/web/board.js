@@ -33,7 +33,10 @@ function inverse(record, op) {
 }
 
 export class Board {
-  constructor(records, send) {
+  // `drawer` names the place in the tab's own storage where changes wait that no answer came to: a page that has to load
+  // again, after the machine slept, sends them once more (the same change twice is the same as once).
+  constructor(records, send, drawer) {
+    this.drawer = drawer;
     this.server = {}; // sample -> record
     this.view = {}; // the same with unconfirmed changes
     this.pending = []; // {seq, ops}
@@ -42,6 +45,17 @@ export class Board {
     this.seq = 0;
     this.send = send;
     for (const [sample, record] of Object.entries(records)) this.patch(Number(sample), record);
+    this.unsent = JSON.parse(sessionStorage.getItem(drawer) || "[]");
+  }
+
+  // Once the server listens: what an earlier load of this page could not send.
+  resume() {
+    const waiting = this.unsent.splice(0);
+    for (const ops of waiting) this.push(ops);
+  }
+
+  keep() {
+    sessionStorage.setItem(this.drawer, JSON.stringify([...this.unsent, ...this.pending.map(({ ops }) => ops)]));
   }
 
   record(sample) {
@@ -62,6 +76,7 @@ export class Board {
   confirm(seq) {
     const done = this.pending.find((p) => p.seq === seq);
     this.pending = this.pending.filter((p) => p.seq !== seq);
+    this.keep();
     for (const op of done?.ops || []) this.rebuild(op.image);
   }
 
@@ -83,6 +98,7 @@ export class Board {
   push(ops) {
     this.seq += 1;
     this.pending.push({ seq: this.seq, ops });
+    this.keep();
     for (const op of ops) this.rebuild(op.image);
     this.send({ seq: this.seq, ops });
   }

@@ -3,12 +3,11 @@
 import { Board } from "/web/board.js";
 import Canvas from "/web/canvas.js";
 import Grid from "/web/grid.js";
-
-const PRESSED = "button, a, label, [role=switch], [role=checkbox], input[type=checkbox]"; // take Enter and Space themselves
-const SKIPPED = "input:not([type=checkbox]), textarea, select, [role=tab], [role=slider], [role=listbox]:not(.pr-grid), .q-dialog, .q-menu";
+import keyboard from "/web/keyboard.js";
 
 export default {
   emits: ["marks", "look", "name", "drop"], // declared, so that native events of these names stay inside
+  mixins: [keyboard],
   components: { PrCanvas: Canvas, PrGrid: Grid },
   template: `
     <div class="pr-labeller">
@@ -77,28 +76,19 @@ export default {
       sample: Math.min(kept.sample || 0, this.n - 1), concept: kept.concept ?? null, selected: null, smooth: true, help: false,
       order: "number", open: false, draft: "", nudging: false, clock: 0, trouble: "", lost: false, known: this.concepts,
       suggestions: null, // {concept, boxes: {sample: [[x0, y0, x1, y1]]}, order: [sample]}
-      keys: [
-        ["← → ↑ ↓", "another sample"], ["S", "choose the next box: arrows move it, with Shift resize it"],
-        ["B", "new box, chosen likewise"], ["Del", "delete it"], ["Esc", "choose none"],
-        ["N", "no such object here; next"], ["Enter", "accept what is proposed; next"], ["Space", "next undecided sample"],
-        ["1 … 9", "concept"], ["Ctrl Z, Ctrl Y", "undo, redo"],
-      ],
     }; // prettier-ignore
   },
   created() {
-    this.board = new Board(this.records, (message) => this.$emit("marks", message));
+    this.board = new Board(this.records, (message) => this.$emit("marks", message), "unsaved " + this.url);
     if (!this.known.some((c) => c.id === this.concept)) this.concept = this.known[0]?.id ?? null;
   },
   mounted() {
-    this.onKey = this.key.bind(this);
-    window.addEventListener("keydown", this.onKey);
-    window.addEventListener("click", this.release, true); // a switch keeps its clicks to itself
     this.heart = setInterval(() => this.listen(), 1000);
     this.tell();
+    this.board.resume();
+    this.clock += 1;
   },
   unmounted() {
-    window.removeEventListener("keydown", this.onKey);
-    window.removeEventListener("click", this.release, true);
     clearInterval(this.heart);
   },
   watch: {
@@ -302,36 +292,6 @@ export default {
         [x0, y0, x1, y1] = [x0 + dx, y0 + dy, x1 + dx, y1 + dy];
       }
       this.make([{ do: "put", image: this.sample, id: box.id, c: box.c, b: [x0, y0, x1, y1] }]);
-    },
-    // After a click on a button the keys are the samples' again; whoever came to it by keyboard stays there.
-    release(event) {
-      if (event.detail) setTimeout(() => document.activeElement?.closest(PRESSED) && document.activeElement.blur());
-    },
-    key(event) {
-      if (!this.$el.offsetParent || event.target.closest?.(SKIPPED)) return; // another tab of the page, or a field
-      if (event.target.closest?.(PRESSED) && (event.key === "Enter" || event.key === " ")) return;
-      if ((event.ctrlKey || event.metaKey) && /^[zy]$/i.test(event.key)) {
-        event.preventDefault();
-        event.key.toLowerCase() === "y" || event.shiftKey ? this.redo() : this.undo();
-        return;
-      }
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-      const done = event.key in arrows ? this.arrow(arrows[event.key], event.shiftKey) : this.letter(event.key);
-      if (done !== false) event.preventDefault();
-    },
-    arrow([dx, dy], shift) {
-      if (this.nudging && this.record.boxes.some((box) => box.id === this.selected)) this.nudge([dx, dy], shift);
-      else this.step(dx + dy * this.$refs.grid.columns);
-    },
-    letter(key) {
-      const does = {
-        s: this.choose, b: this.add, n: this.none, delete: this.cut, backspace: this.cut, enter: this.acceptAll, " ": this.nextOpen,
-        escape: () => (this.selected = null), "?": () => (this.help = !this.help),
-      }[key.toLowerCase()]; // prettier-ignore
-      if (/^[1-9]$/.test(key) && this.known[key - 1]) this.take(this.known[key - 1].id);
-      else if (does && (this.concept || key === "?")) does();
-      else return false;
     },
   },
 };
