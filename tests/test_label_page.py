@@ -23,7 +23,7 @@ from probe import exemplars, labels
 from probe.checkpoints import load, save
 from probe.gan import GAN
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.browser, pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium; Debian: apt-get install chromium"),

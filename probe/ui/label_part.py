@@ -150,11 +150,14 @@ class LabelPart:
             if concept not in self.desk.marks.concepts:
                 continue
             boxes, revision = self.desk.marks.boxes(concept), self.desk.marks.revision
-            work = partial(suggest.assess, bench, boxes)
-            found = await self.desk.slowly(("auc", concept, revision), work)
-            self.facts["held-out AUC"].set_text(
-                f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–"
-            )
+            try:
+                work = partial(suggest.assess, bench, boxes)
+                found = await self.desk.slowly(("auc", concept, revision), work)
+            except ProbeError as error:  # boxes that cover whole samples leave the probe nothing to compare with
+                found = None
+                self.note.set_text(str(error))
+            text = f"{found[0]:.3f} [{found[1][0]:.2f}, {found[1][1]:.2f}]" if found else "–"
+            self.facts["held-out AUC"].set_text(text)
             await self._propose(concept, boxes, revision)
 
     async def _propose(self, concept: int, boxes: Any, revision: int) -> None:
@@ -193,6 +196,7 @@ class LabelPart:
         show(self.grid, data_url(tile(pairs, 4)))
         self.grid.set_visibility(True)
         self.result.set_text(
-            f"Pairs, before and after: {found.with_it} new samples with {boxes.concept}, then {len(found.before) - found.with_it} without. "
+            f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of {boxes.concept}, then "
+            f"{preview.LEAST_OF_IT} that show the least. "
             f"{found.summary} {found.seconds:.1f} s."
         )

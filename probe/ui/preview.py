@@ -23,18 +23,18 @@ from probe.layers import Site, capture, edit
 from probe.ui.suggest import LEAST, counts, fit, labelled, reader_of, reader_scores
 from probe.ui.workbench import Workbench
 
-SHOWN_WITH, SHOWN_WITHOUT = 8, 4
-_POOL, _SEED = 128, 29_000_003  # new samples among which those to show are looked for
+MOST, LEAST_OF_IT, POOL = 8, 4, 128
+"""Of POOL new samples those shown: MOST with the largest area of the concept, LEAST_OF_IT with the smallest."""
+_SEED = 29_000_003
 _BOUNDARY = 0.25
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Images before and after (12, C, S, S) in [-1, 1]: the first `with_it` show the concept; what changed, in words."""
+    """Images before and after (12, C, S, S) in [-1, 1], by falling area of the concept; what changed, in words."""
 
     before: Tensor
     after: Tensor
-    with_it: int
     summary: str
     seconds: float
 
@@ -55,7 +55,7 @@ def forget_now(bench: Workbench, boxes: Boxes, dose: float) -> Preview:
     site = layer(bench)
     inside, elsewhere = labelled(bench, boxes, site.name).inside(site.name, bench.seed)
     eraser = surgery.fit_erase(inside, elsewhere, _BOUNDARY).eraser(dose).to(bench.slow.device)
-    new = bench.slow.latents(_POOL, bench.seed * 1000 + _SEED)
+    new = bench.slow.latents(POOL, bench.seed * 1000 + _SEED)
     fitted = None if reader_of(bench, boxes.concept) else fit(bench, boxes)
     with bench.slow_lock, capture(bench.slow.generator, [bench.site.name]) as seen:
         before, maps = (torch.cat(parts) for parts in zip(*_drawn(bench, new, seen), strict=True))
@@ -63,14 +63,14 @@ def forget_now(bench: Workbench, boxes: Boxes, dose: float) -> Preview:
             after = bench.slow.images(new)
     area = _read(bench, boxes.concept, before) if fitted is None else _area(fitted.scores(maps, bench.slow.size))
     order = area.argsort(descending=True, stable=True)
-    shown = torch.cat([order[:SHOWN_WITH], order.flip(0)[:SHOWN_WITHOUT]])
+    shown = torch.cat([order[:MOST], order.flip(0)[:LEAST_OF_IT]])
     change = (after - before).abs().mean((1, 2, 3)) / 2
     with_it = area >= boxes.typical_area / 4
     summary = f"Mean change of a picture: {_mean(change[with_it]):.3f} where it is seen, {_mean(change[~with_it]):.3f} elsewhere."
     if fitted is None:
         left = _read(bench, boxes.concept, after).sum() / area.sum().clamp(min=1)
-        summary = f"The built-in judge finds {1 - float(left):.0%} of its area gone on {_POOL} new samples. " + summary
-    return Preview(before[shown], after[shown], SHOWN_WITH, summary, time.perf_counter() - began)
+        summary = f"The built-in judge finds {1 - float(left):.0%} of its area gone on {POOL} new samples. " + summary
+    return Preview(before[shown], after[shown], summary, time.perf_counter() - began)
 
 
 def pairs(found: Preview) -> Tensor:
