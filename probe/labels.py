@@ -1,12 +1,13 @@
 """Labels of generated samples: boxes by image, in and out as COCO JSON.
 
     Boxes            boxes of one concept on the samples of a seed
-    load(...)        from a COCO file; categories(...) names the concepts in it
-    save(...)        to one
+    load(...)        from a COCO file; categories(...) names the concepts in it; read(...) is the file with all it holds
+    save(...)        to one; write(...) writes a document as it is
     from_masks(...)  the boxes around connected regions of masks
 
 In a labels file an image's number is the index of its sample (from the file name's digits, else its `id`). Every image
-listed was looked at; one without a box does not show the concept. `info.probe.seed` names the seed of the samples.
+listed was looked at; one without a box does not show the concept, unless images say by `neg_category_ids` which categories
+they lack. `info.probe.seed` names the seed of the samples.
 """
 
 from __future__ import annotations
@@ -98,6 +99,11 @@ def save(labels: Boxes, path: Path, size: int) -> None:
     info = {"probe": {"seed": labels.seed, "samples": len(images), "sha256": labels.checkpoint}}
     categories = [{"id": 1, "name": labels.concept}]
     document = {"info": info, "images": images, "categories": categories, "annotations": annotations}
+    write(document, path)
+
+
+def write(document: dict[str, Any], path: Path) -> None:
+    """Write a COCO document, atomically."""
     with writing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
@@ -132,27 +138,50 @@ def categories(path: str | Path) -> list[str]:
     return names
 
 
-def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
-    """Read the boxes of one concept; with none named, the file must have one category only.
+@dataclass(frozen=True)
+class Document:
+    """A COCO file as it was read. `raw` is all of it; `names` are its categories by id, `images` its image rows by sample.
 
-    Boxes are scaled where the file's images are larger than `size` (labelled on enlarged samples). Raises ProbeError
-    for a file without boxes, boxes outside their image, unknown image ids and unknown concepts.
+    `rows` holds each annotation with its sample and its box x0, y0, x1, y1 in pixels of the sample.
+    """
+
+    raw: dict[str, Any]
+    names: dict[Any, str]
+    images: dict[int, dict[str, Any]]
+    rows: list[tuple[dict[str, Any], int, list[float]]]
+    seed: int | None
+    checkpoint: str | None
+
+    def looked_at(self, category: Any) -> tuple[int, ...]:
+        """The samples that say whether they show a category, in rising order.
+
+        All of them; but where any image lists the categories it is known to lack (`neg_category_ids`, as in LVIS), only
+        those with a box of it and those that list it.
+        """
+        if not any("neg_category_ids" in image for image in self.images.values()):
+            return tuple(sorted(self.images))
+        lack = {i for i, image in self.images.items() if category in image.get("neg_category_ids", ())}
+        return tuple(sorted(lack | {i for row, i, _ in self.rows if row["category_id"] == category}))
+
+
+def read(path: str | Path, size: int) -> Document:
+    """Read a COCO file of samples of `size` pixels; boxes are scaled where its images are larger (labelled enlarged).
+
+    Raises ProbeError for what is no COCO file, boxes outside their image, unknown image ids and category ids.
     """
     path = Path(path)
-    document = _read(path)
+    return _parse(path, _read(path), size)
+
+
+def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
     try:
         names = {c["id"]: c["name"] for c in document["categories"]}
-        chosen = [k for k, name in names.items() if concept is None or name == concept]
-        if len(chosen) != 1:
-            raise ProbeError(
-                f"{path.name}: concept {concept or '(none named)'}: the file has {', '.join(names.values()) or 'none'}; name one of them"
-            )
         index: dict[Any, int] = {}
         scale = {}
         for image in document["images"]:
             index[image["id"]] = _index(path, image, index.values())
             scale[image["id"]] = (image.get("width", size), image.get("height", size))
-        boxes: dict[int, list[list[float]]] = {}
+        rows = []
         for row in document["annotations"]:
             if row["category_id"] not in names:
                 raise ProbeError(
@@ -162,22 +191,44 @@ def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
                 raise ProbeError(
                     f"{path.name}: annotation {row.get('id')}: image {row['image_id']} is not in the file's list of images"
                 )
-            if row["category_id"] == chosen[0]:
-                box = _box(path, row, *scale[row["image_id"]], size)
-                boxes.setdefault(index[row["image_id"]], []).append(box)
+            rows.append((row, index[row["image_id"]], _box(path, row, *scale[row["image_id"]], size)))
         about = document.get("info", {}).get("probe", {})
-        found = {i: np.array(b, dtype=np.float64) for i, b in boxes.items()}
-        checkpoint = about.get("sha256")
         seed = about.get("seed")
         if not isinstance(seed, int | None):
             raise ProbeError(f"{path.name}: info.probe.seed {seed!r}: expected a whole number")
+        images = {index[image["id"]]: image for image in document["images"]}
+        if not all(isinstance(image.get("neg_category_ids", []), list) for image in images.values()):
+            raise ProbeError(f"{path.name}: neg_category_ids: expected a list of category ids")
+        return Document(document, names, images, rows, seed, about.get("sha256"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ProbeError):
             raise
         raise ProbeError(f"{path.name}: not COCO labels: a field is missing or of the wrong kind ({error})") from None
-    if not found:
-        raise ProbeError(f"{path.name}: no boxes of {names[chosen[0]]} in it; draw at least a few")
-    return Boxes(names[chosen[0]], tuple(sorted(set(index.values()))), found, seed, checkpoint)
+
+
+def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
+    """Read the boxes of one concept; with none named, the file must have one category only.
+
+    Boxes are scaled where the file's images are larger than `size` (labelled on enlarged samples). Raises ProbeError
+    for a file without boxes, boxes outside their image, unknown image ids and unknown concepts.
+    """
+    path = Path(path)
+    document = _read(path)
+    unknown = f"{path.name}: concept {concept or '(none named)'}: the file has %s; name one of them"
+    if not document["categories"]:
+        raise ProbeError(unknown % "none")
+    found = _parse(path, document, size)
+    chosen = [k for k, name in found.names.items() if concept is None or name == concept]
+    if len(chosen) != 1:
+        raise ProbeError(unknown % ", ".join(found.names.values()))
+    boxes: dict[int, list[list[float]]] = {}
+    for row, i, box in found.rows:
+        if row["category_id"] == chosen[0]:
+            boxes.setdefault(i, []).append(box)
+    if not boxes:
+        raise ProbeError(f"{path.name}: no boxes of {found.names[chosen[0]]} in it; draw at least a few")
+    arrays = {i: np.array(b, dtype=np.float64) for i, b in boxes.items()}
+    return Boxes(found.names[chosen[0]], found.looked_at(chosen[0]), arrays, found.seed, found.checkpoint)
 
 
 def _index(path: Path, image: dict[str, Any], taken: Iterable[int]) -> int:

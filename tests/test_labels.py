@@ -279,3 +279,17 @@ def test_boxes_around_regions():
     filled = found.masks(16)
     assert torch.equal(filled[2], masks[2])
     assert filled[0].sum() == 32
+
+
+def test_images_may_say_which_categories_they_lack(tmp_path):
+    images = [
+        {"id": 1, "file_name": "1.png", "neg_category_ids": []},
+        {"id": 2, "file_name": "2.png", "neg_category_ids": [5]},
+        {"id": 3, "file_name": "3.png"},
+    ]
+    row = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [1, 1, 4, 4]}
+    path = written(tmp_path, document(images=images, annotations=[row]))
+    assert labels.load(path, "glasses").images == (1, 2)  # the third was looked at for something else
+    images[2]["neg_category_ids"] = 5
+    with pytest.raises(ProbeError, match=r"^labels\.json: neg_category_ids: expected a list of category ids$"):
+        labels.load(written(tmp_path, document(images=images, annotations=[row])))

@@ -21,6 +21,7 @@ from probe.cli import (  # noqa: F401  (they add their commands to the app)
     forgetting,
     guiding,
     inserting,
+    labelling,
     looking,
     memorizing,
     reporting,
