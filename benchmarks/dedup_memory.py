@@ -1,4 +1,4 @@
-"""Peak memory of `probe dedup` on a million images: 4,000 rooms, each 250 times, generated when they are asked for.
+"""Peak memory of `probe dedup` on a million images: 1,000 rooms, each 1,000 times, generated when they are asked for.
 
 The images themselves are never held, as they are not where a source lies on disk; what is measured is the rest.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from probe import rooms
 from probe.deduplication import Settings, dedup
 
-DISTINCT, TIMES, SEED = 4000, 250, 3
+DISTINCT, TIMES, SEED = 1000, 1000, 3
 SETTINGS = Settings(steps=200, planted=20)
 
 

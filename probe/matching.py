@@ -28,7 +28,7 @@ from probe.measures import Array
 _SHIFT = 3  # pixels either way
 _WINDOW = SIDE - 2 * _SHIFT
 _ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
-_ROWS, _FEW, _COLUMNS, _PAIRS = 2048, 64, 8192, 1024  # images and hashes at a time; pairs compared at a time
+_ROWS, _FEW, _COLUMNS, _PAIRS = 2048, 64, 2048, 1024  # images and hashes at a time; pairs compared at a time
 _RANKS = (0, 1, 4, 32)  # the nearest hash first: where images are equal, one comparison each is enough
 
 
