@@ -56,7 +56,8 @@ def kmeans(images: Array, centroids: int, seed: int) -> Representation:
         square = z.square().sum(2, keepdim=True) + centres.square().sum(1)
         distance = torch.baddbmm(square, z, centres.T.expand(len(z), -1, -1), alpha=-2).clamp_(min=0).sqrt_()
         near = (distance.mean(2, keepdim=True) - distance).clamp_(min=0)  # (N, places, K)
-        return F.adaptive_avg_pool2d(near.transpose(1, 2).unflatten(2, (spread, spread)), 2).flatten(1)
+        side = x.shape[2] - PATCH + 1
+        return F.adaptive_avg_pool2d(near.transpose(1, 2).unflatten(2, (side, side)), 2).flatten(1)
 
     return Representation("K-means", function)
 

@@ -134,7 +134,7 @@ def classify(gan: GAN, train: Images, test: Images, settings: Settings, report: 
         "layers": {name: {"features": n, "validation_accuracy": a, "validation_accuracy_ci": measures.share_ci(round(a * s.validation), s.validation)}
                    for name, (n, a) in found.parts.items()},
         "curve": {str(n): _spread(e) for n, e in found.curve.items()},
-        "baselines": others,
+        "baselines": others, "notes": list(task.notes),
     }  # fmt: skip
     arrays = {"confusion": _confusion(task, found.predicted), "classes": np.array(task.classes)}
     arrays |= {f"curve_{n}": errors for n, errors in found.curve.items()}

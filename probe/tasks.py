@@ -57,11 +57,11 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
         raise ProbeError(
             f"{test.name}: has the labels {_listing(unknown)}, which {train.name} lacks; expected some of {_listing(classes)}"
         )
+    _colours(train, test, images, test_images, notes)
     if validation >= len(numbers):
         raise ProbeError(
             f"{train.name}: {len(numbers)} labelled images; more than the {validation} for validation are needed"
         )
-    _colours(train, test, images, test_images, notes)
     order = np.random.default_rng([seed, 3]).permutation(len(numbers))
     labels = torch.from_numpy(np.searchsorted(classes, numbers))[order]
     fitted = len(numbers) - validation

@@ -76,9 +76,8 @@ def classify(
         result = run(gan, train, tested, settings, tell)
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted, lambda folder: write_accuracies(result, folder))
-    for note in result.assumptions:
-        if " of " in note and "images" in note and note[0].isdigit():
-            print(note, file=sys.stderr)
+    for note in result.metrics["notes"]:
+        print(note, file=sys.stderr)
     conclude(result, figure, as_json, f"{_summary(result.metrics)}\ntables: {out / 'table.csv'}, {out / 'table.tex'}")
 
 
