@@ -42,6 +42,7 @@ bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/forget_windows.py
 	$(BIN)/python benchmarks/guided_backprop.py
+	$(BIN)/python benchmarks/classify.py --large
 
 wheel: $(READY)  ## build the wheel and check what is in it
 	rm -rf dist

@@ -2,6 +2,7 @@
 
     Settings       every constant of a run; SVHN_1000 those of the authors' script
     classify(...)  (GAN, training and test images with labels) -> Result
+    baseline(...)  one of its baselines alone
 
 Section 5 of the paper. Everything is chosen on images split off the training set; the test set is read once by each
 representation, at the cost chosen.
@@ -9,7 +10,7 @@ representation, at the cost chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -83,14 +84,14 @@ SVHN_1000 = Settings(
 
 @dataclass(frozen=True)
 class Found:
-    """One representation: test accuracy and its interval, C, dimensions, validation accuracy by C, classes predicted (M,).
+    """One representation: test accuracy and its interval, C (None of a network), dimensions, validation accuracy by C, classes predicted (M,).
 
     `curve` holds errors (draws,) by number of labels; `parts` the validation accuracy of each layer alone.
     """
 
     accuracy: float
     interval: list[float]
-    cost: float
+    cost: float | None
     features: int
     validation: dict[float, float]
     predicted: Tensor
@@ -108,12 +109,16 @@ class Found:
         }
 
 
-def classify(gan: GAN, train: Images, test: Images, settings: Settings, report: Report | None = None) -> Result:
+def classify(
+    gan: GAN, train: Images, test: Images, settings: Settings, report: Report | None = None,
+    known: Mapping[str, dict[str, Any]] | None = None,
+) -> Result:  # fmt: skip
     """Fit linear classifiers to the discriminator's features of training images, and test them, beside baselines.
 
     The discriminator's BatchNorm statistics are estimated anew from training images, in place. Arrays: `confusion` (K, K)
     counts of test images by true and predicted class (of all draws), `classes` (K,), and `curve_<n>` (draws,) errors of n
-    labels. Raises ProbeError for images and labels that do not fit (see `tasks.make`) and without a discriminator.
+    labels. `known` holds numbers of baselines that were measured before. Raises ProbeError for images and labels that do
+    not fit (see `tasks.make`) and without a discriminator.
     """
     s, tell = settings, report or (lambda *_: None)
     task = tasks.make(train, test, s.validation, s.seed)
@@ -122,9 +127,9 @@ def classify(gan: GAN, train: Images, test: Images, settings: Settings, report: 
     chosen = task.images[: s.statistics or None]
     adapt(gan, chosen)
     found = _evaluate(of_discriminator(gan, both_signs=s.both_signs), task, s, tell, with_parts=True)
-    others = {}
+    others = dict(known or {})
     for name in s.baselines:
-        other = _baseline(name, gan, task, s, tell)
+        other = baseline(name, gan, task, s, tell) if name not in others else None
         if other:
             others[name] = other.metrics()
     metrics = {
@@ -143,7 +148,8 @@ def classify(gan: GAN, train: Images, test: Images, settings: Settings, report: 
 
 def _spread(errors: Array) -> dict[str, Any]:
     many = len(errors) > 1
-    return {"error": float(errors.mean()), "error_ci": measures.mean_ci(errors) if many else None, "error_sd": float(errors.std(ddof=1)) if many else None, "draws": len(errors)}  # fmt: skip
+    interval, deviation = (measures.mean_ci(errors), float(errors.std(ddof=1))) if many else (None, None)
+    return {"error": float(errors.mean()), "error_ci": interval, "error_sd": deviation, "draws": len(errors)}
 
 
 def _confusion(task: Task, predicted: Tensor) -> Array:
@@ -153,8 +159,8 @@ def _confusion(task: Task, predicted: Tensor) -> Array:
     return np.asarray(torch.bincount(pairs.flatten(), minlength=k * k).reshape(k, k).numpy())
 
 
-def _baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None:
-    """One baseline under the same protocol; None for a supervised network that cannot be made."""
+def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None:
+    """One of BASELINES under the same protocol, for a discriminator like `gan`'s; None for a supervised network that cannot be made."""
     if name == "supervised":
         return _supervised(gan, task, s, tell)
     if name == "pixels":
@@ -278,7 +284,7 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
     scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.flips)))
     predicted = _merged(scores, s.flips).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
-    return Found(right / n, measures.share_ci(right, n), float("nan"), scores.shape[1], {}, predicted, {}, {})
+    return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
 
 
 def _assumed(s: Settings) -> list[str]:

@@ -58,7 +58,7 @@ def write_accuracies(result: Result, folder: Path) -> None:
         table = csv.writer(file)
         table.writerow(("representation", "accuracy", "low", "high", "features", "C"))
         for name, row in found.items():
-            cost = f"{row['C']:g}" if math.isfinite(row["C"]) else ""
+            cost = "" if row["C"] is None else f"{row['C']:g}"
             table.writerow((name, *(f"{v:.6g}" for v in (row["accuracy"], *row["accuracy_ci"])), row["features"], cost))
     lines = [
         f"% probe classify: {m['labels']} labels, {m['test_images']} test images, {m['draws']} draws; brackets: 95 % intervals",
@@ -66,7 +66,7 @@ def write_accuracies(result: Result, folder: Path) -> None:
     ]  # fmt: skip
     for name, row in found.items():
         low, high = (100 * v for v in row["accuracy_ci"])
-        cost = f"{row['C']:g}" if math.isfinite(row["C"]) else "--"
+        cost = "--" if row["C"] is None else f"{row['C']:g}"
         cells = (
             escape(name.replace("_", " ")),
             row["features"],

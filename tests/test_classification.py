@@ -105,6 +105,14 @@ def test_the_authors_protocol() -> None:
     assert not SVHN_1000.standardised
 
 
+def test_numbers_known_before_are_not_measured_again(tiny_gan: GAN) -> None:
+    row = {"accuracy": 0.5, "accuracy_ci": [0.4, 0.6], "error": 0.5, "features": 3, "C": 1.0}
+    s = replace(QUICK, costs=(0.1,), baselines=("pixels", "random_weights"))
+    found = classify(tiny_gan, pictures(240, 0), pictures(90, 1), s, known={"pixels": row})
+    assert found.metrics["baselines"]["pixels"] == row
+    assert found.metrics["baselines"]["random_weights"]["features"] == 448
+
+
 def test_mirror_images_stand_beside_the_images(tiny_gan: GAN) -> None:
     train = pictures(240, 0, classes=2)
     turned = replace(train, images=np.ascontiguousarray(train.images[..., ::-1]))

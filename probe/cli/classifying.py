@@ -101,7 +101,7 @@ def _images(gan: GAN, source: str, limit: int | None, tell: Report) -> Images:
 def _summary(m: dict[str, Any]) -> str:
     def line(name: str, found: dict[str, Any]) -> str:
         low, high = found["accuracy_ci"]
-        cost = f", C = {found['C']:g}" if found["C"] == found["C"] else ""
+        cost = "" if found["C"] is None else f", C = {found['C']:g}"
         return f"{name}: {100 * found['accuracy']:.2f} % [{100 * low:.2f}, {100 * high:.2f}], {found['features']} features{cost}"
 
     lines = [line("discriminator", m), *(line(name.replace("_", " "), found) for name, found in m["baselines"].items())]

@@ -20,7 +20,7 @@ from probe.errors import ProbeError
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, lmdb: or hf:")] = "rooms",
+    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:")] = "rooms",
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state in --out.")] = False,
     size: Annotated[int, typer.Option(help="Image side in pixels, 28 to 128.", min=28, max=128)] = 64,
