@@ -167,7 +167,10 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
         return _evaluate(pixels(gan.size, gan.channels), task, s, tell)
     if name == "kmeans":
         tell("K-means", 0, 1)
-        return _evaluate(baselines.kmeans(task.images, s.centroids, s.seed), task, replace(s, standardised=True), tell)
+        phi = baselines.kmeans(task.images, s.centroids, s.seed)
+        # these features must be standardised; costs meant for features as they are then apply to variances of 1, not 1/D
+        times = 1 if s.standardised else 4 * s.centroids
+        return _evaluate(phi, task, replace(s, standardised=True, costs=tuple(c * times for c in s.costs)), tell)
     other = untrained(gan, s.seed + 1)
     adapt(other, task.images[: s.statistics or None])
     return _evaluate(of_discriminator(other, "random weights", s.both_signs), task, s, tell)

@@ -99,7 +99,7 @@ def _matrix(axes: Any, result: Result) -> None:
 def classification(result: Result) -> Figure:
     """Accuracy beside baselines, layers alone, error against labels where they were drawn, the confusion matrix."""
     m = result.metrics
-    lefts = (1.12, 3.35, 5.2) if not m["curve"] else (1.12, 3.1, 4.5, 6.2)
+    lefts = (1.2, 3.4, 5.2) if not m["curve"] else (1.2, 3.15, 4.5, 6.2)
     width = _WIDTH if not m["curve"] else 8.1
     figure = Figure(figsize=(width, _HEIGHT))
     bottom, tall = 0.68 / _HEIGHT, 1.55 / _HEIGHT
@@ -116,7 +116,7 @@ def classification(result: Result) -> Figure:
     labelled = f"{m['labels']:,} labels" + (f", {m['draws']} draws" if m["draws"] > 1 else "")
     note = (
         f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g} chosen on validation images; {m['test_images']:,} test images: "
-        f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\nBars: 95 % intervals; small numbers: features; dotted: chance. "
+        f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\nBars: 95 % intervals; below each name: its number of features; dotted: chance. "
         "Layers are scored on validation images, with the C of all."
     )
     figure.text(0.06 / width, 0.05 / _HEIGHT, note, fontsize=5.2, va="bottom", linespacing=1.3)
