@@ -20,7 +20,7 @@ from probe.tables import write_accuracies
 
 CHECKPOINT = Path(__file__).parent / "weights" / "cifar10.safetensors"
 PAPER = {"DCGAN and L2-SVM": 82.8, "1-layer K-means": 80.6, "exemplar CNN": 84.3}
-SETTINGS = Settings(costs=(0.05, 0.15, 0.5), validation=5000, centroids=800, supervised_steps=300, seed=0)
+SETTINGS = Settings(costs=(0.1, 0.3, 1.0), validation=5000, centroids=800, supervised_steps=300, seed=0)
 
 
 def say(name: str, done: int, total: int) -> None:
