@@ -130,22 +130,27 @@ def fit(
     if len(present) < classes or classes < 2:
         raise ProbeError(f"labels of {len(present)} of {classes} classes; expected rows of every one, and at least 2")
     signs = torch.where(labels[:, None] == torch.arange(classes), 1.0, -1.0)  # (N, K)
-    if len(rows) <= _SOLVES_BY_PRODUCTS and len(rows) <= rows.values.shape[1]:
-        return _by_products(rows, signs, cost, tolerance, limit)
+    if start is None and len(rows) <= min(_SOLVES_BY_PRODUCTS, rows.values.shape[1] // 2):
+        start = _by_products(rows, signs, cost, tolerance / 2, limit)
     start = torch.zeros(rows.values.shape[1] + 1, classes) if start is None else start
     return _Solver(rows.scores, rows.transposed, signs, cost).run(start, tolerance, limit, report)
 
 
-def _by_products(rows: Rows, signs: Tensor, cost: float, tolerance: float, limit: int) -> Fit:
-    """The same problem for few rows: with Z Zᵀ = L Lᵀ, the rows of L have the lengths and angles of those of Z."""
+def _by_products(rows: Rows, signs: Tensor, cost: float, tolerance: float, limit: int) -> Tensor | None:
+    """Weights from the same problem in fewer numbers: with Z Zᵀ = L Lᵀ, rows of L have the lengths and angles of those of Z.
+
+    None where rows are so nearly dependent that there is no L; the solver then starts from nothing.
+    """
     products = rows.products()
-    n = len(products)
-    root = torch.linalg.cholesky(products + torch.eye(n, dtype=torch.float64) * 1e-7 * products.diagonal().mean())
+    small = 1e-6 * products.diagonal().mean() * torch.eye(len(products), dtype=torch.float64)
+    root, failed = torch.linalg.cholesky_ex(products + small)
+    if failed:
+        return None
     thin = root.float()
     solver = _Solver(lambda w: thin @ w, lambda r: thin.T @ r, signs, cost)
-    found = solver.run(torch.zeros(n, signs.shape[1]), tolerance, limit, None)
+    found = solver.run(torch.zeros(len(thin), signs.shape[1]), tolerance, limit, None)
     shares = torch.linalg.solve_triangular(root.T, found.weights.double(), upper=True).float()
-    return Fit(rows.transposed(shares), found.objective, found.gap, found.iterations)
+    return rows.transposed(shares)
 
 
 class _Solver:
