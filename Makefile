@@ -43,6 +43,7 @@ bench: $(READY)  ## the benchmarks: ratios against a named baseline, measured in
 	$(BIN)/python benchmarks/forget_windows.py
 	$(BIN)/python benchmarks/guided_backprop.py
 	$(BIN)/python benchmarks/dedup_memory.py
+	$(BIN)/python benchmarks/classify.py --large
 
 $(VENV)/docs: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt --editable '.[docs]'

@@ -3,7 +3,7 @@
 load(source, …)   source text -> Images, prepared once, kept on disk and memory-mapped
 Images            images (N, C, S, S) uint8, class labels, the source's name, what was unreadable
 prepare(…)        one picture -> (C, S, S) uint8: colours, shorter side to `size`, centre crop
-SOURCES           rooms, folder, parquet, idx, npz, lmdb, hf: one row and one reader a source
+SOURCES           rooms, folder, parquet, idx, npz, mat, lmdb, hf: one row and one reader a source
 """
 
 from __future__ import annotations
@@ -434,6 +434,29 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return np.lib.format.read_array_header_2_0(file)
 
 
+def _mat(text: str, *_: object) -> Reading:
+    """FILE: SVHN's cropped digits, X uint8 (H, W, C, N) and y (N, 1) as in train_32x32.mat; the label 10 stands for 0."""
+    path = _existing("mat", text)
+    where, loadmat = f"mat:{path.name}", importlib.import_module("scipy.io").loadmat
+    with _sound(where, (Exception,), "a MATLAB file of version 5, as SVHN's train_32x32.mat"):
+        held = loadmat(path, variable_names=("X", "y"))
+    x, y = held.get("X"), held.get("y")
+    if x is None or x.dtype != np.uint8 or x.ndim != 4 or x.shape[2] not in (1, 3, 4):
+        found = "holds no X" if x is None else f"X is {x.dtype} {x.shape}"
+        raise ProbeError(
+            f"{where}: {found}; expected X, uint8 of (H, W, C, N), as SVHN's cropped digits: check the file"
+        )
+    numbers: Iterable[int | None] = itertools.repeat(None)
+    if y is not None:
+        if y.size != x.shape[3] or y.dtype.kind not in "iu":
+            raise ProbeError(f"{where}: y is {y.dtype} {y.shape}; expected {x.shape[3]} integers: check the file")
+        y = y.ravel().astype(np.int64)
+        svhn = y.min() == 1 and y.max() == 10
+        numbers = np.where(svhn & (y == 10), 0, y).tolist()
+    arrays = (np.ascontiguousarray(x[..., i]) for i in range(x.shape[3]))
+    return _reading("mat", path, [path], x.shape[3], _arrays(arrays, numbers, path.name))
+
+
 def _lmdb(text: str, *_: object) -> Reading:
     """DIR: a database whose values are encoded images, as those of LSUN; in the order of its keys."""
     lmdb, path = _extra("lmdb", "lmdb"), _existing("lmdb", text)
@@ -481,6 +504,7 @@ SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "parquet": _parquet,
     "idx": _idx,
     "npz": _npz,
+    "mat": _mat,
     "lmdb": _lmdb,
     "hf": _hf,
 }

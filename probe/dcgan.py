@@ -169,13 +169,21 @@ def generator_blocks(size: int = 64, channels: int = 3, nz: int = 100, width: in
     return [*blocks, Block("deconv", width, channels, kernel, 2, pad, extra, norm="none", activation="tanh")]
 
 
-def discriminator_blocks(size: int = 64, channels: int = 3, width: int = 64, kernel: int = 4) -> list[Block]:
-    """Blocks of the mirror-image discriminator; the last has one output, a logit."""
+def discriminator_blocks(
+    size: int = 64, channels: int = 3, width: int = 64, kernel: int = 4, depth: int = 1
+) -> list[Block]:
+    """Blocks of the mirror-image discriminator; the last has one output, a logit.
+
+    `depth` is the number of convolutions a scale. With one, each halves the grid. With more, all are 3x3 and the last of
+    a scale halves it: 32 px, width 128 and depth 2 give 128-128-256-256-512-512 maps, 1,792 in all as in Table 1.
+    """
     grid, doublings = stages(size)
-    pad = (kernel - 1) // 2
-    maps = [width * 2**i for i in range(doublings)]
-    blocks = [Block("conv", channels, width, kernel, 2, pad, norm="none", activation="leaky")]
-    blocks += [Block("conv", a, b, kernel, 2, pad, activation="leaky") for a, b in itertools.pairwise(maps)]
+    kernel = kernel if depth == 1 else 3
+    maps = [channels, *(width * 2**i for i in range(doublings) for _ in range(depth))]
+    blocks = [
+        Block("conv", a, b, kernel, 1 if i % depth else 2, (kernel - 1) // 2, norm="map" if i > 1 else "none", activation="leaky")
+        for i, (a, b) in enumerate(itertools.pairwise(maps), 1)
+    ]  # fmt: skip
     return [*blocks, Block("conv", maps[-1], 1, grid, 1, 0, norm="none", activation="none")]
 
 

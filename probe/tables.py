@@ -1,4 +1,8 @@
-"""A dissection as tables: every unit against every concept as CSV, the top units as LaTeX."""
+"""Results as tables: units against concepts, accuracies beside baselines; each as CSV and as LaTeX.
+
+write_tables      a dissection: every unit against every concept; the top units as LaTeX
+write_accuracies  a classification and its baselines
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,33 @@ def _latex(result: Result) -> str:
             lines.append(rf"{first[0]} & {_row(row)} & {first[1]} \\")
         lines.append(r"\hline")
     return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def write_accuracies(result: Result, folder: Path) -> None:
+    """Write table.csv and table.tex of a classification: accuracy with its 95 % interval, features and C by row."""
+    m = result.metrics
+    found = {"discriminator": m, **m["baselines"]}
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("representation", "accuracy", "low", "high", "features", "C"))
+        for name, row in found.items():
+            cost = "" if row["C"] is None else f"{row['C']:g}"
+            table.writerow((name, *(f"{v:.6g}" for v in (row["accuracy"], *row["accuracy_ci"])), row["features"], cost))
+    lines = [
+        f"% probe classify: {m['labels']} labels, {m['test_images']} test images, {m['draws']} draws; brackets: 95 % intervals",
+        r"\begin{tabular}{lrrr}", r"\hline", r"representation & features & $C$ & accuracy (\%) \\", r"\hline",
+    ]  # fmt: skip
+    for name, row in found.items():
+        low, high = (100 * v for v in row["accuracy_ci"])
+        cost = "--" if row["C"] is None else f"{row['C']:g}"
+        cells = (
+            escape(name.replace("_", " ")),
+            row["features"],
+            cost,
+            f"{100 * row['accuracy']:.2f} [{low:.2f}, {high:.2f}]",
+        )
+        lines.append(rf"{' & '.join(map(str, cells))} \\")
+    (folder / "table.tex").write_text("\n".join([*lines, r"\hline", r"\end{tabular}", ""]), encoding="utf-8")
 
 
 def _row(row: dict[str, Any]) -> str:

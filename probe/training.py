@@ -43,7 +43,9 @@ _SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 class Settings:
     """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
 
-    `ema` is the decay per step of the averaged generator that the checkpoint keeps (0 turns it off).
+    `ema` is the decay per step of the averaged generator that the checkpoint keeps (0 turns it off), `d_ema` that of an
+    averaged discriminator, which the paper does not have. `depth` is the number of D's convolutions a scale (see
+    `discriminator_blocks`). `flips` mirrors each real image with probability 1/2.
     `noise` is the standard deviation of Gaussian noise added to whatever D sees, real or not, in units of [-1, 1]: zero
     in the paper; about 0.1 helps where D wins by a texture that G cannot draw (instance noise, Sønderby et al. 2016).
     `precision` is `bfloat16` (autocast, weights stay float32) or `float32`.
@@ -54,19 +56,22 @@ class Settings:
     nz: int = 100
     width: int = 64
     kernel: int = 4
+    depth: int = 1
     prior: Prior = "uniform"
     batch: int = 128
     steps: int = 10_000
     lr: float = 2e-4
     beta1: float = 0.5
     ema: float = 0.999
+    d_ema: float = 0.0
+    flips: bool = False
     noise: float = 0.0
     holdout: int = 0
     seed: int = 0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("size", "nz", "width", "kernel", "batch", "steps"):
+        for name in ("size", "nz", "width", "kernel", "depth", "batch", "steps"):
             if getattr(self, name) < 1:
                 raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")
         if self.channels not in (1, 3):
@@ -78,10 +83,9 @@ class Settings:
             raise ProbeError(f"kernel {self.kernel}: expected 3 to 7; the paper's code has 5, the ports 4")
         if not 0 <= self.noise <= 1:
             raise ProbeError(f"noise {self.noise}: expected 0 to 1, in units of images in [-1, 1]")
-        if not (0 <= self.ema < 1 and self.lr > 0 and self.holdout >= 0):
-            raise ProbeError(
-                f"ema {self.ema}, lr {self.lr}, holdout {self.holdout}: expected 0 <= ema < 1, lr > 0, holdout >= 0"
-            )
+        if not (0 <= self.ema < 1 and 0 <= self.d_ema < 1 and self.lr > 0 and self.holdout >= 0):
+            found = f"ema {self.ema}, d_ema {self.d_ema}, lr {self.lr}, holdout {self.holdout}"
+            raise ProbeError(f"{found}: expected decays of at least 0 and below 1, lr > 0, holdout >= 0")
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,9 @@ def split(n: int, holdout: int, seed: int) -> tuple[np.ndarray[Any, Any], np.nda
 class _Batches:
     """The batch of step k: epochs are permutations of the training images, a function of (seed, epoch)."""
 
-    def __init__(self, images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], batch: int, seed: int) -> None:
-        self.images, self.chosen, self.batch, self.seed = images, chosen, batch, seed
+    def __init__(self, images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], settings: Settings) -> None:
+        self.images, self.chosen, self.batch, self.seed = images, chosen, settings.batch, settings.seed
+        self.flips = settings.flips
         self.orders: dict[int, np.ndarray[Any, Any]] = {}
 
     def order(self, epoch: int) -> np.ndarray[Any, Any]:
@@ -121,29 +126,36 @@ class _Batches:
         places = np.arange(step * self.batch, (step + 1) * self.batch)
         epochs, n = places // len(self.chosen), len(self.chosen)
         picked = np.concatenate([self.order(e)[places[epochs == e] % n] for e in np.unique(epochs)])
-        return torch.from_numpy(self.images[picked])
+        real = self.images[picked]
+        if self.flips:
+            turned = np.random.default_rng([self.seed, step, 2]).random(self.batch) < 0.5
+            real[turned] = real[turned, ..., ::-1]
+        return torch.from_numpy(real)
 
 
 class _Run:
-    """Networks, averaged generator and optimisers, and the state that goes to disk."""
+    """Networks, their averages and optimisers, and the state that goes to disk."""
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
         s = settings
         self.settings, self.device, self.step = s, device, 0
         self.g = Generator(generator_blocks(s.size, s.channels, s.nz, s.width, s.kernel))
-        self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel))
-        self.ema = Generator(self.g.blocks)
+        self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel, s.depth))
+        self.ema, self.d_ema = Generator(self.g.blocks), Discriminator(self.d.blocks)
         initialise(self.g, s.seed)
         initialise(self.d, s.seed + 1)
-        for net in (self.g, self.d, self.ema):
+        for net in (self.g, self.d, self.ema, self.d_ema):
             lay_out(net.to(device), torch.channels_last)
-        self.ema.load_state_dict(self.g.state_dict())
-        self.ema.eval()
+        for average, net in ((self.ema, self.g), (self.d_ema, self.d)):
+            average.load_state_dict(net.state_dict())
+            average.eval()
         self.opt_g, self.opt_d = (
             torch.optim.Adam(net.parameters(), lr=s.lr, betas=(s.beta1, 0.999), fused=device.type != "mps")
             for net in (self.g, self.d)
         )
         self.nets = {"generator": self.g, "discriminator": self.d, "ema": self.ema}
+        if s.d_ema:
+            self.nets["d_ema"] = self.d_ema
 
     def _blur(self, shape: torch.Size) -> tuple[Tensor | float, Tensor | float]:
         """This step's instance noise for real images and for samples, a function of (seed, step)."""
@@ -174,18 +186,10 @@ class _Run:
         self.opt_g.step()
         self.d.requires_grad_(True)
         self.step += 1
-        self._average()
+        _average(self.ema, self.g, self.settings.ema, self.step)
+        if self.settings.d_ema:
+            _average(self.d_ema, self.d, self.settings.d_ema, self.step)
         return torch.stack([loss_d.detach(), loss_g.detach()])
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))  # a short memory while the run is young
-        pairs = [
-            (a, b)
-            for a, b in zip(self.ema.state_dict().values(), self.g.state_dict().values(), strict=True)
-            if a.is_floating_point()
-        ]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the state by name; the networks' own memory, so that `restore` can write into it."""
@@ -226,11 +230,20 @@ class _Run:
         return about
 
 
+@torch.no_grad()
+def _average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
+    decay = min(decay, (1 + step) / (10 + step))  # a short memory while the run is young
+    both = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
+    pairs = [(a, b) for a, b in both if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+
+
 def _same_run(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
     """Only what _SCHEDULE names may change on the way; `history` in the provenance tells when."""
-    different = [k for k in asked if k not in _SCHEDULE and stored.get(k) != asked[k]]
+    stored = {**asdict(Settings()), **stored}  # states of earlier versions lack the newer settings
+    different = [k for k in asked if k not in _SCHEDULE and stored[k] != asked[k]]
     if different:
-        found = ", ".join(f"{k} {stored.get(k)} (asked: {asked[k]})" for k in different)
+        found = ", ".join(f"{k} {stored[k]} (asked: {asked[k]})" for k in different)
         raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another --out")
 
 
@@ -266,11 +279,12 @@ def _animate(folder: Path, path: Path) -> None:
 def _finish(run: _Run, provenance: dict[str, Any]) -> GAN:
     s = run.settings
     generator: nn.Module = run.ema if s.ema else run.g
+    discriminator: nn.Module = run.d_ema if s.d_ema else run.d
     recalibrate(generator, s.nz, s.prior)
-    run.d.eval()
+    discriminator.eval()
     batchnorm = {"generator": "recalibrated", "discriminator": "running"}
-    gan = GAN(generator, run.d, s.nz, s.size, s.channels, s.prior, batchnorm, {"training": provenance})
-    for net in (generator, run.d):
+    gan = GAN(generator, discriminator, s.nz, s.size, s.channels, s.prior, batchnorm, {"training": provenance})
+    for net in (generator, discriminator):
         lay_out(net, torch.contiguous_format)
     return gan
 
@@ -302,7 +316,7 @@ def train(
         raise ProbeError(f"{out}: holds a run already; go on with it by --resume, or choose another --out")
     kept = exclude.kept(len(images), source) if exclude else np.arange(len(images))
     chosen, _ = split(len(kept), s.holdout, s.seed)
-    batches = _Batches(images, kept[chosen], s.batch, s.seed)
+    batches = _Batches(images, kept[chosen], s)
     run = _Run(s, torch.device(device))
     (out / "samples").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, Any]] = []

@@ -39,6 +39,16 @@ def test_output_sizes(size, kernel):
         assert d(torch.empty(3, 1, size, size)).shape == (3,)
 
 
+def test_two_convolutions_a_scale_give_the_maps_of_table_1():
+    blocks = discriminator_blocks(32, width=128, depth=2)
+    assert [b.outputs for b in blocks[:-1]] == [128, 128, 256, 256, 512, 512]
+    assert sum(b.outputs for b in blocks[:-1]) * 4 * 4 == 28_672
+    assert [(b.kernel, b.stride) for b in blocks[:-1]] == [(3, 1), (3, 2)] * 3
+    assert [b.norm for b in blocks] == ["none", *["map"] * 5, "none"]
+    with torch.device("meta"):
+        assert Discriminator(discriminator_blocks(28, 1, 4, depth=2))(torch.empty(3, 1, 28, 28)).shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [(28, (7, 2)), (32, (4, 3)), (48, (6, 3)), (64, (4, 4)), (80, (5, 4)), (128, (4, 5))]
 )

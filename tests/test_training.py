@@ -150,6 +150,41 @@ def test_without_averaging_the_generator_itself_is_returned(tmp_path):
         assert torch.equal(value, state[f"generator.{key}"])
 
 
+def test_the_averaged_discriminator_is_returned_and_kept(tmp_path):
+    s = replace(TINY, d_ema=0.5, steps=3)
+    half = train(pictures(16), replace(s, steps=2), tmp_path)
+    before = {k: v.clone() for k, v in half.discriminator.state_dict().items()}
+    gan = train(pictures(16), s, tmp_path, resume=True)
+    now = {k.removeprefix("discriminator."): v for k, v in load_file(tmp_path / "state.safetensors").items()}
+    decay = min(0.5, (1 + 3) / (10 + 3))
+    for key, value in gan.discriminator.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, decay * before[key] + (1 - decay) * now[key])
+
+
+def test_flips_mirror_about_half_of_the_real_images(tmp_path, monkeypatch):
+    seen, plain = [], training._Run.advance
+    monkeypatch.setattr(training._Run, "advance", lambda run, real, z: (seen.append(real), plain(run, real, z))[1])
+    images = pictures(8)
+    train(images, replace(TINY, flips=True, steps=8), tmp_path)
+    found = torch.cat(seen).numpy()
+    known = {image.tobytes() for image in images}
+    mirrored = {np.ascontiguousarray(image[..., ::-1]).tobytes() for image in images}
+    turned = sum(image.tobytes() in mirrored for image in found)
+    assert sum(image.tobytes() in known for image in found) + turned == len(found)
+    assert 18 <= turned <= 46  # of 64
+
+
+def test_a_state_of_an_earlier_version_can_be_resumed(tmp_path):
+    train(pictures(16), TINY, tmp_path)
+    tensors, notes = load_file(tmp_path / "state.safetensors"), about(tmp_path)
+    old = {k: v for k, v in json.loads(notes["settings"]).items() if k not in ("depth", "d_ema", "flips")}
+    save_file(tensors, tmp_path / "state.safetensors", notes | {"settings": json.dumps(old)})
+    train(pictures(16), replace(TINY, steps=7), tmp_path, resume=True)
+    with pytest.raises(ProbeError, match=r"trained with flips False \(asked: True\)"):
+        train(pictures(16), replace(TINY, steps=8, flips=True), tmp_path, resume=True)
+
+
 def test_training_is_a_function_of_the_seed(tmp_path):
     images = pictures(20)
     torch.manual_seed(1)
@@ -395,7 +430,12 @@ def test_images_that_do_not_fit(tmp_path, shape):
         ({"channels": 4}, r"^channels 4: expected 1 \(grey\) or 3 \(colour\)$"),
         ({"kernel": 2}, r"^kernel 2: expected 3 to 7; the paper's code has 5, the ports 4$"),
         ({"kernel": 8}, r"^kernel 8: expected 3 to 7; the paper's code has 5, the ports 4$"),
-        ({"ema": 1.0}, r"^ema 1\.0, lr 0\.0002, holdout 0: expected 0 <= ema < 1, lr > 0, holdout >= 0$"),
+        (
+            {"ema": 1.0},
+            r"^ema 1\.0, d_ema 0\.0, lr 0\.0002, holdout 0: expected decays of at least 0 and below 1, lr > 0",
+        ),
+        ({"d_ema": -0.1}, r"^ema 0\.999, d_ema -0\.1, lr"),
+        ({"depth": 0}, r"^depth 0: expected at least 1"),
         ({"lr": 0.0}, r"lr 0\.0, holdout 0: expected"),
         ({"lr": float("nan")}, r"lr nan, holdout 0: expected"),
         ({"holdout": -1}, r"holdout -1: expected"),

@@ -14,6 +14,7 @@ import typer
 from probe import __version__
 from probe.cli import (  # noqa: F401  (they add their commands to the app)
     arithmetic,
+    classifying,
     deduplicating,
     dissection,
     drawing,

@@ -20,7 +20,7 @@ from probe.errors import ProbeError
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, lmdb: or hf:")] = "rooms",
+    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:")] = "rooms",
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("out/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state in --out.")] = False,
     size: Annotated[int, typer.Option(help="Image side in pixels, 28 to 128.", min=28, max=128)] = 64,
@@ -28,11 +28,14 @@ def train(
     nz: Annotated[int, typer.Option(help="Size of the latent.")] = 100,
     width: Annotated[int, typer.Option(help="Feature maps of the layer next to the image.")] = 64,
     kernel: Annotated[int, typer.Option(help="Side of the kernels: 4 as the ports, 5 as the paper's code.")] = 4,
+    depth: Annotated[int, typer.Option(help="D's convolutions a scale; more than 1 are 3x3, for features as in Table 1.")] = 1,
     prior: Annotated[str, typer.Option(help="uniform as the paper, or normal as the ports.")] = "uniform",
     batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
     steps: Annotated[int, typer.Option(help="Steps in all.")] = 10_000,
     lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 2e-4,
     ema: Annotated[float, typer.Option(help="Decay of the averaged generator; 0 for none.")] = 0.999,
+    d_ema: Annotated[float, typer.Option("--d-ema", help="Decay of an averaged discriminator; 0 for none.")] = 0.0,
+    flips: Annotated[bool, typer.Option("--flips", help="Mirror half of the real images, at random.")] = False,
     noise: Annotated[float, typer.Option(help="Instance noise on what D sees; 0 in the paper.")] = 0.0,
     holdout: Annotated[int, typer.Option(help="Images reserved before training, never seen.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Use only the first images of the source.")] = None,
@@ -51,8 +54,8 @@ def train(
         raise ProbeError(f"prior {prior}: expected uniform or normal")
     place = runs.pick_device(device)
     settings = Settings(
-        size=size, channels=channels, nz=nz, width=width, kernel=kernel, prior=prior, batch=batch, steps=steps,  # type: ignore[arg-type]
-        lr=lr, ema=ema, noise=noise, holdout=holdout, seed=seed, precision=best_precision(place),
+        size=size, channels=channels, nz=nz, width=width, kernel=kernel, depth=depth, prior=prior, batch=batch, steps=steps,  # type: ignore[arg-type]
+        lr=lr, ema=ema, d_ema=d_ema, flips=flips, noise=noise, holdout=holdout, seed=seed, precision=best_precision(place),
     )  # fmt: skip
     left_out = exclusion.load(exclude) if exclude else None
     with runs.progress(as_json) as tell:

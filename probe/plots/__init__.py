@@ -18,6 +18,7 @@ from probe.errors import ProbeError
 from probe.files import writing
 from probe.plots.ablate import ablation
 from probe.plots.arithmetic import arithmetic
+from probe.plots.classify import classification
 from probe.plots.dedup import deduplication
 from probe.plots.dissect import dissection
 from probe.plots.evaluate import evaluation
@@ -40,6 +41,7 @@ FIGURES: dict[str, Callable[[Result], Figure]] = {
     "sample": samples,
     "forget": forgetting,
     "ablate": ablation,
+    "classify": classification,
     "dissect": dissection,
     "insert": insertion,
     "guided-backprop": guided_backprop,

@@ -1,0 +1,123 @@
+"""What D's features are worth: accuracy beside baselines, by layer, by number of labels, and what is taken for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from probe.plots.common import BLUE, GREY
+from probe.result import Result
+
+_WIDTH, _HEIGHT = 7.0, 2.55
+_NAMES = {
+    "pixels": "pixels", "random_weights": "D, random weights", "kmeans": "K-means", "supervised": "D's layers, supervised",
+}  # fmt: skip
+_MOST_CLASSES = 20  # more are not numbered in the matrix
+
+
+def _interval(axes: Any, y: float, row: dict[str, Any], key: str, colour: str) -> None:
+    value, (low, high) = 100 * row[key], (100 * v for v in row[f"{key}_ci"])
+    axes.plot([low, high], [y, y], "-", color=colour, lw=1.2)
+    axes.plot([value], [y], "o", color=colour, ms=3.8, mec="white", mew=0.4, zorder=5)
+    axes.text(1.03, y, f"{value:.1f}", transform=axes.get_yaxis_transform(), va="center", fontsize=6)
+
+
+def _accuracies(axes: Any, m: dict[str, Any]) -> None:
+    found = [("D's features", m), *((_NAMES[name], row) for name, row in m["baselines"].items())]
+    for y, (_, row) in enumerate(found):
+        _interval(axes, y, row, "accuracy", BLUE if y == 0 else "0.35")
+    axes.axvline(100 / len(m["classes"]), color="0.7", lw=0.7, ls=":", zorder=0)
+    labels = [f"{name}\n{row['features']:,}" if name != _NAMES["supervised"] else name for name, row in found]
+    axes.set(ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)), yticklabels=labels)
+    axes.set_xlabel("test accuracy (%)")
+    axes.set_title("beside baselines")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _layers(axes: Any, m: dict[str, Any]) -> None:
+    names = list(m["layers"])
+    for y, name in enumerate(names):
+        _interval(axes, y, m["layers"][name], "validation_accuracy", GREY)
+    every = m["validation"][f"{m['C']:g}"]
+    axes.axvline(100 * every, color=BLUE, lw=0.9, ls="--", zorder=0)
+    axes.text(100 * every, -0.62, "all", color=BLUE, fontsize=5.5, ha="center", va="bottom")
+    axes.set(ylim=(len(names) - 0.5, -0.6), yticks=range(len(names)))
+    axes.set_yticklabels([f"{name}\n{m['layers'][name]['features']:,}" for name in names])
+    axes.set_xlabel("validation accuracy (%)")
+    axes.set_title("one layer alone", pad=10)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _curve(axes: Any, result: Result) -> None:
+    """Error against the number of labels: a dot a draw, the mean with its interval."""
+    m = result.metrics["curve"]
+    for text, row in m.items():
+        errors, n = 100 * result.arrays[f"curve_{text}"], int(text)
+        jitter = np.exp(np.random.default_rng(0).uniform(-0.08, 0.08, len(errors)))
+        axes.plot(n * jitter, errors, ".", color=GREY, ms=2.2, mew=0, alpha=0.6)
+        if row["error_ci"]:
+            axes.plot([n, n], [100 * v for v in row["error_ci"]], "-", color=BLUE, lw=1.2)
+    counts = [int(text) for text in m]
+    axes.plot(
+        counts, [100 * row["error"] for row in m.values()], "-o", color=BLUE, ms=3.5, mec="white", mew=0.4, lw=0.8
+    )
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{n:,}" for n in counts])
+    axes.minorticks_off()
+    axes.set(xlabel="labels", ylabel="test error (%)", title=f"{result.metrics['draws']} draws")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _matrix(axes: Any, result: Result) -> None:
+    counts = result.arrays["confusion"].astype(float)
+    shares = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    k, classes = len(shares), [str(c) for c in result.arrays["classes"]]
+    if k <= _MOST_CLASSES:
+        axes.set_xticks(range(k), classes, fontsize=5.5)
+        axes.set_yticks(range(k), classes, fontsize=5.5)
+    if k <= 10:
+        for i, j in np.ndindex(k, k):
+            if shares[i, j] >= 0.5:
+                axes.text(
+                    j,
+                    i,
+                    f"{shares[i, j]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=4.4,
+                    color="white" if shares[i, j] > 55 else "0.15",
+                )
+    axes.tick_params(length=0, pad=1.5)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="predicted class", ylabel="true class", title="confusion (% of the true class)")
+
+
+def classification(result: Result) -> Figure:
+    """Accuracy beside baselines, layers alone, error against labels where they were drawn, the confusion matrix."""
+    m = result.metrics
+    lefts = (1.2, 3.4, 5.2) if not m["curve"] else (1.2, 3.15, 4.5, 6.2)
+    width = _WIDTH if not m["curve"] else 8.1
+    figure = Figure(figsize=(width, _HEIGHT))
+    bottom, tall = 0.68 / _HEIGHT, 1.55 / _HEIGHT
+
+    def axes(left: float, wide: float) -> Any:
+        return figure.add_axes((left / width, bottom, wide / width, tall))
+
+    _accuracies(axes(lefts[0], 1.2), m)
+    _layers(axes(lefts[1], 1.0 if not m["curve"] else 0.75), m)
+    if m["curve"]:
+        _curve(axes(lefts[2], 1.15), result)
+    _matrix(axes(lefts[-1], 1.6), result)
+    low, high = (100 * v for v in m["accuracy_ci"])
+    labelled = f"{m['labels']:,} labels" + (f", {m['draws']} draws" if m["draws"] > 1 else "")
+    note = (
+        f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g} chosen on validation images; {m['test_images']:,} test images: "
+        f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\nBars: 95 % intervals; below each name: its number of features; dotted: chance. "
+        "Layers are scored on validation images, with the C of all."
+    )
+    figure.text(0.06 / width, 0.05 / _HEIGHT, note, fontsize=5.2, va="bottom", linespacing=1.3)
+    return figure

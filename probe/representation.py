@@ -1,0 +1,124 @@
+"""What a network's layers say of images, as rows of features in half precision.
+
+Representation   a name, a function of images, and which columns come from where
+of_discriminator the paper's features: every convolution layer but the logit, max-pooled to 4x4, side by side
+untrained(...)   the same discriminator with weights drawn anew
+adapt(...)       BatchNorm statistics of the images at hand
+rows(...)        features of many images, made a batch at a time, with their mirror images if asked
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from probe.dcgan import initialise
+from probe.errors import ProbeError
+from probe.gan import GAN, estimate_statistics, from_bytes, lay_out
+from probe.layers import capture, sites
+from probe.measures import Array
+
+GRID = 4
+_BATCH = 32  # small, so that a layer's maps stay in the cache
+_STATISTICS_BATCH = 128  # BatchNorm sees batches as large as in training
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Images (N, C, S, S) in [-1, 1] -> features (N, D); `parts` names the columns of each layer, where there are some."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    parts: dict[str, slice] = field(default_factory=dict)
+
+
+def pool(maps: Tensor, grid: int = GRID) -> Tensor:
+    """Feature maps (N, C, H, W), max-pooled to grid x grid where they are larger, as rows (N, C · grid²)."""
+    large = maps.shape[-1] > grid
+    return (F.adaptive_max_pool2d(maps, grid) if large else maps).flatten(1)
+
+
+def of_discriminator(gan: GAN, name: str = "discriminator", both_signs: bool = False) -> Representation:
+    """The features of the paper's section 5: all of D's convolution layers after their activations.
+
+    With `both_signs` the smallest values of each cell stand beside the largest, which doubles the features.
+    Raises ProbeError where the checkpoint has no discriminator, or none with feature maps.
+    """
+    model = gan.require_discriminator()
+    found = sites(gan, "discriminator")
+    if not found:
+        raise ProbeError("the discriminator has no convolution layer before its logit; its features cannot be read")
+    lay_out(model, torch.channels_last)
+    names = [site.name for site in found]
+
+    def function(images: Tensor) -> Tensor:
+        with capture(model, names) as seen:
+            model(images.to(gan.device).contiguous(memory_format=torch.channels_last))
+        maps = [seen[layer].contiguous() for layer in names]
+        return torch.cat([row for m in maps for row in ((pool(m), -pool(-m)) if both_signs else (pool(m),))], 1)
+
+    parts, start = {}, 0
+    for site in found:
+        end = start + site.maps * min(site.grid, GRID) ** 2 * (1 + both_signs)
+        parts[site.name], start = slice(start, end), end
+    return Representation(name, function, parts)
+
+
+def untrained(gan: GAN, seed: int) -> GAN:
+    """The same GAN with a discriminator as it was before training: the paper's initial weights, drawn from a seed."""
+    model: nn.Module = copy.deepcopy(gan.require_discriminator())
+    initialise(model, seed)
+    return GAN(gan.generator, model, gan.nz, gan.size, gan.channels, gan.prior, dict(gan.batchnorm))
+
+
+def adapt(gan: GAN, images: Array) -> None:
+    """Estimate the discriminator's BatchNorm statistics anew from images (N, C, S, S) uint8, in place."""
+    batches = np.array_split(images, max(1, len(images) // _STATISTICS_BATCH))
+    model = gan.require_discriminator()
+    estimate_statistics(model, (from_bytes(torch.from_numpy(np.array(b))).to(gan.device) for b in batches))
+
+
+def batches(
+    representation: Representation, images: Array, mirrored: bool, report: Callable[[int, int], None] | None = None
+) -> Iterator[Tensor]:
+    """Features of images (N, C, S, S) uint8, a batch at a time, float32 on the CPU; a mirror image follows each if asked."""
+    for start in range(0, len(images), _BATCH):
+        x = from_bytes(torch.from_numpy(np.array(images[start : start + _BATCH])))
+        x = torch.stack([x, x.flip(3)], 1).flatten(0, 1) if mirrored else x
+        with torch.no_grad():
+            yield representation.function(x).cpu()
+        if report:
+            report(min(start + _BATCH, len(images)), len(images))
+
+
+def rows(
+    representation: Representation,
+    images: Array,
+    mirrored: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Features of images (N, C, S, S) uint8 as float16 (N, D), or (2N, D) where a mirror image follows each.
+
+    Raises ProbeError for features that are not finite, or too large for half precision.
+    """
+    out, done = torch.empty(0), 0
+    for batch in batches(representation, images, mirrored, report):
+        if not done:
+            out = torch.empty(len(images) * (1 + mirrored), batch.shape[1], dtype=torch.float16)
+        largest = float(batch.abs().max())
+        if not largest < 65_504:  # nan, too
+            raise ProbeError(f"{representation.name}: a feature of {largest:.3g}; expected finite ones below 65504")
+        out[done : done + len(batch)] = batch
+        done += len(batch)
+    return out
+
+
+def pixels(size: int, channels: int) -> Representation:
+    """The image itself, a colour after another."""
+    return Representation("pixels", lambda images: images.flatten(1), {"pixels": slice(0, size * size * channels)})
