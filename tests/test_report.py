@@ -13,11 +13,12 @@ import pytest
 import torch
 import typer
 
-from probe import cli, plots, questions
+from probe import cli, questions
 from probe.checkpoints import load, save
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.planning import Missing, Settings, Step, plan
+from probe.plots import style
 from probe.runs import command_line
 
 BLIND = ("blind.safetensors",)
@@ -28,7 +29,7 @@ ASKED = {"sample", "walk", "guided-backprop", "dissect", "forget", "arithmetic",
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_gan: GAN):
     """Run `probe report --quick` where two small checkpoints are."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(plots._STYLE, "savefig.dpi", 40)  # of figures that nobody looks at
+    monkeypatch.setitem(style._RC, "savefig.dpi", 40)  # of figures that nobody looks at
     save(tiny_gan, tmp_path / "tiny.safetensors")
     tiny_gan.discriminator = None
     save(tiny_gan, tmp_path / "blind.safetensors")
