@@ -23,7 +23,7 @@ _PUBLIC = {
     **dict.fromkeys(
         (
             "sample", "walk", "guided_backprop", "dissect", "ablate", "insert", "forget", "arithmetic", "turn",
-            "memorization",
+            "memorization", "evaluate", "classify", "dedup",
         ),
         "probe.questions",
     ),

@@ -4,7 +4,7 @@
     forget(...)    (GAN, boxes, readers) -> Result and the operated GAN
 
 Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks layers and dose), held-out (the
-judge measures). The methods: probe/methods.py; formulas and names of the measures: README, "What the numbers mean".
+judge measures). The methods: probe/methods.py; formulas and names of the measures: docs/numbers.md.
 """
 
 from __future__ import annotations

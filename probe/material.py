@@ -5,6 +5,7 @@ dissectable(...)     masks and readers for dissection
 concept(...)         boxes, chooser and judge of one concept
 exemplars(...)       latents that show concepts; known_on_rooms(...) checks their names
 held_out(...)        training and held-out images
+reals(...)           real images to hold samples against, and others
 """
 
 from __future__ import annotations
@@ -151,3 +152,35 @@ def held_out(
         *own_split(gan, images.images, images.name, left_out),
         [f"training and held-out images: the checkpoint's own split of {images.name}"],
     )
+
+
+def reals(gan: GAN, data: str, exclude: File | None, seed: int, tell: Report) -> tuple[Array, Array, str]:
+    """Reference images and other real ones, disjoint and in random order, and where they come from."""
+    import numpy as np
+
+    from probe import data as sources
+    from probe import exclusion
+    from probe.memorizing import own_split
+
+    images = sources.load(
+        data, gan.size, gan.channels, progress=lambda done, total: tell(f"reading {data}", done, total or done)
+    )
+    run = gan.provenance.get("training") or {}
+    own = run.get("source") == images.name
+    rng = np.random.default_rng(seed)
+    if own and (run.get("split") or {}).get("holdout"):
+        left_out = exclusion.load(Path(exclude)) if exclude else None
+        trained, held = own_split(gan, images.images, images.name, left_out)
+        return (
+            rng.permutation(held),
+            rng.permutation(trained),
+            f"held-out images of {images.name}; floor: its training images",
+        )
+    if exclude:
+        raise ProbeError("--exclude: is for --data that the checkpoint was trained on with images held out")
+    order = rng.permutation(len(images.images))
+    half = len(order) // 2
+    parts = (images.images[np.sort(part)] for part in (order[:half], order[half:]))
+    reference, others = (rng.permutation(part) for part in parts)
+    warning = ", which it was TRAINED on" if own else ""
+    return reference, others, f"half of {images.name}{warning}; floor: its other half"

@@ -1,6 +1,7 @@
 """The questions as plain calls: a GAN and a few words in, a Result out. The command and the report use the same ones.
 
-    sample, walk, guided_backprop, dissect, ablate, insert, forget, arithmetic, turn, memorization
+    sample, walk, guided_backprop, dissect, ablate, insert, forget, arithmetic, turn, memorization, evaluate,
+    classify, dedup
 
 Parameters are named as the command's options and have their defaults. What a question needs besides the GAN (boxes,
 readers, images, exemplars) comes from the built-in readers on generators of rooms, or from the files named. Every call
@@ -21,6 +22,7 @@ from probe.result import Result
 from probe.runs import about
 
 if TYPE_CHECKING:
+    from probe.data import Images
     from probe.gan import GAN
 
 Report = Callable[[str, int, int], None]
@@ -349,7 +351,125 @@ def memorization(
     return _finished(run(gan, known, held, phi, settings, report), gan, seed, notes)
 
 
+def evaluate(
+    gan: GAN, data: str = "rooms:5000@77", *, exclude: File | None = None, features: str | None = None,
+    n: int | None = None, seed: int = 0, report: Report | None = None,
+) -> Result:  # fmt: skip
+    """How far samples are from real images, between a floor (other real ones) and a ceiling (the same network untrained).
+
+    `data` are real images; where the checkpoint was trained on them, its held-out ones are the reference. `features` is
+    `reader`, `random`, the weights file of FID's Inception or `pkg.module:factory`; all sets have `n` images. Metrics:
+    `fid` (Fréchet distance; FID in Inception's features alone), `kid`, `precision` and `recall` (0 to 1), each with its
+    interval, `backbone`. Formulas: Heusel et al. 2017, Binkowski et al. 2018, Kynkaanniemi et al. 2019.
+
+    Raises:
+        ProbeError: too few images, a feature file that does not fit, a list of excluded images that is not the checkpoint's.
+
+    Example:
+        >>> import probe
+        >>> probe.evaluate(probe.load("rooms"), "rooms:400@77", n=200).metrics["backbone"]
+        'the built-in rooms judge'
+    """
+    from probe.backbones import backbone
+    from probe.evaluation import Settings
+    from probe.evaluation import evaluate as run
+
+    tell = report or _silent
+    Settings(n or 2500, seed)  # what cannot be is said before images are read
+    network = backbone(features or ("reader" if data.startswith("rooms") else "random"), gan.channels, gan.device)
+    reference, others, note = material.reals(gan, data, exclude, seed, tell)
+    settings = Settings(n or min(2500, max(200, min(len(reference), len(others)))), seed)
+    return _finished(run(gan, reference, others, network, settings, tell, note), gan, seed)
+
+
+def classify(
+    gan: GAN, data: str, test: str, *, labels: int = 0, draws: int = 1, protocol: str | None = None,
+    costs: Sequence[float] | None = None, validation: int | None = None, both_signs: bool = False, flips: bool = False,
+    baselines: Sequence[str] = ("pixels", "random_weights", "kmeans", "supervised"), centroids: int = 1600,
+    supervised_steps: int = 600, limit: int | None = None, seed: int = 0, report: Report | None = None,
+) -> Result:  # fmt: skip
+    """Classify images by D's features and a linear SVM, beside baselines (the paper's Tables 1 and 2).
+
+    `data` and `test` are sources with labels. With `labels`, so many are drawn from `data`, as many of each class, `draws`
+    times; `protocol="svhn-1000"` fixes all of that as the authors' script has it. C is chosen among `costs` on `validation`
+    images of `data`. Metrics: `accuracy` (0 to 1) with its interval, `C`, `features`, `baselines`, `layers`.
+
+    Raises:
+        ProbeError: no discriminator, labels missing, one class only, images of another shape.
+
+    Example:
+        >>> import probe
+        >>> gan = probe.load("netG.pth", disc="netD.pth")  # doctest: +SKIP
+        >>> probe.classify(gan, "parquet:train.parquet", "parquet:test.parquet")  # doctest: +SKIP
+    """
+    from dataclasses import replace
+
+    from probe import data as sources
+    from probe.classification import SVHN_1000, Settings
+    from probe.classification import classify as run
+
+    if protocol not in (None, "svhn-1000"):
+        raise ProbeError(f"protocol {protocol}: expected svhn-1000, or none")
+    if protocol and (labels or draws > 1 or costs or validation or both_signs or flips):
+        raise ProbeError(
+            "--protocol svhn-1000 fixes labels, draws, costs, validation, signs and flips; leave those out"
+        )
+    settings = SVHN_1000 if protocol else Settings(labels=labels, draws=draws, both_signs=both_signs, flips=flips)
+    if costs:
+        settings = replace(settings, costs=tuple(sorted(costs)))
+    if validation:
+        settings = replace(settings, validation=validation)
+    settings = replace(
+        settings, baselines=tuple(baselines), centroids=centroids, supervised_steps=supervised_steps, seed=seed
+    )
+    gan.require_discriminator()
+    tell = report or _silent
+
+    def read(source: str) -> Images:
+        return sources.load(
+            source, gan.size, gan.channels, limit, lambda done, total: tell(f"reading {source}", done, total or done)
+        )
+
+    return _finished(run(gan, read(data), read(test), settings, tell), gan, seed)
+
+
+def dedup(
+    data: str, *, limit: int | None = None, plain: bool = False, radius: int = 18, likeness: float = 0.76,
+    steps: int = 2000, noise: float = 0.3, dropout: float = 0.5, planted: int = 200, seed: int = 0,
+    report: Report | None = None,
+) -> Result:  # fmt: skip
+    """Which images of a source repeat an earlier one (the paper's section 4.1), and how many planted copies are found.
+
+    Hashes are 128 bits of a denoising autoencoder; duplicates differ in at most `radius` of them and have a `likeness` of
+    the pixels; `plain` is the paper's rule, equal hashes. Arrays: `removed`, `kept` (R,) indices. Metrics: `images`,
+    `removed`, `groups`, `recall` by kind of copy (0 to 1) with intervals.
+
+    Raises:
+        ProbeError: fewer than two images, settings out of range.
+
+    Example:
+        >>> import probe
+        >>> probe.dedup("rooms:64", steps=5, planted=4).metrics["images"]
+        64
+    """
+    from probe import data as sources
+    from probe.deduplication import Settings
+    from probe.deduplication import dedup as run
+    from probe.hashing import SIDE
+    from probe.result import versions
+
+    tell = report or _silent
+    settings = Settings(radius, likeness, plain, steps, noise, dropout, planted, seed)
+    images = sources.load(data, SIDE, 3, limit, lambda done, total: tell("reading images", done, total or done))
+    result = run(images.images, images.name, settings, data.partition(":")[0] == "rooms", tell)
+    result.provenance = {
+        "source": images.name, "skipped": len(images.skipped), "versions": versions(), "seed": seed, "device": "cpu",
+        "precision": "float32",
+    }  # fmt: skip
+    return result
+
+
 __all__ = [
-    "Operated", "ablate", "arithmetic", "dissect", "forget", "guided_backprop", "insert", "memorization", "sample",
+    "Operated", "ablate", "arithmetic", "classify", "dedup", "dissect", "evaluate", "forget", "guided_backprop", "insert", "memorization", "sample",
     "turn", "walk",
 ]  # fmt: skip

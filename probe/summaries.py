@@ -286,9 +286,57 @@ def _memorization(m: Metrics) -> Summary:
     return Summary(said, "\n".join(lines), holds, numbers, ("measure", "value"), rows)
 
 
+def _evaluate(m: Metrics) -> Summary:
+    named = "FID" if m["measure"] == "FID" else "Fréchet distance"
+    rows = []
+    for key, name in (("fid", named), ("kid", "KID"), ("precision", "precision"), ("recall", "recall")):
+        parts = [m, m["floor"], m["ceiling"]]
+        rows.append((name, *(f"{p[key]:.3g} [{p[f'{key}_ci'][0]:.3g}, {p[f'{key}_ci'][1]:.3g}]" for p in parts)))
+    lines = [
+        f"{m['measure']}; {m['n']} images a set; reference: {m['reference']}",
+        f"{'':17}{'samples':>28}{'floor':>28}{'ceiling':>28}",
+        *(f"{row[0]:17}" + "".join(f"{cell:>28}" for cell in row[1:]) for row in rows),
+    ]
+    numbers = {name: row for name, row, *_ in rows}
+    said = f"compared in features of {m['backbone']}, nothing to judge"
+    return Summary(said, "\n".join(lines), None, numbers, ("measure", "samples", "floor", "ceiling"), rows)
+
+
+def _classify(m: Metrics) -> Summary:
+    lines, rows = [], []
+    for name, found in {"discriminator": m, **m["baselines"]}.items():
+        low, high = (100 * v for v in found["accuracy_ci"])
+        accuracy = f"{100 * found['accuracy']:.2f} % [{low:.2f}, {high:.2f}]"
+        cost = "–" if found["C"] is None else f"{found['C']:g}"
+        rows.append((name.replace("_", " "), accuracy, str(found["features"]), cost))
+        lines.append(f"{rows[-1][0]}: {accuracy}, {found['features']} features" + f", C = {cost}" * (cost != "–"))
+    random = m["baselines"].get("random_weights")
+    holds = None if random is None else m["accuracy_ci"][0] > random["accuracy_ci"][1]
+    beats = {None: "not compared with", True: "clearly beat", False: "do NOT clearly beat"}[holds]
+    header = ("features", "accuracy", "number", "C")
+    return Summary(
+        f"D's features {beats} those of random weights", "\n".join(lines), holds, {"accuracy": rows[0][1]}, header, rows
+    )
+
+
+def _dedup(m: Metrics) -> Summary:
+    lines = [f"{m['removed']} of {m['images']} images repeat one of {m['groups']} others"]
+    if m["false_positive_rate"] is not None and "false_positive_ci" not in m:
+        lines.append("no two rooms are alike, so every one of these removals is wrong")
+    lines.append("planted copies found, and by equal hashes alone:")
+    rows = [
+        (kind, interval(value, m["recall_ci"][kind]), f"{m['plain']['recall'][kind]:.2f}")
+        for kind, value in m["recall"].items()
+    ]
+    lines += [f"  {kind:9} {found}   {equal}" for kind, found, equal in rows]
+    header = ("planted copies", "found", "by equal hashes")
+    return Summary(f"{m['removed']} of {m['images']} images repeat another", "\n".join(lines), None, {}, header, rows)
+
+
 SUMMARIES: dict[str, Callable[[Metrics], Summary]] = {
     "sample": _sample, "walk": _walk, "guided-backprop": _guided, "dissect": _dissect, "ablate": _ablate,
     "insert": _insert, "forget": _forget, "arithmetic": _arithmetic, "turn": _turn, "memorization": _memorization,
+    "evaluate": _evaluate, "classify": _classify, "dedup": _dedup,
 }  # fmt: skip
 
 

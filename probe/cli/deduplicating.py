@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,43 +26,19 @@ def dedup(
     seed: Seed = 0, formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Find near-duplicates (section 4.1) and list them in OUT/exclude.json, for `probe train --exclude`."""
-    import sys
-
-    from probe import data as sources
-    from probe import exclusion, runs
-    from probe.deduplication import Settings
-    from probe.deduplication import dedup as run
-    from probe.hashing import SIDE
-    from probe.result import versions
+    from probe import exclusion, questions, runs
+    from probe.summaries import summarise
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    settings = Settings(radius, likeness, plain, steps, noise, dropout, planted, seed)
     with runs.progress(as_json) as tell:
-        images = sources.load(
-            data, SIDE, 3, limit, progress=lambda done, total: tell("reading images", done, total or done)
-        )
-        result = run(images.images, images.name, settings, data.partition(":")[0] == "rooms", tell)
-    result.provenance = {
-        "source": images.name, "skipped": len(images.skipped), "versions": versions(), "seed": seed, "device": "cpu",
-        "precision": "float32", "command": runs.command_line(sys.argv[1:]),
-    }  # fmt: skip
-    listed = result.arrays["removed"]
+        result = questions.dedup(
+            data, limit=limit, plain=plain, radius=radius, likeness=likeness, steps=steps, noise=noise, dropout=dropout,
+            planted=planted, seed=seed, report=tell,
+        )  # fmt: skip
+    result.provenance["command"] = runs.command_line(sys.argv[1:])
+    source, images, listed = result.provenance["source"], result.metrics["images"], result.arrays["removed"]
     figure = runs.publish(
-        result,
-        out,
-        wanted,
-        lambda folder: exclusion.save(folder / "exclude.json", images.name, len(images.images), listed),
+        result, out, wanted, lambda folder: exclusion.save(folder / "exclude.json", source, images, listed)
     )
-    conclude(result, figure, as_json, _summary(result.metrics, out / "exclude.json"))
-
-
-def _summary(m: dict[str, Any], listed: Path) -> str:
-    lines = [f"{m['removed']} of {m['images']} images repeat one of {m['groups']} others: {listed}"]
-    if m["false_positive_rate"] is not None:
-        lines.append("no two rooms are alike, so every one of these removals is wrong")
-    lines.append("planted copies found, and by equal hashes alone:")
-    for kind, value in m["recall"].items():
-        low, high = m["recall_ci"][kind]
-        lines.append(f"  {kind:9} {value:.2f} [{low:.2f}, {high:.2f}]   {m['plain']['recall'][kind]:.2f}")
-    return "\n".join(lines)
+    conclude(result, figure, as_json, f"{summarise(result).text}\nlist: {out / 'exclude.json'}")
