@@ -30,6 +30,7 @@ COMMITTED = Path(__file__).parents[1] / "figures"
 KINDS = {  # one of each command
     "faces_glasses", "ablate_rooms", "dissect_rooms", "insert_rooms", "fig5_guided_backprop", "glasses_study", "fig7_arithmetic",
     "fig8_turn_camera", "fig8_methods_window", "faces_repeats", "fig4_walk", "memorization_dcgan_50", "memorization_validation", "fig3_samples",
+    "table1_cifar10_small", "dedup_cifar10", "evaluate_rooms",
 }  # fmt: skip
 
 

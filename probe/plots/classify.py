@@ -8,10 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from probe.plots.common import BLUE, GREY
+from probe.plots.common import BLUE, GREY, flow, note, page
 from probe.result import Result
 
-_WIDTH, _HEIGHT = 7.0, 2.55
+_ROW, _FOOT = 2.3, 0.25  # inches of a row of panels, and of the note below
+_THREE = [(0.0, 1.2, 1.2, 2.75), (2.8, 3.4, 1.0, 4.75), (4.85, 5.2, 1.6, 6.95)]
+_FOUR = [(0.0, 1.2, 0.75, 2.3), (2.3, 2.85, 0.6, 3.8), (3.85, 4.25, 0.95, 5.3), (5.3, 5.6, 1.3, 6.95)]
 _NAMES = {
     "pixels": "pixels", "random_weights": "D, random weights", "kmeans": "K-means", "supervised": "D's layers, supervised",
 }  # fmt: skip
@@ -25,7 +27,8 @@ def _interval(axes: Any, y: float, row: dict[str, Any], key: str, colour: str) -
     axes.text(1.03, y, f"{value:.1f}", transform=axes.get_yaxis_transform(), va="center", fontsize=6)
 
 
-def _accuracies(axes: Any, m: dict[str, Any]) -> None:
+def _accuracies(axes: Any, result: Result) -> None:
+    m = result.metrics
     found = [("D's features", m), *((_NAMES[name], row) for name, row in m["baselines"].items())]
     for y, (_, row) in enumerate(found):
         _interval(axes, y, row, "accuracy", BLUE if y == 0 else "0.35")
@@ -37,7 +40,8 @@ def _accuracies(axes: Any, m: dict[str, Any]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _layers(axes: Any, m: dict[str, Any]) -> None:
+def _layers(axes: Any, result: Result) -> None:
+    m = result.metrics
     names = list(m["layers"])
     for y, name in enumerate(names):
         _interval(axes, y, m["layers"][name], "validation_accuracy", GREY)
@@ -93,31 +97,26 @@ def _matrix(axes: Any, result: Result) -> None:
                 )
     axes.tick_params(length=0, pad=1.5)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="predicted class", ylabel="true class", title="confusion (% of the true class)")
+    axes.set(xlabel="predicted class", ylabel="true class", title="confusion (%)")
 
 
 def classification(result: Result) -> Figure:
     """Accuracy beside baselines, layers alone, error against labels where they were drawn, the confusion matrix."""
     m = result.metrics
-    lefts = (1.2, 3.4, 5.2) if not m["curve"] else (1.2, 3.15, 4.5, 6.2)
-    width = _WIDTH if not m["curve"] else 8.1
-    figure = Figure(figsize=(width, _HEIGHT))
-    bottom, tall = 0.68 / _HEIGHT, 1.55 / _HEIGHT
-
-    def axes(left: float, wide: float) -> Any:
-        return figure.add_axes((left / width, bottom, wide / width, tall))
-
-    _accuracies(axes(lefts[0], 1.2), m)
-    _layers(axes(lefts[1], 1.0 if not m["curve"] else 0.75), m)
-    if m["curve"]:
-        _curve(axes(lefts[2], 1.15), result)
-    _matrix(axes(lefts[-1], 1.6), result)
+    panels = _FOUR if m["curve"] else _THREE
+    placed = flow(panels)
+    height = (placed[-1][2] + 1) * _ROW + _FOOT
+    figure = Figure(figsize=(page(), height))
+    draw = [_accuracies, _layers, *([_curve] if m["curve"] else []), _matrix]
+    for panel, (left, wide, row) in zip(draw, placed, strict=True):
+        bottom = height - (row + 1) * _ROW + 0.45
+        panel(figure.add_axes((left / page(), bottom / height, wide / page(), 1.55 / height)), result)
     low, high = (100 * v for v in m["accuracy_ci"])
     labelled = f"{m['labels']:,} labels" + (f", {m['draws']} draws" if m["draws"] > 1 else "")
-    note = (
+    text = (
         f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g} chosen on validation images; {m['test_images']:,} test images: "
         f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\nBars: 95 % intervals; below each name: its number of features; dotted: chance. "
         "Layers are scored on validation images, with the C of all."
     )
-    figure.text(0.06 / width, 0.05 / _HEIGHT, note, fontsize=5.2, va="bottom", linespacing=1.3)
+    note(figure, 0.06, 0.05, text)
     return figure

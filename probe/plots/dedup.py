@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import BLUE, GREY, OKABE_ITO, show, tile
+from probe.plots.common import BLUE, GREY, OKABE_ITO, columns, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _EDGE, _COLUMNS = 7.0, 0.08, 8
+_EDGE, _COLUMNS, _LABEL = 0.08, 8, 0.53
 _OTHERS = (OKABE_ITO[1], OKABE_ITO[4])
 _NAMES = {
     "shift_1": "shift\n1 px", "shift_2": "shift\n2 px", "crop_30": "crop\n30/32", "crop_28": "crop\n28/32",
@@ -18,29 +18,41 @@ _NAMES = {
 }  # fmt: skip
 
 
+def _pairs() -> tuple[int, float]:
+    """How many pairs stand side by side, and the side of a picture in inches."""
+    count = columns(_COLUMNS, page() - 2 * _EDGE, 0.8)
+    return count, ((page() - 2 * _EDGE) / count - 0.1) / 2
+
+
+def _members(result: Result) -> tuple[int, float]:
+    """How many images of a group stand side by side, and their side in inches."""
+    space = page() - _EDGE - _LABEL
+    count = columns(result.arrays["groups"].shape[1], space, 0.4)
+    return count, space / count
+
+
 def _doubtful(figure: Figure, result: Result, top: float, height: float) -> float:
     """Pairs of a kept image and one removed for it, with their likeness; returns how low they come, in inches."""
     pairs, alike = result.arrays["doubtful"], result.arrays["doubtful_likeness"]
-    slot = (_WIDTH - 2 * _EDGE) / _COLUMNS
-    side = (slot - 0.1) / 2
+    count, side = _pairs()
     for i, (pair, value) in enumerate(zip(pairs, alike, strict=True)):
-        row, column = divmod(i, _COLUMNS)
-        x, y = _EDGE + column * slot, top - row * (side + 0.16) - side
-        show(figure, [x / _WIDTH, y / height, 2 * side / _WIDTH, side / height], tile(pair, 2, 1))
-        figure.text((x + side) / _WIDTH, (y + side + 0.02) / height, f"{value:.2f}", ha="center", fontsize=5.5)
-    rows = -(-len(pairs) // _COLUMNS)
+        row, column = divmod(i, count)
+        x, y = _EDGE + column * (2 * side + 0.1), top - row * (side + 0.16) - side
+        show(figure, [x / page(), y / height, 2 * side / page(), side / height], tile(pair, 2, 1))
+        figure.text((x + side) / page(), (y + side + 0.02) / height, f"{value:.2f}", ha="center", fontsize=5.5)
+    rows = -(-len(pairs) // count)
     return float(top - rows * (side + 0.16))
 
 
 def _groups(figure: Figure, result: Result, top: float, height: float) -> float:
     groups, sizes = result.arrays["groups"], result.arrays["group_sizes"]
-    side = (_WIDTH - 2 * _EDGE - 0.45) / groups.shape[1]
+    count, side = _members(result)
     for i, (group, size) in enumerate(zip(groups, sizes, strict=True)):
         y = top - (i + 1) * side
-        members = group[: min(len(group), size)]
-        box = [(_EDGE + 0.45) / _WIDTH, y / height, side * len(members) / _WIDTH, side / height]
+        members = group[: min(count, size)]
+        box = [_LABEL / page(), y / height, side * len(members) / page(), side / height]
         show(figure, box, tile(members, len(members), 1))
-        figure.text((_EDGE + 0.4) / _WIDTH, (y + side / 2) / height, f"{size}", ha="right", va="center", fontsize=6)
+        figure.text((_LABEL - 0.05) / page(), (y + side / 2) / height, f"{size}", ha="right", va="center", fontsize=6)
     return float(top - len(groups) * side)
 
 
@@ -62,7 +74,12 @@ def _bars(axes: Any, result: Result) -> None:
     axes.set(ylim=(0, 1.04), ylabel="share of planted copies found", xlim=(-0.6, len(kinds) - 0.4))
     axes.set_xticks(range(len(kinds)), [_NAMES[kind] for kind in kinds])
     axes.legend(
-        frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(rows), borderaxespad=0.1, handlelength=1
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=len(rows) if page() > 6 else 1,
+        borderaxespad=0.1,
+        handlelength=1,
     )
 
 
@@ -81,19 +98,19 @@ def _caption(result: Result) -> str:
 def deduplication(result: Result) -> Figure:
     """Doubtful pairs (kept, removed), the largest groups, and recall by kind of planted copy."""
     pairs, groups = len(result.arrays["doubtful"]), len(result.arrays["groups"])
-    slot = (_WIDTH - 2 * _EDGE) / _COLUMNS
-    tiles = -(-pairs // _COLUMNS) * ((slot - 0.1) / 2 + 0.16)
-    rows = groups * (_WIDTH - 2 * _EDGE - 0.45) / result.arrays["groups"].shape[1] if groups else 0
-    height = 0.2 + (tiles + 0.25 if pairs else 0) + (rows + 0.3 if groups else 0) + 2.35
-    figure = Figure(figsize=(_WIDTH, height))
+    count, side = _pairs()
+    tiles = -(-pairs // count) * (side + 0.16)
+    rows = groups * _members(result)[1] if groups else 0
+    height = 0.2 + (tiles + 0.25 if pairs else 0) + (rows + 0.3 if groups else 0) + (2.35 if page() > 6 else 2.75)
+    figure = Figure(figsize=(page(), height))
     y = height - 0.1
     for draw, some, title in (
-        (_doubtful, pairs, "kept, and removed for it, with their likeness: the least alike"),
-        (_groups, groups, "the largest groups: the kept image, then those removed, and how many they are"),
+        (_doubtful, pairs, "the least alike: kept, and removed for it"),
+        (_groups, groups, "the largest groups: how many, the kept, the removed"),
     ):
         if some:
-            figure.text(_EDGE / _WIDTH, (y - 0.05) / height, title, fontsize=7, va="center")
+            figure.text(_EDGE / page(), (y - 0.05) / height, title, fontsize=7, va="center")
             y = draw(figure, result, y - (0.3 if draw is _doubtful else 0.16), height) - 0.16
-    _bars(figure.add_axes((0.5 / _WIDTH, 0.62 / height, (_WIDTH - 0.65) / _WIDTH, 1.35 / height)), result)
-    figure.text(_EDGE / _WIDTH, 0.06 / height, _caption(result), fontsize=5.8)
+    _bars(figure.add_axes((0.5 / page(), 0.62 / height, (page() - 0.65) / page(), 1.35 / height)), result)
+    note(figure, _EDGE, 0.06, _caption(result), fontsize=5.8)
     return figure

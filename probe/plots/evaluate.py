@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import BLUE, GREY, OKABE_ITO, show, tile
+from probe.plots.common import BLUE, GREY, OKABE_ITO, columns, flow, note, page, show, tile
 from probe.result import Result
 
-_WIDTH, _EDGE, _COLUMNS = 7.0, 0.08, 12
+_LEFT, _MOST, _ROW = 0.88, 12, 2.1  # inches left of the pictures; pictures in a row; inches of a row of bars
 _COLOURS = {"samples": BLUE, "floor": GREY, "ceiling": OKABE_ITO[4]}
-_WORDS = {"samples": "samples", "floor": "other reals\n(floor)", "ceiling": "untrained\n(ceiling)"}
+_WORDS = {"samples": "samples", "floor": "reals\n(floor)", "ceiling": "untrained\n(ceiling)"}
 
 
 def _bars(axes: Any, result: Result, key: str, title: str) -> None:
@@ -50,9 +50,8 @@ def _bars(axes: Any, result: Result, key: str, title: str) -> None:
 def evaluation(result: Result) -> Figure:
     """Bars of the Fréchet distance, KID, precision and recall; below, pictures of the three sets."""
     m = result.metrics
-    side = (_WIDTH - 2 * _EDGE - 0.85) / _COLUMNS
-    height = 2.3 + 3 * (side + 0.08) + 0.6
-    figure = Figure(figsize=(_WIDTH, height))
+    count = columns(_MOST, page() - _LEFT - 0.06, 0.42)
+    side = (page() - _LEFT - 0.06) / count
     fid = "FID" if m["measure"] == "FID" else "Fréchet distance (not FID)"
     titles = (
         ("fid", fid),
@@ -60,19 +59,23 @@ def evaluation(result: Result) -> Figure:
         ("precision", "precision"),
         ("recall", "recall"),
     )
-    for i, (key, title) in enumerate(titles):
-        box = [(0.42 + 1.68 * i) / _WIDTH, (height - 1.85) / height, 1.35 / _WIDTH, 1.5 / height]
-        _bars(figure.add_axes(box), result, key, title)  # type: ignore[call-overload]
-    y = height - 2.3
+    placed = flow([(1.68 * i, 0.42 + 1.68 * i, 1.35, 1.68 * i + 1.84) for i in range(4)])
+    bars = _ROW * (placed[-1][2] + 1)
+    height = bars + 3 * (side + 0.08) + 0.66
+    figure = Figure(figsize=(page(), height))
+    for (key, title), (left, wide, row) in zip(titles, placed, strict=True):
+        bottom = height - _ROW * row - 1.8
+        _bars(figure.add_axes((left / page(), bottom / height, wide / page(), 1.45 / height)), result, key, title)
+    y = height - bars - 0.02
     for name, label in (("reals", "real images"), ("samples", "samples"), ("untrained", "untrained\ngenerator")):
         y -= side + 0.08
-        box = [(_EDGE + 0.8) / _WIDTH, y / height, _COLUMNS * side / _WIDTH, side / height]
-        show(figure, box, tile(result.arrays[name], _COLUMNS, 2))
-        figure.text((_EDGE + 0.74) / _WIDTH, (y + side / 2) / height, label, ha="right", va="center", fontsize=6.5)
-    caption = (
+        box = [_LEFT / page(), y / height, count * side / page(), side / height]
+        show(figure, box, tile(result.arrays[name][:count], count, 2))
+        figure.text((_LEFT - 0.06) / page(), (y + side / 2) / height, label, ha="right", va="center", fontsize=6.5)
+    text = (
         f"In {m['features']} features of {m['backbone']}; {m['n']:,} images a set; reference: {m['reference']}.\n"
         "95 % intervals by the jackknife; the first two axes are logarithmic above their first mark. A Fréchet distance is biased upwards, the more the\n"
         "fewer the images: at this number the floor is what two sets of real images are apart."
     )
-    figure.text(_EDGE / _WIDTH, 0.06 / height, caption, fontsize=5.8, linespacing=1.4)
+    note(figure, 0.08, 0.06, text, fontsize=5.8)
     return figure
