@@ -20,7 +20,7 @@ from PIL import Image
 from pyarrow import parquet
 from torch import nn
 
-from probe import cli, forgetting, labels, questions, readers, rooms
+from probe import cli, forgetting, labels, planning, questions, readers, rooms
 from probe.checkpoints import load, save
 from probe.concepts import from_rooms
 
@@ -31,9 +31,9 @@ SMALL = {
     "inspect": "", "sample": "-n 4", "walk": "--points 2 --frames 1", "forget": "--draws 1", "forget-windows": "--draws 1 --samples 60",
     "guided-backprop": "--limit 24 --crops 1", "arithmetic": "--draws 4", "turn": "--draws 4",
     "train": "--steps 2 --batch 8 --width 8 --holdout 20", "memorization": "--samples 40 --permutations 199 --targets 1",
-    "report": "--quick", "draw": "", "rerun": "", "compare": "", "evaluate": "-n 200",
+    "report": "--quick", "draw": "", "rerun": "", "compare": "", "evaluate": "-n 200 --data rooms:400@77",
     "dedup": "--steps 10 --planted 4",
-    "classify": "--baselines pixels --validation 8 --limit 48 --costs 0.1 --draws 1",
+    "classify": "--baselines pixels --validation 8 --limit 48 --costs 0.1 --draws 1 --labels 16",
 }  # fmt: skip
 BEFORE = {  # what has to be there before a command runs
     "memorization": f"train --data path/to/images --out out/mine {SMALL['train']}",
@@ -107,6 +107,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)
     few = {"methods": ("paper", "erase"), "tuning": 32, "heldout": 64, "random_latents": 16}
     monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
+    plan = planning.plan  # the whole report: tests/test_report.py
+    monkeypatch.setattr(planning, "plan", lambda gan, settings: plan(gan, settings)[:3])
     return tmp_path
 
 

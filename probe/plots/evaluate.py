@@ -42,7 +42,7 @@ def _bars(axes: Any, result: Result, key: str, title: str) -> None:
             fontsize=6,
         )
     axes.set_title(title, fontsize=7)
-    axes.set_xticks(at, [_WORDS[name] for name in sets], fontsize=5.6)
+    axes.set_xticks(at, [_WORDS[name] for name in sets], fontsize=5.2)
     axes.tick_params(axis="y", labelsize=5.5)
     axes.minorticks_off()
 
