@@ -47,11 +47,11 @@ def _layers(axes: Any, result: Result) -> None:
         _interval(axes, y, m["layers"][name], "validation_accuracy", GREY)
     every = m["validation"][f"{m['C']:g}"]
     axes.axvline(100 * every, color=BLUE, lw=0.9, ls="--", zorder=0)
-    axes.text(100 * every, -0.62, "all", color=BLUE, fontsize=5.5, ha="center", va="bottom")
+    axes.text(100 * every, -0.58, " all", color=BLUE, fontsize=5.5, ha="left", va="top")
     axes.set(ylim=(len(names) - 0.5, -0.6), yticks=range(len(names)))
     axes.set_yticklabels([f"{name}\n{m['layers'][name]['features']:,}" for name in names])
     axes.set_xlabel("validation accuracy (%)")
-    axes.set_title("one layer alone", pad=10)
+    axes.set_title("one layer alone")
     axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
