@@ -59,7 +59,7 @@ def listen(port: int) -> socket.socket:
 
 
 def serve(desk: Desk, port: int) -> None:
-    """Serve the page until interrupted; prints its address, the token in it."""
+    """Serve the page until interrupted, and raise KeyboardInterrupt then; prints its address, the token in it."""
     door = listen(port)
     number, token = door.getsockname()[1], secrets.token_urlsafe(32)
     desk.bench.prepare()
@@ -69,6 +69,7 @@ def serve(desk: Desk, port: int) -> None:
     guarded: Any = Guard(_application(desk), token, number)
     config = uvicorn.Config(guarded, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run([door])
+    raise KeyboardInterrupt  # nothing else ends it; asyncio loses the signal where it comes as the last task ends
 
 
 def _application(desk: Desk) -> FastAPI:
