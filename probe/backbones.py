@@ -21,7 +21,8 @@ from probe.features import Feature, RandomConv, feature
 from probe.gan import from_bytes
 from probe.inception import load_inception
 from probe.measures import Array
-from probe.readers import UNet, load_rooms
+from probe.readers import load_rooms
+from probe.segmenters import UNet
 
 _BATCH, _MOST = 100, 4096
 

@@ -173,7 +173,7 @@ def _trial(
     if s.label_draws:
         metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
     bench = heldout.having(2 * s.random_latents)
-    scores = [bench.score(method.edits(d)) for d in method.doses]
+    scores = list(bench.each(bench.score, map(method.edits, method.doses)))
     rows = curve(method.doses, scores)
     within = [row[0] for row in rows if row[2] <= BOUND and row[0] <= dose]
     metrics["matched_dose"] = max(within) if within else None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -213,7 +213,8 @@ def _erase(fit: Fit) -> list[Method]:
 
         def random(_: float, rng: np.random.Generator) -> Dosed:
             labels, seed = fit.labelled.shuffled(rng), int(rng.integers(2**31))
-            return patching(counterfactual(fit, site, boundary, labels, seed, False), site, device)
+            fitted = cache(lambda: patching(counterfactual(fit, site, boundary, labels, seed, False), site, device))
+            return lambda dose: fitted()(dose)  # fitted when it is tried, beside others
 
         own = counterfactual(fit, site, boundary, fit.labelled, fit.seed, refined)
         about = {"boundary": boundary, "directions": len(own.bias)}

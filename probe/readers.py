@@ -1,6 +1,5 @@
 """Readers: small networks that say what an image shows, from its pixels alone.
 
-    ARCHITECTURES    `dilated` (the chooser) and `unet` (the judge, the better reader): nothing shared but the training loop
     Reader           images -> label maps and attributes
     fit(...)         train a reader on images and label maps
     degrade(...)     make renders look as bad as samples of a GAN
@@ -15,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from probe.gan import from_bytes, lay_out, to_bytes
 from probe.labels import Boxes
 from probe.measures import iou
 from probe.rooms import ATTRIBUTES, OBJECTS
+from probe.segmenters import ARCHITECTURES, lean
 
 WEIGHTS = Path(__file__).parent / "weights"
 _HUES = [i for i, name in enumerate(ATTRIBUTES) if name.endswith("hue")]
@@ -37,59 +38,6 @@ _FLAGS = [i for i, name in enumerate(ATTRIBUTES) if name in ("window", "night", 
 _YAW, _YAW_SCALE = ATTRIBUTES.index("yaw"), 14.0
 
 
-def _unit(inputs: int, outputs: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def _joined(a: Tensor, b: Tensor) -> Tensor:
-    """torch.cat([a, b], 1) of maps (N, C, H, W) in channels_last, five times as fast there."""
-    return torch.cat([a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)], -1).permute(0, 3, 1, 2)
-
-
-class UNet(nn.Module):
-    """Encoder and decoder with skips (Ronneberger et al. 2015): three halvings, max-pooled."""
-
-    def __init__(self, channels: int, classes: int, attributes: int, width: int = 16) -> None:
-        super().__init__()
-        w = width
-        self.down = nn.ModuleList([_unit(channels, w), _unit(w, 2 * w), _unit(2 * w, 4 * w), _unit(4 * w, 4 * w)])
-        self.up = nn.ModuleList([_unit(8 * w, 2 * w), _unit(4 * w, w), _unit(2 * w, w)])
-        self.masks = nn.Conv2d(w, classes, 1)
-        self.attributes = nn.Linear(4 * w * 4, attributes)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skips = []
-        for i, layer in enumerate(self.down):
-            x = layer(F.max_pool2d(x, 2) if i else x)
-            skips.append(x)
-        attributes = self.attributes(F.adaptive_avg_pool2d(x, 2).flatten(1))
-        for layer, skip in zip(self.up, reversed(skips[:-1]), strict=True):
-            x = layer(_joined(F.interpolate(x, size=skip.shape[-2:], mode="nearest"), skip))
-        return self.masks(x), attributes  # (N, classes, S, S), (N, attributes)
-
-
-class Dilated(nn.Module):
-    """Residual dilated convolutions at half resolution (Yu and Koltun 2016), sharpened by the input at the end."""
-
-    def __init__(self, channels: int, classes: int, attributes: int, width: int = 32) -> None:
-        super().__init__()
-        w = width
-        self.stem = nn.Sequential(nn.Conv2d(channels, w, 5, 2, 2, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
-        self.body = nn.ModuleList([_unit(w, w, dilation) for dilation in (1, 2, 4, 8, 4, 2, 1)])
-        self.rise = nn.Conv2d(w, 4 * 16, 1)
-        self.masks = nn.Sequential(_unit(16 + channels, 24), _unit(24, 24), nn.Conv2d(24, classes, 1))
-        self.attributes = nn.Linear(w * 16, attributes)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.stem(x)
-        for layer in self.body:
-            h = h + layer(h)
-        attributes = self.attributes(F.adaptive_max_pool2d(h, 4).flatten(1))
-        return self.masks(torch.cat([F.pixel_shuffle(self.rise(h), 2), x], 1)), attributes
-
-
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "dilated": Dilated}
 ROLES = {"chooser": "dilated", "judge": "unet"}
 
 
@@ -103,12 +51,17 @@ class Reader:
     size: int = 64
     channels: int = 3
 
-    def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def _lean(self) -> nn.Module:
+        """The network for label maps alone, made when they are first asked for."""
+        return lay_out(lean(self.network, self.size), torch.channels_last)
+
+    def _prepared(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.channels:  # grey images before a reader of colour ones
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return self.network(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        return images.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def labels(self, images: Tensor, batch: int = 8) -> Tensor:
@@ -116,12 +69,14 @@ class Reader:
 
         A `batch` of 8 stays in a CPU's cache.
         """
-        maps = [self.scores(part).argmax(1).to(torch.uint8) for part in images.split(batch)]
-        return torch.cat(maps)
+        maps = [self._enlarged(self._lean(self._prepared(part)), images) for part in images.split(batch)]
+        return torch.cat([scores.argmax(1).to(torch.uint8) for scores in maps])
 
     def scores(self, images: Tensor) -> Tensor:
         """Class logits (N, classes, S, S) at the images' own size; differentiable."""
-        scores = self._forward(images)[0]
+        return self._enlarged(self.network(self._prepared(images))[0], images)
+
+    def _enlarged(self, scores: Tensor, images: Tensor) -> Tensor:
         if scores.shape[-1] != images.shape[-1]:
             scores = F.interpolate(scores, images.shape[-2:], mode="bilinear")
         return scores
@@ -129,7 +84,7 @@ class Reader:
     @torch.no_grad()
     def attributes(self, images: Tensor, batch: int = 64) -> Tensor:
         """The attribute table (N, 6) of rooms, columns as `rooms.ATTRIBUTES`; flags as probabilities."""
-        raw = torch.cat([self._forward(part)[1] for part in images.split(batch)]).float()
+        raw = torch.cat([self.network(self._prepared(part))[1] for part in images.split(batch)]).float()
         out = torch.zeros(len(raw), len(ATTRIBUTES))
         out[:, _FLAGS] = raw[:, : len(_FLAGS)].sigmoid()
         out[:, _YAW] = raw[:, len(_FLAGS)] * _YAW_SCALE

@@ -10,7 +10,7 @@ compare(...)    two methods' collateral at equal removal, paired by image
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe import measures
+from probe import measures, parallel
 from probe.gan import GAN
 from probe.labels import Boxes
 from probe.layers import Replay, Site
 from probe.measures import Array
+from probe.parallel import Found, Item
 from probe.probing import Labelled
 from probe.readers import Reader
 
@@ -120,6 +121,11 @@ class Bench:
 
     def score(self, edits: Edits) -> Scores:
         return self.compare(self.replay.images(edits))
+
+    def each(self, function: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+        """function(item) of each, side by side where edits need no hooks, which would be seen by all."""
+        apart = self.replay.stems and self.gan.device.type == "cpu"
+        return parallel.each(function, items) if apart else map(function, items)
 
     def compare(self, after: Tensor) -> Scores:
         """Scores of images (N, C, S, S) in [-1, 1] drawn from the same latents by whatever was done to the generator."""
@@ -223,10 +229,14 @@ def control(
     rng = np.random.default_rng(seed)
     points = np.zeros((draws, 2))
     everything = len(method.units(dose)) == method.sites[0].maps  # the one random set of all maps is that of the method
-    for k in range(1 if everything else draws):
-        edits = method.random(dose, rng)
+
+    def tried(edits: Dosed) -> tuple[float, float]:
         scores = bench.score(edits(_match(edits, method.start(dose), method.most, target, bench)))
-        points[k:] = scores.removal, scores.collateral
+        return scores.removal, scores.collateral
+
+    drawn = [method.random(dose, rng) for _ in range(1 if everything else draws)]
+    for k, point in enumerate(bench.each(tried, drawn)):
+        points[k:] = point
         report(f"random control of {method.name}", k + 1, draws)
     removal, collateral = points.T
     summary = {

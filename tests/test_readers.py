@@ -15,8 +15,10 @@ from probe import readers, rooms
 from probe.errors import ProbeError
 from probe.gan import from_bytes
 from probe.labels import Boxes
-from probe.readers import ARCHITECTURES, WEIGHTS, Reader, degrade, fit, fit_to_boxes, load_rooms
+from probe.readers import WEIGHTS, Reader, degrade, fit, fit_to_boxes, load_rooms
 from probe.rooms import ATTRIBUTES, OBJECTS
+from probe.segmenters import ARCHITECTURES, lean
+from tests.conftest import give_structure
 
 
 def toy(n: int, size: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +46,19 @@ def test_shapes(architecture, size):
 def test_chooser_and_judge_share_no_layer():
     kinds = [{tuple(p.shape) for p in ARCHITECTURES[a](3, 7, 8).parameters() if p.ndim == 4} for a in ARCHITECTURES]
     assert not kinds[0] & kinds[1]
+
+
+@pytest.mark.parametrize("size", [28, 32, 48])
+@pytest.mark.parametrize("architecture", ["unet", "dilated"])
+def test_a_lean_network_scores_the_same(architecture, size):
+    network = ARCHITECTURES[architecture](3, 4, 5)
+    give_structure(network, 0)
+    network.eval()
+    images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores, again = network(images)[0], lean(network, size)(images)
+    assert scores.std() > 1
+    torch.testing.assert_close(again, scores, rtol=1e-4, atol=1e-4 * float(scores.abs().max()))
 
 
 class Stub(nn.Module):
