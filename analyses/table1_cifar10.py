@@ -1,7 +1,7 @@
 """Table 1 on CIFAR-10 with a discriminator trained on CIFAR-10's training images alone (about 25 minutes on 2 cores).
 
 Run: python -m analyses.table1_cifar10 --train parquet:cifar10-train.parquet --test parquet:cifar10-test.parquet
-The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_cifar10.py, in half precision.
+The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_discriminators.py, in half precision.
 With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays unread.
 The baselines do not depend on its weights; they are kept in --baselines and used again, for another checkpoint say.
 The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer K-means 82.0,

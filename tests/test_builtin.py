@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from probe import cli, labels, readers, rooms
+from probe import cli, forgetting, labels, readers, rooms
 from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.errors import ProbeError
@@ -75,7 +76,9 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """With two of the methods; all of them: tests/test_forgetting.py, on a smaller generator."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase")))
     words = ("forget-windows", "--draws", 25, "--save", "blind.safetensors", "--format", "png,pdf")
     metrics = command(monkeypatch, capsys, *words)
     erase = metrics["methods"]["erase"]  # type: ignore[index]
@@ -103,6 +106,7 @@ def test_forget_with_boxes_from_a_file(
     """Labels by hand take the same way; the readers' fitting, tested elsewhere, is replaced by the built-in ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.9))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), heldout=128))
     labels.save(from_rooms(gan, "window", 80, 4).boxes, Path("boxes.json"), gan.size)
     words = ("forget", "--concept", "window", "--labels", "boxes.json", "--draws", 5, "--layer", "-2")
     metrics = command(monkeypatch, capsys, *words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probe import cli
+from probe import cli, insertion
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.insertion import Settings, insert, places
@@ -332,6 +333,8 @@ def test_the_command_refuses_in_one_line(
 @pytest.mark.slow
 def test_windows_in_rooms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    few = {"tuning": 32, "heldout": 64, "random_latents": 32, "positions": 16}
+    monkeypatch.setattr(insertion, "Settings", partial(Settings, **few))
     words = ["insert", "--concept", "window", "--where", "12,14,32,34", "--draws", "19", "--json", "--out", "o"]
     monkeypatch.setattr(sys, "argv", ["probe", *words])
     with pytest.raises(SystemExit) as stop:

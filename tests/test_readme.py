@@ -83,25 +83,34 @@ def _write_table(path: Path, images: np.ndarray) -> None:
     parquet.write_table(pa.table({"img": rows, "label": [k % 2 for k in range(len(rows))]}), path)
 
 
-@pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README speaks of: the built-in generator as netG.pth, labels, exemplars, images."""
-    monkeypatch.chdir(tmp_path)
-    gan, known = load("rooms"), readers.load_rooms()
+    folder = tmp_path_factory.mktemp("files")
+    gan = load("rooms")
     for name in ("netG.pth", "epoch5.pth", "epoch25.pth"):
-        save(gan, Path(name))
-    _write_discriminator(Path("netD.pth"))
-    labels.save(from_rooms(gan, "window", 60, 0).boxes, Path("boxes.json"), gan.size)
-    Path("exemplars.json").write_text(
+        save(gan, folder / name)
+    _write_discriminator(folder / "netD.pth")
+    labels.save(from_rooms(gan, "window", 60, 0).boxes, folder / "boxes.json", gan.size)
+    (folder / "exemplars.json").write_text(
         '{"seed": 0, "concepts": {"smiling woman": [1, 2, 3], "neutral woman": [4, 5, 6], "neutral man": [7, 8, 9]}}'
     )
-    images = Path("path/to/images")
+    images = folder / "path/to/images"
     images.mkdir(parents=True)
     for k, pixels in enumerate(rooms.render(48, seed=3).images):
         Image.fromarray(pixels.transpose(1, 2, 0)).save(images / f"{k}.png")
-    shutil.copy("netG.pth", "path/to/netG.pth")
+    shutil.copy(folder / "netG.pth", folder / "path/to/netG.pth")
     for k, name in enumerate(("train", "test", "path/to/cifar10-train")):
-        _write_table(Path(f"{name}.parquet"), rooms.render(48, seed=4 + k).images)
+        _write_table(folder / f"{name}.parquet", rooms.render(48, seed=4 + k).images)
+    return folder
+
+
+@pytest.fixture
+def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of these files to work in."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    known = readers.load_rooms()
     # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, nothing adjusted by gradient
     monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.5))
     monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)

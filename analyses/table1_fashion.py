@@ -1,0 +1,40 @@
+"""Table 1's question on Fashion-MNIST: all 60,000 labels, and 1,000 (about 20 minutes on 2 cores).
+
+Run: python -m analyses.table1_fashion --data fashion-mnist     a folder of the four IDX files, gzipped or not
+The discriminator, analyses/weights/fashion.safetensors, is that of analyses/train_discriminators.py, in half precision. The
+paper has no such table. 10,000 training images are split off to choose C; draws of 1,000 labels as in Table 2: 10 to choose, 100
+to test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analyses.common import arguments, publish
+from analyses.table1_cifar10 import say, tell
+from probe import data
+from probe.checkpoints import load
+from probe.classification import Settings, classify
+from probe.tables import write_accuracies
+
+CHECKPOINT = Path(__file__).parent / "weights" / "fashion.safetensors"
+ALL = Settings(costs=(0.1, 0.3, 1.0, 3.0, 10.0), validation=10_000, centroids=800)
+FEW = Settings(costs=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0), validation=10_000, centroids=800, labels=1000, draws=100)
+
+
+def main() -> None:
+    parser = arguments(__doc__, ckpt=str(CHECKPOINT))
+    parser.add_argument("--data", required=True, help="folder of the IDX files")
+    args = parser.parse_args()
+    for recipe, settings in (("table1_fashion", ALL), ("table1_fashion_1000", FEW)):
+        gan = load(args.ckpt)
+        files = (next(Path(args.data).glob(f"{part}-images?idx3-ubyte*")) for part in ("train", "t10k"))
+        train, test = (data.load(f"idx:{file}", gan.size, gan.channels) for file in files)
+        ours = classify(gan, train, test, settings, say)
+        publish(ours, gan, recipe, args.out, settings.seed)
+        write_accuracies(ours, args.out / recipe)
+        tell(ours)
+
+
+if __name__ == "__main__":
+    main()
