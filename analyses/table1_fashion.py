@@ -18,8 +18,8 @@ from probe.classification import Settings, classify
 from probe.tables import write_accuracies
 
 CHECKPOINT = Path(__file__).parent / "weights" / "fashion.safetensors"
-ALL = Settings(costs=(0.1, 0.3, 1.0, 3.0, 10.0), validation=10_000, centroids=800)
-FEW = Settings(costs=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0), validation=10_000, centroids=800, labels=1000, draws=100)
+ALL = Settings(validation=10_000, centroids=800)
+FEW = Settings(costs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0), validation=10_000, centroids=800, labels=1000, draws=100)
 
 
 def main() -> None:

@@ -16,15 +16,19 @@ the dual objective bounds P - min P from above (Hsieh et al. 2008); it is what t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from probe import parallel
 from probe.errors import ProbeError
 
-_BLOCK = 1 << 18  # numbers held as float32 at a time: what fits in a core's cache
+Result = TypeVar("Result")
+_BLOCK = 1 << 19  # numbers held as float32 at a time: what fits in a cache
 _MEMORY = 12  # pairs of steps and gradients that L-BFGS remembers
 _SOLVES_BY_PRODUCTS = 4096  # up to so many rows, their products with each other replace the features
 
@@ -48,29 +52,45 @@ class Rows:
         """Some of the features; no copy."""
         return Rows(self.values[:, part], self.mean[part], self.scale[part])
 
-    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+    def _blocks(self, part: slice = slice(None)) -> Iterator[tuple[slice, Tensor]]:
+        start, end, _ = part.indices(len(self))
         step = max(16, _BLOCK // max(1, self.values.shape[1]))
-        held = torch.empty(min(step, len(self)), self.values.shape[1])
-        for start in range(0, len(self), step):
-            part = slice(start, min(start + step, len(self)))
-            yield part, held[: part.stop - start].copy_(self.values[part])
+        held = torch.empty(min(step, end - start), self.values.shape[1])
+        for begin in range(start, end, step):
+            rows = slice(begin, min(begin + step, end))
+            yield rows, held[: rows.stop - rows.start].copy_(self.values[rows])
 
     def scores(self, weights: Tensor) -> Tensor:
         """Rows times weights (D + 1, K): (N, K) float32."""
-        scaled = weights[:-1] * self.scale[:, None]
-        offset = weights[-1] - self.mean @ scaled
-        out = torch.empty(len(self), weights.shape[1])
-        for part, block in self._blocks():
-            torch.addmm(offset, block, scaled, out=out[part])
-        return out
+        scaled = (weights[:-1] * self.scale[:, None]).T.contiguous()  # few long rows make the fastest products
+        out = torch.empty(len(scaled), len(self))
+
+        def fill(stripe: slice) -> None:
+            for part, block in self._blocks(stripe):
+                torch.mm(scaled, block.T, out=out[:, part])
+
+        self._by_stripes(fill)
+        return (out + (weights[-1] - scaled @ self.mean)[:, None]).T.contiguous()
 
     def transposed(self, residuals: Tensor) -> Tensor:
         """Transposed rows times residuals (N, K): (D + 1, K) float32."""
-        total = torch.zeros(residuals.shape[1], self.values.shape[1])
-        for part, block in self._blocks():
-            total.addmm_(residuals[part].T, block)
-        total, sums = total.T, residuals.sum(0)
+        turned = residuals.T.contiguous()
+
+        def summed(stripe: slice) -> Tensor:
+            total = torch.zeros(len(turned), self.values.shape[1])
+            for part, block in self._blocks(stripe):
+                total.addmm_(turned[:, part], block)
+            return total
+
+        total, sums = torch.stack(self._by_stripes(summed)).sum(0).T, residuals.sum(0)
         return torch.cat([(total - self.mean[:, None] * sums) * self.scale[:, None], sums[None]])  # (D + 1, K)
+
+    def _by_stripes(self, function: Callable[[slice], Result]) -> list[Result]:
+        """What a function makes of each stripe of rows, a thread each: products as narrow as these keep to one."""
+        n = max(1, min(torch.get_num_threads(), self.values.numel() // _BLOCK))
+        ends = [len(self) * i // n for i in range(n + 1)]
+        stripes = [slice(a, b) for a, b in itertools.pairwise(ends)]
+        return list(parallel.each(function, stripes) if n > 1 else map(function, stripes))
 
     def products(self) -> Tensor:
         """Products of all rows with each other, the last feature included: (N, N) float64."""

@@ -80,6 +80,18 @@ def test_products_are_those_of_the_standardised_rows():
     torch.testing.assert_close(rows.products(), z @ z.T, atol=1e-4, rtol=1e-4)
 
 
+def test_stripes_of_rows_on_a_thread_each_give_the_same(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    values, weights, residuals = (torch.randn(*shape, generator=g) for shape in ((101, 40), (41, 3), (101, 3)))
+    rows = svm.standardise(values)
+    one = rows.scores(weights), rows.transposed(residuals)
+    monkeypatch.setattr(svm, "_BLOCK", 700)  # five stripes of two blocks
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    for a, b in zip(one, (rows.scores(weights), rows.transposed(residuals)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
 def test_some_columns_are_a_problem_of_their_own():
     values, labels = problem(300, 50, 3)
     part = slice(10, 30)
