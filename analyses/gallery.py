@@ -12,6 +12,11 @@ Metrics = dict[str, Any]
 LONG = {  # recipes that take long and are run on request: what they make, how long, when they were last run
     "train_rooms": ("the built-in checkpoint", "over an hour", "2026-11-23"),
     "train_readers": ("the readers of rooms, figures/readers", "20 minutes", "2026-11-23"),
+    "train_discriminators": (
+        "the discriminators of table1_cifar10 and table1_fashion",
+        "40 minutes each",
+        "2026-11-25",
+    ),
     "train_copiers": ("the five generators of memorization_validation", "30 minutes", "2026-11-25"),
 }
 
@@ -113,6 +118,7 @@ FIGURE: dict[str, tuple[str, str, Callable[[Metrics], str]]] = {  # start of a f
     "fig8_turn": ("fig8_turn", f"Fig. 8: {FIG8}", turning),
     "fig8_methods": ("fig8_turn", NONE, methods),
     "table1_cifar10": ("table1_cifar10", TABLE1, classes),
+    "table1_fashion": ("table1_fashion", NONE, classes),
     "dedup": ("dedup_cifar10", "about 275,000 of 3 million removed, wrong below 1 in 100", duplicates),
     "evaluate": ("evaluate_rooms", NONE, samples),
     "rivals": ("rivals", NONE, forgetting),
