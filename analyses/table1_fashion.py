@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analyses.common import arguments, publish
-from analyses.table1_cifar10 import say, tell
+from analyses.common import arguments
+from analyses.table1_cifar10 import report, say
 from probe import data
 from probe.checkpoints import load
 from probe.classification import Settings, classify
-from probe.tables import write_accuracies
 
 CHECKPOINT = Path(__file__).parent / "weights" / "fashion.safetensors"
 ALL = Settings(validation=10_000, centroids=800)
@@ -30,10 +29,7 @@ def main() -> None:
         gan = load(args.ckpt)
         files = (next(Path(args.data).glob(f"{part}-images?idx3-ubyte*")) for part in ("train", "t10k"))
         train, test = (data.load(f"idx:{file}", gan.size, gan.channels) for file in files)
-        ours = classify(gan, train, test, settings, say)
-        publish(ours, gan, recipe, args.out, settings.seed)
-        write_accuracies(ours, args.out / recipe)
-        tell(ours)
+        report(gan, classify(gan, train, test, settings, say), recipe, args.out)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def speed() -> None:
         if excess <= 1e-6:
             break
     print(
-        f"LinearSVC: {slow:.1f} s; probe: {fast:.2f} s at no higher an objective; {slow / fast:.0f} times as fast (aim: 10)"
+        f"LinearSVC: {slow:.1f} s; probe: {fast:.2f} s at no higher an objective; {slow / fast:.1f} times as fast (aim: 10)"
     )
 
 
