@@ -52,7 +52,7 @@ def _layers(axes: Any, result: Result) -> None:
     axes.set_yticklabels([f"{name}\n{m['layers'][name]['features']:,}" for name in names])
     axes.set_xlabel("validation accuracy (%)")
     axes.set_title("one layer alone")
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _curve(axes: Any, result: Result) -> None:
