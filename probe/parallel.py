@@ -15,8 +15,7 @@ Found = TypeVar("Found")
 def each(function: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
     """function(item) of each, in order, as many at once as torch has threads.
 
-    Where tensors are small torch's threads mostly wait for each other: two computations on a thread each are then done
-    in two thirds of the time of one after the other on both. `function` must not change what others use.
+    Where tensors are small torch's threads wait for each other much of the time. `function` must not change what others use.
     """
     threads = torch.get_num_threads()
     if threads == 1:
