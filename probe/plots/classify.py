@@ -32,12 +32,11 @@ def _accuracies(axes: Any, result: Result) -> None:
     found = [("D's features", m), *((_NAMES[name], row) for name, row in m["baselines"].items())]
     for y, (_, row) in enumerate(found):
         _interval(axes, y, row, "accuracy", BLUE if y == 0 else "0.35")
-    axes.axvline(100 / len(m["classes"]), color="0.7", lw=0.7, ls=":", zorder=0)
     labels = [f"{name}\n{row['features']:,}" if name != _NAMES["supervised"] else name for name, row in found]
     axes.set(ylim=(len(found) - 0.5, -0.5), yticks=range(len(found)), yticklabels=labels)
     axes.set_xlabel("test accuracy (%)")
     axes.set_title("beside baselines")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 
 
 def _layers(axes: Any, result: Result) -> None:
@@ -115,7 +114,8 @@ def classification(result: Result) -> Figure:
     labelled = f"{m['labels']:,} labels" + (f", {m['draws']} draws" if m["draws"] > 1 else "")
     text = (
         f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g} chosen on validation images; {m['test_images']:,} test images: "
-        f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\nBars: 95 % intervals; below each name: its number of features; dotted: chance. "
+        f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\n"
+        f"Bars: 95 % intervals; below each name: its number of features. Chance: {100 / len(m['classes']):.3g} %. "
         "Layers are scored on validation images, with the C of all."
     )
     note(figure, 0.06, 0.05, text)
