@@ -1,9 +1,10 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
 Samples: analyses/labels/faces-glasses-study.json, fresh ones, chosen by eye before any edit. Each is shown unedited, after
-the paper's rule and after erasure as figures/faces_glasses fitted them: 600 pictures in one random order. Four
-automated observers (a vision-language model shown the sheets, no panel of people) who did not know what was done said
-of each whether it wears glasses and whether the face is damaged: analyses/labels/faces-glasses-answers.json. Run with --sheets FOLDER to make the pictures they saw.
+the paper's rule and after erasure as figures/faces_glasses, or figures/faces_glasses_all, fitted them: 600 pictures in one
+random order. Each time four automated observers (a vision-language model shown the sheets, no panel of people) who did
+not know what was done said of each whether it wears glasses and whether the face is damaged:
+analyses/labels/faces-glasses-answers*.json. Run with --sheets FOLDER to make the pictures they saw.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from analyses.blinded import agreement, rates, seen, sheets
 from analyses.common import FIGURES, arguments, publish
+from analyses.faces_glasses import LABELS, RUNS
 from probe import labels, surgery
 from probe.checkpoints import load
 from probe.forgetting import feature_maps
@@ -24,16 +26,19 @@ from probe.probing import Labelled
 from probe.result import Result
 from probe.result import load as load_result
 
-LABELS = Path(__file__).parent / "labels"
+STUDIES = {
+    "glasses_study": ("faces_glasses", "faces-glasses-answers"),
+    "glasses_study_all": ("faces_glasses_all", "faces-glasses-answers-all"),
+}
 ORDER_SEED, SEED, SHOWN = 20261125, 0, 10
 CONDITIONS = ("before", "erase", "paper")
 
 
-def operated(gan: GAN) -> dict[str, GAN]:
-    """The generators that figures/faces_glasses measured, fitted again from its layers, doses and labels."""
-    methods = load_result(FIGURES / "faces_glasses").metrics["methods"]
+def operated(gan: GAN, fitted: str) -> dict[str, GAN]:
+    """The generators that a figure of faces_glasses measured, fitted again from its layers, doses and labels."""
+    methods = load_result(FIGURES / fitted).metrics["methods"]
     erase, paper = methods["erase"], methods["paper"]
-    boxes = labels.load(LABELS / "faces-glasses.coco.json", "glasses", gan.size)
+    boxes = labels.load(LABELS / f"{RUNS[fitted][1]}.coco.json", "glasses", gan.size)
     place = resolve(gan, erase["layers"][0])
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     known = Labelled(feature_maps(gan, z, [place]), boxes, gan.size, np.arange(len(z)))
@@ -49,17 +54,19 @@ def operated(gan: GAN) -> dict[str, GAN]:
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--ckpt", required=True, help="weights.tar")
+    parser.add_argument("--study", choices=STUDIES, default="glasses_study", help="which edits were judged")
     parser.add_argument("--sheets", type=Path, help="only write the pictures to be judged")
     args = parser.parse_args()
     gan = load(args.ckpt)
+    fitted, told = STUDIES[args.study]
     study = json.loads((LABELS / "faces-glasses-study.json").read_text())
     who = study["wearers"] + study["non_wearers"]
     z = gan.latents(max(who) + 1, study["seed"])[who]
-    images = np.concatenate([to_bytes(g.images(z)).numpy() for g in operated(gan).values()])
+    images = np.concatenate([to_bytes(g.images(z)).numpy() for g in operated(gan, fitted).values()])
     order = np.random.default_rng(ORDER_SEED).permutation(len(images))
     if args.sheets:
         return sheets(images, order, args.sheets)
-    answers = json.loads((LABELS / "faces-glasses-answers.json").read_text())["observers"]
+    answers = json.loads((LABELS / f"{told}.json").read_text())["observers"]
     metrics = rates(answers, order, CONDITIONS, len(study["wearers"]), len(who))
     still = np.flatnonzero(seen(answers, "glasses", order).mean(0)[len(who) :][: len(study["wearers"])] == 1)
     grids = images.reshape(len(CONDITIONS), len(who), *images.shape[1:])
@@ -69,7 +76,7 @@ def main() -> None:
     found = {**counts, "conditions": metrics, "agreement": agreement(answers)}
     notes = [study["about"], "rates are means over observers; intervals resample faces, not observers"]
     result = Result("study", found, {"order_seed": ORDER_SEED}, notes, arrays=arrays)
-    publish(result, gan, "glasses_study", args.out, SEED)
+    publish(result, gan, args.study, args.out, SEED)
     for name, m in metrics.items():
         print(name, {k: round(v, 3) for k, v in m.items() if isinstance(v, float)})
     print("agreement", found["agreement"])
