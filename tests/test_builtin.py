@@ -18,7 +18,6 @@ from probe.forgetting import Settings, forget
 from probe.gan import GAN, from_bytes
 from probe.measures import iou
 
-
 FEW = {"tuning": 64, "heldout": 128, "random_latents": 32}
 
 
