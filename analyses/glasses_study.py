@@ -2,7 +2,7 @@
 
 Samples: analyses/labels/faces-glasses-study.json, fresh ones, chosen by eye before any edit. Each is shown unedited, after
 the paper's rule and after erasure as figures/faces_glasses, or figures/faces_glasses_all, fitted them: 600 pictures in one
-random order. Automated observers, four and three of them (a vision-language model shown the sheets, no panel of people), who did
+random order. Four automated observers each time (a vision-language model shown the sheets, no panel of people), who did
 not know what was done said of each whether it wears glasses and whether the face is damaged:
 analyses/labels/faces-glasses-answers*.json. Run with --sheets FOLDER to make the pictures they saw.
 """
