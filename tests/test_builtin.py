@@ -18,8 +18,6 @@ from probe.forgetting import Settings, forget
 from probe.gan import GAN, from_bytes
 from probe.measures import iou
 
-FEW = {"tuning": 64, "heldout": 128, "random_latents": 32}
-
 
 @pytest.fixture(scope="module")
 def gan() -> GAN:
@@ -80,8 +78,8 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
 ) -> None:
     """With two of the methods; all of them: tests/test_forgetting.py, on a smaller generator."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase"), **FEW))
-    words = ("forget-windows", "--draws", 20, "--save", "blind.safetensors", "--format", "png,pdf")
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase")))
+    words = ("forget-windows", "--draws", 25, "--save", "blind.safetensors", "--format", "png,pdf")
     metrics = command(monkeypatch, capsys, *words)
     erase = metrics["methods"]["erase"]  # type: ignore[index]
     assert erase["removal"] >= 0.95
@@ -108,7 +106,7 @@ def test_forget_with_boxes_from_a_file(
     """Labels by hand take the same way; the readers' fitting, tested elsewhere, is replaced by the built-in ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.9))
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), **FEW))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), heldout=128))
     labels.save(from_rooms(gan, "window", 80, 4).boxes, Path("boxes.json"), gan.size)
     words = ("forget", "--concept", "window", "--labels", "boxes.json", "--draws", 5, "--layer", "-2")
     metrics = command(monkeypatch, capsys, *words)
