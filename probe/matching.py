@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from probe.gan import best_precision
 from probe.hashing import BITS, SIDE
@@ -28,7 +27,8 @@ from probe.measures import Array
 _SHIFT = 3  # pixels either way
 _WINDOW = SIDE - 2 * _SHIFT
 _ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
-_ROWS, _FEW, _COLUMNS, _PAIRS = 2048, 64, 2048, 1024  # images and hashes at a time; pairs compared at a time
+_ROWS, _FEW, _COLUMNS = 2048, 64, 2048  # images and hashes at a time
+_PAIRS, _BLOCK = 1024, 128  # pairs read at a time; compared at a time, so that they stay in a CPU's cache
 _RANKS = (0, 1, 4, 32)  # the nearest hash first: where images are equal, one comparison each is enough
 
 
@@ -83,8 +83,8 @@ def _fine(x: Tensor) -> list[Tensor]:
     views = []
     for share in (1.0, *_ZOOMS):
         zoom = _resample(share)
-        enlarged = zoom @ x @ zoom.T
-        detail = enlarged - _blur() @ enlarged @ _blur().T
+        smooth = _blur() @ zoom
+        detail = (x if share == 1 else zoom @ x @ zoom.T) - smooth @ x @ smooth.T
         views.append(detail.sign() * detail.abs().sqrt())  # else one horizon outweighs all that differs
     return views
 
@@ -98,24 +98,35 @@ def likeness(a: Array, b: Array) -> Array:
     structure.
     """
     found = np.ones(len(a), np.float32)
-    differing = np.flatnonzero([(p != q).any() for p, q in zip(a, b, strict=True)])
-    for start in range(0, len(differing), _PAIRS):
-        part = differing[start : start + _PAIRS]
-        (x0, *xs), (y0, *ys) = (_fine(torch.from_numpy(i[part].mean(1, dtype=np.float32))) for i in (a, b))
-        pairs = [(x0, y0), *((x0, z) for z in ys), *((z, y0) for z in xs)]
-        found[part] = torch.stack([_aligned(p, q) for p, q in pairs]).amax(0).numpy()
+    differing = np.flatnonzero((a != b).reshape(len(a), -1).any(1))
+    for start in range(0, len(differing), _BLOCK):
+        part = differing[start : start + _BLOCK]
+        xs, ys = (_fine(torch.from_numpy(i[part]).float().mean(1)) for i in (a, b))
+        centres, wholes = [_centre(x) for x in xs], [_whole(y) for y in ys]
+        pairs = [*((centres[0], whole) for whole in wholes), *((centre, wholes[0]) for centre in centres[1:])]
+        found[part] = torch.stack([_aligned(*pair) for pair in pairs]).amax(0).numpy()
     return found
 
 
-def _aligned(x: Tensor, y: Tensor) -> Tensor:
-    """The largest correlation (P,) of the centre window of x (P, 32, 32) with a window of y, over all places; by FFT."""
+def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The spectrum (P, 32, 17) and the variance (P, 1, 1) of the centre window of x (P, 32, 32)."""
     centre = x[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
     centre = centre - centre.mean((1, 2), keepdim=True)
-    spectrum = torch.fft.rfft2(centre, s=(SIDE, SIDE)).conj() * torch.fft.rfft2(y)
-    products = torch.fft.irfft2(spectrum)[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1] / _WINDOW**2  # no place wraps around
-    energy = F.avg_pool2d(y.square(), _WINDOW, 1) - F.avg_pool2d(y, _WINDOW, 1).square()
-    own = centre.square().mean((1, 2))[:, None, None]
-    correlation: Tensor = products / ((own + 1) * (energy + 1)).sqrt()  # 1: the size of a grey level
+    return torch.fft.rfft2(centre, s=(SIDE, SIDE)).conj(), centre.square().mean((1, 2), keepdim=True)
+
+
+def _whole(y: Tensor) -> tuple[Tensor, Tensor]:
+    """The spectrum (P, 32, 17) of y (P, 32, 32), and the variance of its window at each place (P, 7, 7)."""
+    window = torch.ones(2 * _SHIFT + 1, SIDE).tril(_WINDOW - 1).triu() / _WINDOW  # means over the windows of a row
+    return torch.fft.rfft2(y), window @ y.square() @ window.T - (window @ y @ window.T).square()
+
+
+def _aligned(centre: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor]) -> Tensor:
+    """The largest correlation (P,) of a centre window with a window of the whole, over all places; by FFT."""
+    products = torch.fft.irfft2(centre[0] * whole[0])[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1]  # no place wraps around
+    correlation: Tensor = (
+        products / _WINDOW**2 / ((centre[1] + 1) * (whole[1] + 1)).sqrt()
+    )  # 1: the size of a grey level
     return correlation.flatten(1).amax(1)
 
 
@@ -125,12 +136,19 @@ def _signs(packed: Array, precision: torch.dtype) -> Tensor:
 
 
 def _near(rows: Array, columns: Array, radius: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns."""
+    """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns, at least the 32 nearest of a row."""
     precision = getattr(torch, best_precision("cpu"))  # sums of 128 signs are exact in either
     signs = _signs(rows, precision)
     for start in range(0, len(columns), _COLUMNS):
         products = signs @ _signs(columns[start : start + _COLUMNS], precision).T
-        row, column = (products >= BITS - 2 * radius).nonzero(as_tuple=True)
+        near = products >= BITS - 2 * radius
+        if near.sum() > _RANKS[-1] * len(rows):  # hashes that are all alike: only the nearest of each row
+            order = products.float() * _COLUMNS - torch.arange(
+                products.shape[1]
+            )  # exact; of equally near ones the first
+            nearest = order.topk(min(_RANKS[-1], order.shape[1]), dim=1).indices
+            near &= torch.zeros_like(near).scatter_(1, nearest, True)
+        row, column = near.nonzero(as_tuple=True)
         distance = (BITS - products[row, column].float()) / 2
         yield row.numpy(), column.numpy() + start, distance.numpy().astype(np.int64)
 

@@ -19,7 +19,7 @@ from probe.checkpoints import load
 from probe.deduplication import Settings, dedup, recall
 from probe.errors import ProbeError
 from probe.hashing import Training
-from probe.matching import Hashed, Matches, Rule, leaders, likeness, same_hash
+from probe.matching import Hashed, Matches, Rule, first_match, leaders, likeness, same_hash
 from probe.memorizing import own_split
 from probe.plots import draw
 from probe.training import Settings as TrainingSettings
@@ -83,7 +83,7 @@ def slow_likeness(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_likeness_equals_loops(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "_ZOOMS", ())
-    monkeypatch.setattr(matching, "_PAIRS", 7)
+    monkeypatch.setattr(matching, "_BLOCK", 7)
     a, b = pictures[:20], np.roll(pictures[10:30], 2, axis=3)
     expected = [slow_likeness(p, q) for p, q in zip(a, b, strict=True)]
     np.testing.assert_allclose(likeness(a, b), expected, atol=1e-4)
@@ -144,6 +144,23 @@ def test_many_equal_images_need_no_many_comparisons(pictures: np.ndarray, monkey
     assert len(found.removed) == 2998
     assert set(found.kept) == {0, 1500}
     assert sum(counted) < 3 * 3000
+
+
+def test_of_many_alike_hashes_the_32_nearest_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_COLUMNS", 100)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (300, 3, 32, 32), dtype=np.uint8)  # noise: none is like another
+    bits = rng.random((300, 128)) < 0.04
+    rows = rng.random((60, 128)) < 0.04
+    originals = rng.permutation(300)[:60]
+    distance = (rows[:, None] != bits).sum(2)
+    place = np.argsort(np.argsort(distance, axis=1, kind="stable"), axis=1)[np.arange(60), originals]
+    expected = np.flatnonzero((place < 32) & (distance[np.arange(60), originals] <= 18))
+    hashed, among = (np.packbits(b, axis=1) for b in (rows, bits))
+    found = first_match(Hashed(hashed, images, originals), Hashed(among, images, np.arange(300)), Rule(likeness=0.9))
+    np.testing.assert_array_equal(found.removed, expected)
+    np.testing.assert_array_equal(found.kept, originals[expected])
+    assert 3 < len(expected) < 60
 
 
 def test_equal_hashes_are_the_papers_rule() -> None:
