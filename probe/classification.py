@@ -23,7 +23,7 @@ from probe.data import Images
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.measures import Array
-from probe.representation import Representation, adapt, batches, of_discriminator, pixels, rows, untrained
+from probe.representation import Representation, Views, adapt, batches, of_discriminator, pixels, rows, untrained
 from probe.result import Result
 from probe.tasks import Task
 
@@ -42,7 +42,8 @@ class Settings:
     `validation` images are split off to choose among them. With `labels`, the classifier is fitted to that many images
     drawn with equally many of each class: `choosing` draws to choose C and `draws` to test. `statistics` is the number
     of training images that BatchNorm statistics are estimated from, 0 for all. `both_signs` adds the smallest value of each
-    pooled cell to the largest; `flips` adds the mirror image of each training image and averages scores over both.
+    pooled cell to the largest; `flips` adds the mirror image of each training image, `shifts` copies of both moved by up to so
+    many pixels, and scores are averaged over these views.
     `centroids` is the number of the K-means baseline, `supervised_steps` the length of the supervised one.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     statistics: int = 10_000
     both_signs: bool = False
     flips: bool = False
+    shifts: int = 0
     baselines: tuple[str, ...] = BASELINES
     centroids: int = 1600
     supervised_steps: int = 600
@@ -71,8 +73,17 @@ class Settings:
             raise ProbeError(f"baseline {unknown[0]}: expected some of {', '.join(BASELINES)}")
         if self.draws > 1 and not self.labels:
             raise ProbeError(f"draws {self.draws} without a number of labels to draw; pass --labels, too")
-        if self.labels and self.flips:
-            raise ProbeError("flips with a number of labels: not measured that way; leave one of them out")
+        if not 0 <= self.shifts <= 8:
+            raise ProbeError(f"shifts {self.shifts}: expected 0 to 8 pixels")
+        if self.labels and self.views.count > 1:
+            raise ProbeError(
+                "flips or shifts with a number of labels: not measured that way; leave them or --labels out"
+            )
+
+    @property
+    def views(self) -> Views:
+        """What is described beside each image."""
+        return Views(self.flips, self.shifts, self.seed)
 
 
 SVHN_1000 = Settings(
@@ -177,7 +188,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
 
 
 def _evaluate(phi: Representation, task: Task, s: Settings, tell: Report, with_parts: bool = False) -> Found:
-    values = rows(phi, task.images, s.flips, lambda i, n: tell(f"{phi.name}: features", i, n))
+    values = rows(phi, task.images, s.views, lambda i, n: tell(f"{phi.name}: features", i, n))
     return (_draws if s.labels else _all)(phi, values, task, s, tell, with_parts)
 
 
@@ -185,14 +196,15 @@ def _share(scores: Tensor, labels: Tensor) -> float:
     return float((scores.argmax(1) == labels).float().mean())
 
 
-def _merged(scores: Tensor, flips: bool) -> Tensor:
-    """Scores (N, K) of images: the mean over each and its mirror image."""
-    return scores.unflatten(0, (-1, 2)).mean(1) if flips else scores
+def _merged(scores: Tensor, views: Views) -> Tensor:
+    """Scores (N, K) of images: the mean over their views."""
+    merged: Tensor = scores.unflatten(0, (-1, views.count)).mean(1)
+    return merged
 
 
 def _all(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Report, with_parts: bool) -> Found:
     """Choose C on the validation images, fit again to all of the training set, read the test set."""
-    k, times = len(task.classes), 1 + s.flips
+    k, times = len(task.classes), s.views.count
     every, cut = svm.standardise(values, s.standardised), task.fitted * times
     labels, held = task.labels.repeat_interleave(times), task.labels[task.fitted :]
     after = svm.Rows(values[cut:], every.mean, every.scale)
@@ -203,20 +215,20 @@ def _all(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Rep
         tell(f"{phi.name}: choosing C", i, len(s.costs))
         fits[cost] = svm.fit(every.first(cut), labels[:cut], k, cost, start=start, tolerance=_CHOOSING)
         start = fits[cost].weights
-        validation[cost] = _share(_merged(after.scores(start), s.flips), held)
+        validation[cost] = _share(_merged(after.scores(start), s.views), held)
     cost = max(validation, key=lambda c: (validation[c], -c))
     tell(f"{phi.name}: choosing C", len(s.costs), len(s.costs))
     parts = {}
     for name, columns in phi.parts.items() if with_parts else ():
         fit = svm.fit(every.first(cut).columns(columns), labels[:cut], k, cost, tolerance=_CHOOSING)
         width = columns.stop - columns.start
-        parts[name] = (width, _share(_merged(after.columns(columns).scores(fit.weights), s.flips), held))
+        parts[name] = (width, _share(_merged(after.columns(columns).scores(fit.weights), s.views), held))
     final = svm.fit(
         every, labels, k, cost, start=fits[cost].weights, report=lambda i, gap: tell(f"{phi.name}: fitting", i, i + 1)
     )
-    shown = batches(phi, task.test_images, s.flips, lambda i, n: tell(f"{phi.name}: test", i, n))
+    shown = batches(phi, task.test_images, s.views, lambda i, n: tell(f"{phi.name}: test", i, n))
     scores = torch.cat([svm.Rows(b, every.mean, every.scale).scores(final.weights) for b in shown])
-    predicted = _merged(scores, s.flips).argmax(1)
+    predicted = _merged(scores, s.views).argmax(1)
     right = int((predicted == task.test_labels).sum())
     n = len(task.test_labels)
     return Found(right / n, measures.share_ci(right, n), cost, values.shape[1], validation, predicted, {}, parts)
@@ -249,7 +261,7 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
         ]
         parts[name] = (columns.stop - columns.start, float(np.mean(shares)))
     test = svm.Rows(
-        rows(phi, task.test_images, False, lambda i, n: tell(f"{phi.name}: test features", i, n)),
+        rows(phi, task.test_images, report=lambda i, n: tell(f"{phi.name}: test features", i, n)),
         every.mean,
         every.scale,
     )
@@ -284,8 +296,8 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
         blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
         lambda i, n: tell("supervised network", i, n),
     )  # fmt: skip
-    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.flips)))
-    predicted = _merged(scores, s.flips).argmax(1)
+    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views)))
+    predicted = _merged(scores, s.views).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
     return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
 
@@ -299,8 +311,9 @@ def _assumed(s: Settings) -> list[str]:
         f"BatchNorm statistics of D, trained or not, are estimated from {bn} training images, without labels",
         f"C: the best of {', '.join(f'{c:g}' for c in s.costs)} on {s.validation:,} images split off the training set; the bias is regularised, as LinearSVC does",
     ]
-    if s.flips:
-        notes.append("each training image is joined by its mirror image; test scores are means over both")
+    if s.views.count > 1:
+        more = ["its mirror image"] * s.flips + [f"copies moved by up to {s.shifts} px"] * (s.shifts > 0)
+        notes.append(f"each training image is joined by {' and '.join(more)}; test scores are means over these views")
     if s.labels:
         notes.append(
             f"C by the mean over {s.choosing} draws of {s.labels} labels; for other numbers of labels the same C"

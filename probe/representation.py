@@ -4,7 +4,8 @@ Representation   a name, a function of images, and which columns come from where
 of_discriminator the paper's features: every convolution layer but the logit, max-pooled to 4x4, side by side
 untrained(...)   the same discriminator with weights drawn anew
 adapt(...)       BatchNorm statistics of the images at hand
-rows(...)        features of many images, made a batch at a time, with their mirror images if asked
+Views            mirror images and shifted copies that are described beside an image
+rows(...)        features of many images and their views, made a batch at a time
 """
 
 from __future__ import annotations
@@ -84,15 +85,46 @@ def adapt(gan: GAN, images: Array) -> None:
     estimate_statistics(model, (from_bytes(torch.from_numpy(np.array(b))).to(gan.device) for b in batches))
 
 
+@dataclass(frozen=True)
+class Views:
+    """What is described beside each image: its mirror image (`flips`), and of each a copy moved by up to `shifts` pixels.
+
+    How far is drawn from `seed`; pixels at the edge are repeated. The image itself is the first of its `count` views.
+    """
+
+    flips: bool = False
+    shifts: int = 0
+    seed: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many views an image has, itself included."""
+        return (1 + self.flips) * (1 + (self.shifts > 0))
+
+    def of(self, images: Tensor, start: int) -> Tensor:
+        """Images (N, C, S, S), the first of them number `start` of all, and their views, (N · count, C, S, S)."""
+        views = [images, images.flip(3)] if self.flips else [images]
+        if self.shifts:
+            rng = np.random.default_rng([self.seed, start, 5])
+            views += [_moved(view, self.shifts, rng) for view in views]
+        return torch.stack(views, 1).flatten(0, 1)
+
+
+def _moved(images: Tensor, reach: int, rng: np.random.Generator) -> Tensor:
+    """Each image moved down or up, right or left by up to `reach` pixels."""
+    size, larger = images.shape[-1], F.pad(images, (reach,) * 4, mode="replicate")
+    corners = rng.integers(0, 2 * reach + 1, (len(images), 2))
+    return torch.stack([x[:, i : i + size, j : j + size] for x, (i, j) in zip(larger, corners, strict=True)])
+
+
 def batches(
-    representation: Representation, images: Array, mirrored: bool, report: Callable[[int, int], None] | None = None
+    representation: Representation, images: Array, views: Views, report: Callable[[int, int], None] | None = None
 ) -> Iterator[Tensor]:
-    """Features of images (N, C, S, S) uint8, a batch at a time, float32 on the CPU; a mirror image follows each if asked."""
+    """Features of images (N, C, S, S) uint8 and their views, one image after another, a batch at a time, float32 on the CPU."""
     for start in range(0, len(images), _BATCH):
         x = from_bytes(torch.from_numpy(np.array(images[start : start + _BATCH])))
-        x = torch.stack([x, x.flip(3)], 1).flatten(0, 1) if mirrored else x
         with torch.no_grad():
-            yield representation.function(x).cpu()
+            yield representation.function(views.of(x, start)).cpu()
         if report:
             report(min(start + _BATCH, len(images)), len(images))
 
@@ -100,17 +132,17 @@ def batches(
 def rows(
     representation: Representation,
     images: Array,
-    mirrored: bool = False,
+    views: Views = Views(),
     report: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Features of images (N, C, S, S) uint8 as float16 (N, D), or (2N, D) where a mirror image follows each.
+    """Features of images (N, C, S, S) uint8 and their views as float16 (N · count, D).
 
     Raises ProbeError for features that are not finite, or too large for half precision.
     """
     out, done = torch.empty(0), 0
-    for batch in batches(representation, images, mirrored, report):
+    for batch in batches(representation, images, views, report):
         if not done:
-            out = torch.empty(len(images) * (1 + mirrored), batch.shape[1], dtype=torch.float16)
+            out = torch.empty(len(images) * views.count, batch.shape[1], dtype=torch.float16)
         largest = float(batch.abs().max())
         if not largest < 65_504:  # nan, too
             raise ProbeError(f"{representation.name}: a feature of {largest:.3g}; expected finite ones below 65504")

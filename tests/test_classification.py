@@ -122,6 +122,18 @@ def test_mirror_images_stand_beside_the_images(tiny_gan: GAN) -> None:
     assert b > 0.9  # mirrored training images are as good as the images
 
 
+def test_moved_copies_stand_beside_the_images(tiny_gan: GAN) -> None:
+    train, test = pictures(240, 0, classes=2), pictures(90, 1, 2)
+    moved = replace(test, images=np.roll(test.images, 2, axis=-1))
+    found = classify(tiny_gan, train, moved, replace(QUICK, flips=True, shifts=2, baselines=(), statistics=0))
+    assert found.metrics["accuracy"] > 0.6
+    assert any("copies moved by up to 2 px; test scores are means over these views" in a for a in found.assumptions)
+    with pytest.raises(ProbeError, match="shifts with a number of labels"):
+        Settings(labels=10, shifts=2)
+    with pytest.raises(ProbeError, match="shifts 9: expected 0 to 8 pixels"):
+        Settings(shifts=9)
+
+
 def test_a_stratified_draw() -> None:
     labels = torch.tensor([0] * 50 + [1] * 20 + [2] * 10)
     drawn = tasks.stratified(labels, 30, 3, np.random.default_rng(0))

@@ -12,6 +12,7 @@ from probe import baselines, representation
 from probe.dcgan import Discriminator, discriminator_blocks
 from probe.errors import ProbeError
 from probe.gan import GAN, from_bytes
+from probe.representation import Views
 
 
 @pytest.fixture
@@ -41,10 +42,28 @@ def test_features_are_those_of_the_paper(tiny_gan, pictures):
     assert phi.parts == {"layer1": slice(0, 64), "layer2": slice(64, 192), "layer3": slice(192, 448)}
 
 
+def test_views_are_mirror_images_and_moved_copies():
+    x = torch.rand(9, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    plain, turned, moved, both = Views(flips=True, shifts=2, seed=1).of(x, 0).unflatten(0, (9, 4)).unbind(1)
+    assert torch.equal(plain, x)
+    assert torch.equal(turned, x.flip(3))
+    found = set()
+    for original, copies in ((x, moved), (x.flip(3), both)):
+        larger = np.pad(original.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), "edge")
+        for image, copy in zip(larger, copies.numpy(), strict=True):
+            places = [(i, j) for i in range(5) for j in range(5) if (image[:, i : i + 12, j : j + 12] == copy).all()]
+            assert len(places) == 1
+            found |= set(places)
+    assert len(found) > 9  # each image its own way
+    assert torch.equal(Views(shifts=2, seed=1).of(x, 0)[1::2], moved)
+    assert not torch.equal(Views(shifts=2, seed=1).of(x, 9)[1::2], moved)
+    assert torch.equal(Views().of(x, 0), x)
+
+
 def test_both_signs_and_mirror_images(tiny_gan, pictures):
     largest = representation.of_discriminator(tiny_gan)
     both = representation.of_discriminator(tiny_gan, both_signs=True)
-    found = representation.rows(both, pictures[:5], mirrored=True)
+    found = representation.rows(both, pictures[:5], Views(flips=True))
     assert found.shape == (10, 2 * 448)
     part = both.parts["layer2"]
     middle = (part.start + part.stop) // 2

@@ -37,6 +37,7 @@ def classify(
     validation: Annotated[int | None, typer.Option("--validation", help="Training images to choose C on.", min=1)] = None,
     both_signs: Annotated[bool, typer.Option("--both-signs", help="The smallest value of each pooled cell, too.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Mirror images in training and test.")] = False,
+    shifts: Annotated[int, typer.Option("--shifts", help="Copies moved by up to so many pixels in training and test, which doubles the memory; 0 for none.", min=0, max=8)] = 0,
     baselines: Annotated[str, typer.Option("--baselines", help="Comma-separated: pixels, random_weights, kmeans, supervised; or none.")] = "pixels,random_weights,kmeans,supervised",
     centroids: Annotated[int, typer.Option("--centroids", help="Centroids of the K-means baseline.", min=1)] = 1600,
     supervised_steps: Annotated[int, typer.Option("--supervised-steps", help="Steps of the supervised baseline.", min=1)] = 600,
@@ -56,8 +57,8 @@ def classify(
     with runs.progress(as_json) as tell:
         result = questions.classify(
             gan, data, test, labels=labels, draws=draws, protocol=protocol, costs=_numbers(costs), validation=validation,
-            both_signs=both_signs, flips=flips, baselines=names, centroids=centroids, supervised_steps=supervised_steps,
-            limit=limit, seed=seed, report=tell,
+            both_signs=both_signs, flips=flips, shifts=shifts, baselines=names, centroids=centroids,
+            supervised_steps=supervised_steps, limit=limit, seed=seed, report=tell,
         )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
     figure = runs.publish(result, out, wanted, lambda folder: write_accuracies(result, folder))
