@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from probe.adversaries import Run, Settings
 from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
 from probe.gan import best_precision, latents
-from probe.training import Settings, _Run
 
 AIM = 2.2
 
@@ -44,7 +44,7 @@ def baseline(width: int, batch: int, real: torch.Tensor) -> Callable[[], None]:
 
 def ours(width: int, batch: int, real: torch.Tensor) -> Callable[[], None]:
     settings = Settings(width=width, batch=batch, precision=best_precision("cpu"))
-    run = _Run(settings, torch.device("cpu"))
+    run = Run(settings, torch.device("cpu"))
     pixels = ((real + 1) * 127.5).to(torch.uint8)
     return lambda: run.advance(pixels, latents(batch, 100, run.step, "uniform")).tolist() and None
 

@@ -15,77 +15,26 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from probe import files
-from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
+from probe.adversaries import SCHEDULE, Run
+from probe.adversaries import Settings as Settings
 from probe.errors import ProbeError
 from probe.exclusion import Exclusion
-from probe.gan import GAN, Prior, from_bytes, latents, lay_out, recalibrate, to_bytes
+from probe.gan import GAN, latents, lay_out, recalibrate, to_bytes
 
 STATE = "state.safetensors"
 _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the generator nothing to learn from
 _COLLAPSE_STEPS = 200
-_SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
-
-    `ema` is the decay per step of the averaged generator that the checkpoint keeps (0 turns it off), `d_ema` that of an
-    averaged discriminator, which the paper does not have. `depth` is the number of D's convolutions a scale (see
-    `discriminator_blocks`). `flips` mirrors each real image with probability 1/2.
-    `noise` is the standard deviation of Gaussian noise added to whatever D sees, real or not, in units of [-1, 1]: zero
-    in the paper; about 0.1 helps where D wins by a texture that G cannot draw (instance noise, Sønderby et al. 2016).
-    `precision` is `bfloat16` (autocast, weights stay float32) or `float32`.
-    """
-
-    size: int = 64
-    channels: int = 3
-    nz: int = 100
-    width: int = 64
-    kernel: int = 4
-    depth: int = 1
-    prior: Prior = "uniform"
-    batch: int = 128
-    steps: int = 10_000
-    lr: float = 2e-4
-    beta1: float = 0.5
-    ema: float = 0.999
-    d_ema: float = 0.0
-    flips: bool = False
-    noise: float = 0.0
-    holdout: int = 0
-    seed: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        for name in ("size", "nz", "width", "kernel", "depth", "batch", "steps"):
-            if getattr(self, name) < 1:
-                raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")
-        if self.channels not in (1, 3):
-            raise ProbeError(f"channels {self.channels}: expected 1 (grey) or 3 (colour)")
-        if self.prior not in get_args(Prior) or self.precision not in ("float32", "bfloat16") or self.seed < 0:
-            found = f"prior {self.prior}, precision {self.precision}, seed {self.seed}"
-            raise ProbeError(f"{found}: expected uniform or normal, float32 or bfloat16, a seed of at least 0")
-        if not 3 <= self.kernel <= 7:
-            raise ProbeError(f"kernel {self.kernel}: expected 3 to 7; the paper's code has 5, the ports 4")
-        if not 0 <= self.noise <= 1:
-            raise ProbeError(f"noise {self.noise}: expected 0 to 1, in units of images in [-1, 1]")
-        if not (0 <= self.ema < 1 and 0 <= self.d_ema < 1 and self.lr > 0 and self.holdout >= 0):
-            found = f"ema {self.ema}, d_ema {self.d_ema}, lr {self.lr}, holdout {self.holdout}"
-            raise ProbeError(f"{found}: expected decays of at least 0 and below 1, lr > 0, holdout >= 0")
 
 
 @dataclass(frozen=True)
@@ -133,120 +82,6 @@ class _Batches:
         return torch.from_numpy(real)
 
 
-class _Run:
-    """Networks, their averages and optimisers, and the state that goes to disk."""
-
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        s = settings
-        self.settings, self.device, self.step = s, device, 0
-        self.g = Generator(generator_blocks(s.size, s.channels, s.nz, s.width, s.kernel))
-        self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel, s.depth))
-        self.ema, self.d_ema = Generator(self.g.blocks), Discriminator(self.d.blocks)
-        initialise(self.g, s.seed)
-        initialise(self.d, s.seed + 1)
-        for net in (self.g, self.d, self.ema, self.d_ema):
-            lay_out(net.to(device), torch.channels_last)
-        for average, net in ((self.ema, self.g), (self.d_ema, self.d)):
-            average.load_state_dict(net.state_dict())
-            average.eval()
-        self.opt_g, self.opt_d = (
-            torch.optim.Adam(net.parameters(), lr=s.lr, betas=(s.beta1, 0.999), fused=device.type != "mps")
-            for net in (self.g, self.d)
-        )
-        self.nets = {"generator": self.g, "discriminator": self.d, "ema": self.ema}
-        if s.d_ema:
-            self.nets["d_ema"] = self.d_ema
-
-    def _blur(self, shape: torch.Size) -> tuple[Tensor | float, Tensor | float]:
-        """This step's instance noise for real images and for samples, a function of (seed, step)."""
-        if not self.settings.noise:
-            return 0.0, 0.0
-        generator = torch.Generator().manual_seed((self.settings.seed << 32) + (1 << 31) + self.step)
-        a, b = torch.randn(2, *shape, generator=generator).mul_(self.settings.noise).to(self.device)
-        return a, b
-
-    def advance(self, real: Tensor, z: Tensor) -> Tensor:
-        """One step of both networks on uint8 images and latents; returns the losses (2,), detached."""
-        on_reals, on_fakes = self._blur(real.shape)
-        real = (from_bytes(real.to(self.device)) + on_reals).contiguous(memory_format=torch.channels_last)
-        z = z.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            fake = self.g(z) + on_fakes
-            on_real, on_fake = self.d(real), self.d(fake.detach())
-        loss_d = softplus(-on_real.float()).mean() + softplus(on_fake.float()).mean()
-        self.opt_d.zero_grad(set_to_none=True)
-        loss_d.backward()
-        self.opt_d.step()
-        self.d.requires_grad_(False)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            on_fake = self.d(fake)
-        loss_g = softplus(-on_fake.float()).mean()
-        self.opt_g.zero_grad(set_to_none=True)
-        loss_g.backward()
-        self.opt_g.step()
-        self.d.requires_grad_(True)
-        self.step += 1
-        _average(self.ema, self.g, self.settings.ema, self.step)
-        if self.settings.d_ema:
-            _average(self.d_ema, self.d, self.settings.d_ema, self.step)
-        return torch.stack([loss_d.detach(), loss_g.detach()])
-
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor of the state by name; the networks' own memory, so that `restore` can write into it."""
-        for name, net in self.nets.items():
-            for key, value in net.state_dict().items():
-                yield f"{name}.{key}", value
-        for name, opt, net in (("opt_g", self.opt_g, self.g), ("opt_d", self.opt_d, self.d)):
-            for key, parameter in net.named_parameters():
-                for part in ("step", "exp_avg", "exp_avg_sq"):
-                    if part not in opt.state[parameter]:
-                        zeros = (
-                            torch.zeros_like(parameter) if part != "step" else torch.zeros((), device=parameter.device)
-                        )
-                        opt.state[parameter][part] = zeros.detach()
-                    yield f"{name}.{key}.{part}", opt.state[parameter][part]
-
-    def save(self, path: Path, about: dict[str, str]) -> None:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.tensors()}
-        files.save_tensors(path, tensors, {"step": str(self.step), **about})
-
-    def restore(self, path: Path) -> dict[str, str]:
-        """Load a state; returns its metadata."""
-        try:
-            with safe_open(path, "pt") as file, torch.no_grad():
-                about = dict(file.metadata() or {})
-                _same_run(json.loads(about["settings"]), asdict(self.settings), path)
-                for name, value in self.tensors():
-                    value.copy_(file.get_tensor(name))
-                self.step = int(about["step"])
-                for opt in (self.opt_g, self.opt_d):
-                    opt.param_groups[0]["lr"] = self.settings.lr
-        except ProbeError:
-            raise
-        except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-            raise ProbeError(
-                f"{path.name}: not a complete training state ({error}); start again without --resume"
-            ) from error
-        return about
-
-
-@torch.no_grad()
-def _average(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    decay = min(decay, (1 + step) / (10 + step))  # a short memory while the run is young
-    both = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
-    pairs = [(a, b) for a, b in both if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
-
-
-def _same_run(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
-    """Only what _SCHEDULE names may change on the way; `history` in the provenance tells when."""
-    stored = {**asdict(Settings()), **stored}  # states of earlier versions lack the newer settings
-    different = [k for k in asked if k not in _SCHEDULE and stored[k] != asked[k]]
-    if different:
-        found = ", ".join(f"{k} {stored[k]} (asked: {asked[k]})" for k in different)
-        raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another --out")
-
-
 def _log(path: Path, rows: list[list[float]]) -> None:
     """Append loss rows to the CSV, after dropping rows a killed run wrote beyond its last state."""
     kept: list[list[str]] = []
@@ -259,7 +94,7 @@ def _log(path: Path, rows: list[list[float]]) -> None:
         writer.writerows([*kept, *[[int(a), f"{b:.5f}", f"{c:.5f}"] for a, b, c in rows]])
 
 
-def _draw(run: _Run, folder: Path, z: Tensor) -> None:
+def _draw(run: Run, folder: Path, z: Tensor) -> None:
     with torch.no_grad():
         x = to_bytes(run.ema(z.to(run.device))).cpu()
     side = math.isqrt(len(x))
@@ -276,7 +111,7 @@ def _animate(folder: Path, path: Path) -> None:
             frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0)
 
 
-def _finish(run: _Run, provenance: dict[str, Any]) -> GAN:
+def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
     s = run.settings
     generator: nn.Module = run.ema if s.ema else run.g
     discriminator: nn.Module = run.d_ema if s.d_ema else run.d
@@ -287,6 +122,55 @@ def _finish(run: _Run, provenance: dict[str, Any]) -> GAN:
     for net in (generator, discriminator):
         lay_out(net, torch.contiguous_format)
     return gan
+
+
+def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:
+    """Restore the state in a folder, or clear the folder for a new run; returns the schedule so far, from which step on."""
+    history: list[dict[str, Any]] = []
+    (out / "samples").mkdir(parents=True, exist_ok=True)
+    if (out / STATE).exists():
+        stored = run.restore(out / STATE)
+        if (stored.get("source"), stored.get("images")) != (source, str(images)):
+            found = f"{stored.get('images')} images of {stored.get('source')}"
+            raise ProbeError(f"{out}: trained on {found}, not on {images} of {source}; resume with the same --data")
+        if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
+            raise ProbeError(f"{out}: trained with another --exclude list, or none; resume with the same")
+        history = json.loads(stored["history"])
+    else:
+        for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
+            stale.unlink()
+    now = {k: getattr(run.settings, k) for k in SCHEDULE if k != "steps"}
+    if not history or {**history[-1], **now} != history[-1]:
+        history.append({"from": run.step, **now})
+    return history
+
+
+def _require(sound: bool, run: Run, found: str, out: Path) -> None:
+    if not sound:
+        raise ProbeError(f"step {run.step}: {found}; lower lr, or resume from the last state in {out.name}")
+
+
+class _Teller:
+    """Progress from the losses of each step: means since it was last told, the time left, and whether D has won."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.first, self.began = run, run.step, time.monotonic()
+        self.since: list[tuple[float, float]] = []
+        self.recent: deque[float] = deque(maxlen=_COLLAPSE_STEPS)
+
+    def told(self, loss_d: float, loss_g: float, every: int) -> Progress | None:
+        """Take a step's losses; progress at every so many steps and at the last, else None."""
+        step, steps = self.run.step, self.run.settings.steps
+        self.recent.append(loss_d)
+        self.since.append((loss_d, loss_g))
+        if step % every and step != steps:
+            return None
+        left = (time.monotonic() - self.began) / (step - self.first) * (steps - step)
+        mean_d, mean_g = np.array(self.since).mean(0).tolist()
+        collapsed = len(self.recent) == _COLLAPSE_STEPS and np.mean(self.recent) < _COLLAPSE
+        self.since = []
+        warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
+        return Progress(step, steps, mean_d, mean_g, left, warning)
 
 
 def train(
@@ -315,27 +199,9 @@ def train(
     if (out / STATE).exists() and not resume:
         raise ProbeError(f"{out}: holds a run already; go on with it by --resume, or choose another --out")
     kept = exclude.kept(len(images), source) if exclude else np.arange(len(images))
-    chosen, _ = split(len(kept), s.holdout, s.seed)
-    batches = _Batches(images, kept[chosen], s)
-    run = _Run(s, torch.device(device))
-    (out / "samples").mkdir(parents=True, exist_ok=True)
-    history: list[dict[str, Any]] = []
-    if resume and (out / STATE).exists():
-        stored = run.restore(out / STATE)
-        if (stored.get("source"), stored.get("images")) != (source, str(len(images))):
-            found = f"{stored.get('images')} images of {stored.get('source')}"
-            raise ProbeError(
-                f"{out}: trained on {found}, not on {len(images)} of {source}; resume with the same --data"
-            )
-        if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
-            raise ProbeError(f"{out}: trained with another --exclude list, or none; resume with the same")
-        history = json.loads(stored["history"])
-    else:
-        for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
-            stale.unlink()
-    now = {k: getattr(s, k) for k in _SCHEDULE if k != "steps"}
-    if not history or {**history[-1], **now} != history[-1]:
-        history.append({"from": run.step, **now})
+    batches = _Batches(images, kept[split(len(kept), s.holdout, s.seed)[0]], s)
+    run = Run(s, torch.device(device))
+    history = _begin(run, out, source, len(images), exclude)
     about = {
         "settings": json.dumps(asdict(s)),
         "source": source,
@@ -346,35 +212,23 @@ def train(
     fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
     losses: list[list[float]] = []
-    recent: deque[tuple[float, float]] = deque(maxlen=max(_COLLAPSE_STEPS, report_every))
-    told = run.step
-    began, first = time.monotonic(), run.step
+    teller = _Teller(run)
     while run.step < s.steps:
         z = latents(s.batch, s.nz, (s.seed << 32) + run.step + 1, s.prior)
         loss_d, loss_g = run.advance(batches[run.step], z).tolist()
-        if not math.isfinite(loss_d + loss_g):
-            raise ProbeError(
-                f"step {run.step}: the loss is not a number; lower lr, or resume from the last state in {out.name}"
-            )
+        _require(math.isfinite(loss_d + loss_g), run, "the loss is not a number", out)
         losses.append([run.step, loss_d, loss_g])
-        recent.append((loss_d, loss_g))
         if run.step in drawn or run.step == s.steps:
             _draw(run, out / "samples", fixed)
         if run.step % save_every == 0 or run.step == s.steps:
-            if not all(bool(p.isfinite().all()) for net in (run.g, run.d) for p in net.parameters()):
-                raise ProbeError(
-                    f"step {run.step}: weights are not finite; lower lr, or resume from the last state in {out.name}"
-                )
+            finite = all(bool(p.isfinite().all()) for net in (run.g, run.d) for p in net.parameters())
+            _require(finite, run, "weights are not finite", out)
             _log(out / "losses.csv", losses)
             run.save(out / STATE, about)
             losses = []
-        if report and (run.step % report_every == 0 or run.step == s.steps):
-            left = (time.monotonic() - began) / (run.step - first) * (s.steps - run.step)
-            mean_d, mean_g = np.array(recent)[told - run.step :].mean(0).tolist()
-            collapsed = len(recent) >= _COLLAPSE_STEPS and np.mean([d for d, _ in recent]) < _COLLAPSE
-            warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
-            report(Progress(run.step, s.steps, mean_d, mean_g, left, warning))
-            told = run.step
+        progress = teller.told(loss_d, loss_g, report_every)
+        if report and progress:
+            report(progress)
     _animate(out / "samples", out / "training.gif")
     split_note = {"holdout": s.holdout, "of": len(kept), "rule": "training.split(of, holdout, seed)"}
     if exclude:

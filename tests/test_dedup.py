@@ -273,10 +273,10 @@ def test_a_list_knows_its_source(tmp_path: Path) -> None:
 def test_training_never_sees_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.repeat(np.arange(20, dtype=np.uint8)[:, None, None, None], 28 * 28, axis=1).reshape(20, 1, 28, 28)
     seen: set[int] = set()
-    from probe import training
+    from probe import adversaries
 
-    plain = training.from_bytes
-    monkeypatch.setattr(training, "from_bytes", lambda x: seen.update(x[:, 0, 0, 0].tolist()) or plain(x))
+    plain = adversaries.from_bytes
+    monkeypatch.setattr(adversaries, "from_bytes", lambda x: seen.update(x[:, 0, 0, 0].tolist()) or plain(x))
     s = TrainingSettings(size=28, channels=1, nz=4, width=2, batch=4, steps=12, holdout=5)
     out = listed(tmp_path, [2, 3, 11])
     gan = train(images, s, tmp_path / "run", source="noise", exclude=out)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from probe import checkpoints, training
+from probe import adversaries, checkpoints, training
 from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.errors import ProbeError
 from probe.gan import GAN, from_bytes
@@ -163,8 +163,8 @@ def test_the_averaged_discriminator_is_returned_and_kept(tmp_path):
 
 
 def test_flips_mirror_about_half_of_the_real_images(tmp_path, monkeypatch):
-    seen, plain = [], training._Run.advance
-    monkeypatch.setattr(training._Run, "advance", lambda run, real, z: (seen.append(real), plain(run, real, z))[1])
+    seen, plain = [], training.Run.advance
+    monkeypatch.setattr(training.Run, "advance", lambda run, real, z: (seen.append(real), plain(run, real, z))[1])
     images = pictures(8)
     train(images, replace(TINY, flips=True, steps=8), tmp_path)
     found = torch.cat(seen).numpy()
@@ -223,8 +223,8 @@ def test_a_holdout_that_leaves_nothing(holdout, tmp_path):
 def test_every_epoch_shows_each_training_image_once_and_no_other(tmp_path, monkeypatch):
     s = replace(TINY, batch=4, steps=5, holdout=3, seed=2)
     images = np.broadcast_to(np.arange(13, dtype=np.uint8)[:, None, None, None], (13, 1, 28, 28))
-    shown, plain = [], training.from_bytes
-    monkeypatch.setattr(training, "from_bytes", lambda x: shown.extend(x[:, 0, 0, 0].tolist()) or plain(x))
+    shown, plain = [], adversaries.from_bytes
+    monkeypatch.setattr(adversaries, "from_bytes", lambda x: shown.extend(x[:, 0, 0, 0].tolist()) or plain(x))
     train(images, s, tmp_path)
     kept = split(13, 3, 2)[0].tolist()
     assert sorted(shown[:10]) == sorted(shown[10:]) == kept  # batches run on across epochs
