@@ -2,7 +2,7 @@
 
 The images themselves are never held, as they are not where a source lies on disk; what is measured is the rest. Clouds
 hash apart, so that a repeated one is compared with its like alone; where most images hash alike, as rooms do, each is
-compared with up to 32, and the time is many times as long.
+compared with dozens, and the time is many times as long.
 """
 
 from __future__ import annotations

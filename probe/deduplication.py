@@ -55,7 +55,8 @@ _ASSUMED = (
     "each image is centred and scaled to unit deviation before it is coded, so that brightness and contrast move no bit",
     "a bit is an active ReLU unit (threshold 0); the paper's rule is equal hashes, in the result as `plain`",
     "ours, not the paper's: hashes may differ in `radius` bits, and the pixels of a pair must then agree (`likeness`)",
-    "images are taken in their order, and each removed one repeats a kept one; at most the 32 nearest hashes are compared",
+    "images are taken in their order, and each removed one repeats a kept one; compared are at most the 32 nearest hashes of those kept before a "
+    "block of 2,048, 32 of its block, and those of up to 63 neighbours",
 )
 
 

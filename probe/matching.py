@@ -229,7 +229,8 @@ def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
 def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:
     """Go through images in their order: one that repeats a kept one is removed, any other is kept.
 
-    Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
+    Compared are at most the 32 nearest hashes of those kept before a block of 2,048, 32 of the block, and those of up to 63
+    neighbours. Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
     memory with their number.
     """
     kept, n, found = np.empty(len(every), np.int64), 0, [Matches.empty()]
