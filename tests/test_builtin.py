@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from probe import cli, forgetting, labels, readers, rooms
+from probe import cli, forgetting, labels, methods, readers, refinement, rooms
 from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.errors import ProbeError
@@ -78,7 +78,7 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
 ) -> None:
     """With two of the methods; all of them: tests/test_forgetting.py, on a smaller generator."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase")))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase"), heldout=128, tuning=64))
     words = ("forget-windows", "--draws", 25, "--save", "blind.safetensors", "--format", "png,pdf")
     metrics = command(monkeypatch, capsys, *words)
     erase = metrics["methods"]["erase"]  # type: ignore[index]
@@ -106,7 +106,8 @@ def test_forget_with_boxes_from_a_file(
     """Labels by hand take the same way; the readers' fitting, tested elsewhere, is replaced by the built-in ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.9))
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), heldout=128))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), heldout=64, tuning=64))
+    monkeypatch.setattr(forgetting, "Fit", partial(methods.Fit, refinement=refinement.Settings(latents=256, steps=60)))
     labels.save(from_rooms(gan, "window", 80, 4).boxes, Path("boxes.json"), gan.size)
     words = ("forget", "--concept", "window", "--labels", "boxes.json", "--draws", 5, "--layer", "-2")
     metrics = command(monkeypatch, capsys, *words)

@@ -333,7 +333,7 @@ def test_the_command_refuses_in_one_line(
 @pytest.mark.slow
 def test_windows_in_rooms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    few = {"tuning": 32, "heldout": 64, "random_latents": 32, "positions": 16}
+    few = {"tuning": 32, "heldout": 64, "random_latents": 32, "positions": 16, "strengths": (2.0, 4.0)}
     monkeypatch.setattr(insertion, "Settings", partial(Settings, **few))
     words = ["insert", "--concept", "window", "--where", "12,14,32,34", "--draws", "19", "--json", "--out", "o"]
     monkeypatch.setattr(sys, "argv", ["probe", *words])

@@ -111,10 +111,10 @@ def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     known = readers.load_rooms()
-    # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, nothing adjusted by gradient
+    # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, one boundary, nothing adjusted
     monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.5))
     monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)
-    few = {"methods": ("paper", "erase"), "tuning": 32, "heldout": 64, "random_latents": 16}
+    few = {"methods": ("paper", "erase"), "tuning": 16, "heldout": 32, "random_latents": 16, "boundaries": (0.5,)}
     monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
     plan = planning.plan  # the whole report: tests/test_report.py
     monkeypatch.setattr(planning, "plan", lambda gan, settings: plan(gan, settings)[:3])
