@@ -41,8 +41,8 @@ class Settings:
     `costs` are the values of C tried, on features of mean 0 and variance 1/D if `standardised`, else as they are.
     `validation` images are split off to choose among them. With `labels`, the classifier is fitted to that many images
     drawn with equally many of each class: `choosing` draws to choose C and `draws` to test. `statistics` is the number
-    of training images that BatchNorm statistics are estimated from, 0 for all. `both_signs` adds the smallest value of each
-    pooled cell to the largest; `flips` adds the mirror image of each training image, `shifts` copies of both moved by up to so
+    of training images that BatchNorm statistics are estimated from, 0 for all. `means` adds the mean of each pooled
+    cell to its largest value; `flips` adds the mirror image of each training image, `shifts` copies of both moved by up to so
     many pixels, and scores are averaged over these views.
     `centroids` is the number of the K-means baseline, `supervised_steps` the length of the supervised one.
     """
@@ -54,7 +54,7 @@ class Settings:
     choosing: int = 10
     standardised: bool = True
     statistics: int = 10_000
-    both_signs: bool = False
+    means: bool = False
     flips: bool = False
     shifts: int = 0
     baselines: tuple[str, ...] = BASELINES
@@ -137,7 +137,7 @@ def classify(
         tasks.stratified(task.labels[: task.fitted], s.labels, len(task.classes), np.random.default_rng(0))
     chosen = task.images[: s.statistics or None]
     adapt(gan, chosen)
-    found = _evaluate(of_discriminator(gan, both_signs=s.both_signs), task, s, tell, with_parts=True)
+    found = _evaluate(of_discriminator(gan, means=s.means), task, s, tell, with_parts=True)
     others = dict(known or {})
     for name in s.baselines:
         other = baseline(name, gan, task, s, tell) if name not in others else None
@@ -184,7 +184,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
         return _evaluate(phi, task, replace(s, standardised=True, costs=tuple(c * times for c in s.costs)), tell)
     other = untrained(gan, s.seed + 1)
     adapt(other, task.images[: s.statistics or None])
-    return _evaluate(of_discriminator(other, "random weights", s.both_signs), task, s, tell)
+    return _evaluate(of_discriminator(other, "random weights", s.means), task, s, tell)
 
 
 def _evaluate(phi: Representation, task: Task, s: Settings, tell: Report, with_parts: bool = False) -> Found:
@@ -307,7 +307,7 @@ def _assumed(s: Settings) -> list[str]:
     how = "of mean 0 and variance 1/D each, as measured on all training images" if s.standardised else "as they are"
     bn = f"{s.statistics:,}" if s.statistics else "all"
     notes = [
-        f"features: {how}; pooled after the activation{', largest and smallest values' if s.both_signs else ''}",
+        f"features: {how}; pooled after the activation{', the mean of each cell beside its largest value' if s.means else ''}",
         f"BatchNorm statistics of D, trained or not, are estimated from {bn} training images, without labels",
         f"C: the best of {', '.join(f'{c:g}' for c in s.costs)} on {s.validation:,} images split off the training set; the bias is regularised, as LinearSVC does",
     ]

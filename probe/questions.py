@@ -384,7 +384,7 @@ def evaluate(
 
 def classify(
     gan: GAN, data: str, test: str, *, labels: int = 0, draws: int = 1, protocol: str | None = None,
-    costs: Sequence[float] | None = None, validation: int | None = None, both_signs: bool = False, flips: bool = False,
+    costs: Sequence[float] | None = None, validation: int | None = None, means: bool = False, flips: bool = False,
     shifts: int = 0, baselines: Sequence[str] = ("pixels", "random_weights", "kmeans", "supervised"), centroids: int = 1600,
     supervised_steps: int = 600, limit: int | None = None, seed: int = 0, report: Report | None = None,
 ) -> Result:  # fmt: skip
@@ -410,11 +410,11 @@ def classify(
 
     if protocol not in (None, "svhn-1000"):
         raise ProbeError(f"protocol {protocol}: expected svhn-1000, or none")
-    if protocol and (labels or draws > 1 or costs or validation or both_signs or flips or shifts):
+    if protocol and (labels or draws > 1 or costs or validation or means or flips or shifts):
         raise ProbeError(
-            "--protocol svhn-1000 fixes labels, draws, costs, validation, signs, flips and shifts; leave those out"
+            "--protocol svhn-1000 fixes labels, draws, costs, validation, means, flips and shifts; leave those out"
         )
-    asked = Settings(labels=labels, draws=draws, both_signs=both_signs, flips=flips, shifts=shifts)
+    asked = Settings(labels=labels, draws=draws, means=means, flips=flips, shifts=shifts)
     settings = SVHN_1000 if protocol else asked
     if costs:
         settings = replace(settings, costs=tuple(sorted(costs)))

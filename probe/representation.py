@@ -39,16 +39,18 @@ class Representation:
     parts: dict[str, slice] = field(default_factory=dict)
 
 
-def pool(maps: Tensor, grid: int = GRID) -> Tensor:
-    """Feature maps (N, C, H, W), max-pooled to grid x grid where they are larger, as rows (N, C · grid²)."""
-    large = maps.shape[-1] > grid
-    return (F.adaptive_max_pool2d(maps, grid) if large else maps).flatten(1)
+def pool(maps: Tensor, grid: int = GRID, means: bool = False) -> Tensor:
+    """Feature maps (N, C, H, W), max-pooled to grid x grid where they are larger, as rows (N, C · grid²), twice as many with means."""
+    if maps.shape[-1] <= grid:
+        return maps.flatten(1)
+    pooled = [F.adaptive_max_pool2d(maps, grid), *([F.adaptive_avg_pool2d(maps, grid)] if means else [])]
+    return torch.cat(pooled, 1).flatten(1)
 
 
-def of_discriminator(gan: GAN, name: str = "discriminator", both_signs: bool = False) -> Representation:
+def of_discriminator(gan: GAN, name: str = "discriminator", means: bool = False) -> Representation:
     """The features of the paper's section 5: all of D's convolution layers after their activations.
 
-    With `both_signs` the smallest values of each cell stand beside the largest, which doubles the features.
+    With `means` the mean of each cell stands beside its largest value, of layers larger than the grid.
     Raises ProbeError where the checkpoint has no discriminator, or none with feature maps.
     """
     model = gan.require_discriminator()
@@ -62,11 +64,11 @@ def of_discriminator(gan: GAN, name: str = "discriminator", both_signs: bool = F
         with capture(model, names) as seen:
             model(images.to(gan.device).contiguous(memory_format=torch.channels_last))
         maps = [seen[layer].contiguous() for layer in names]
-        return torch.cat([row for m in maps for row in ((pool(m), -pool(-m)) if both_signs else (pool(m),))], 1)
+        return torch.cat([pool(m, means=means) for m in maps], 1)
 
     parts, start = {}, 0
     for site in found:
-        end = start + site.maps * min(site.grid, GRID) ** 2 * (1 + both_signs)
+        end = start + site.maps * min(site.grid, GRID) ** 2 * (1 + (means and site.grid > GRID))
         parts[site.name], start = slice(start, end), end
     return Representation(name, function, parts)
 

@@ -79,6 +79,7 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
     """With two of the methods; all of them: tests/test_forgetting.py, on a smaller generator."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase"), heldout=128, tuning=64))
+    monkeypatch.setattr(forgetting, "Fit", partial(methods.Fit, refinement=refinement.Settings(steps=80)))
     words = ("forget-windows", "--draws", 25, "--save", "blind.safetensors", "--format", "png,pdf")
     metrics = command(monkeypatch, capsys, *words)
     erase = metrics["methods"]["erase"]  # type: ignore[index]

@@ -252,14 +252,14 @@ DATA = ["--data", "npz:train.npz", "--test", "npz:test.npz", "--validation", "60
 
 
 def test_command(run) -> None:
-    code, out, err = run(*DATA, "--baselines", "pixels", "--costs", "1,0.1", "--both-signs")
+    code, out, err = run(*DATA, "--baselines", "pixels", "--costs", "1,0.1", "--means")
     assert (code, err) == (0, "")
     assert out.startswith("discriminator: ")
     assert "tables: out/classify/table.csv" in out
     names = {p.name for p in Path("out/classify").iterdir()}
     assert names == {"arrays.safetensors", "result.json", "figure.png", "table.csv", "table.tex"}
     document = json.loads(Path("out/classify/result.json").read_text())
-    assert document["metrics"]["features"] == 2 * 448
+    assert document["metrics"]["features"] == 448 + 192  # the last layer is 4x4 as it is
     assert document["settings"]["costs"] == [0.1, 1.0]
 
 

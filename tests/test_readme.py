@@ -117,7 +117,7 @@ def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     few = {"methods": ("paper", "erase"), "tuning": 16, "heldout": 32, "random_latents": 16, "boundaries": (0.5,)}
     monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
     plan = planning.plan  # the whole report: tests/test_report.py
-    monkeypatch.setattr(planning, "plan", lambda gan, settings: plan(gan, settings)[:3])
+    monkeypatch.setattr(planning, "plan", lambda gan, settings: plan(gan, settings)[:2])
     return tmp_path
 
 

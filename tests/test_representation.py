@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from probe import baselines, representation
@@ -60,33 +59,29 @@ def test_views_are_mirror_images_and_moved_copies():
     assert torch.equal(Views().of(x, 0), x)
 
 
-def test_both_signs_and_mirror_images(tiny_gan, pictures):
+def test_means_and_mirror_images(tiny_gan, pictures):
     largest = representation.of_discriminator(tiny_gan)
-    both = representation.of_discriminator(tiny_gan, both_signs=True)
+    both = representation.of_discriminator(tiny_gan, means=True)
     found = representation.rows(both, pictures[:5], Views(flips=True))
-    assert found.shape == (10, 2 * 448)
-    part = both.parts["layer2"]
+    part, alone = both.parts["layer1"], largest.parts["layer1"]
     middle = (part.start + part.stop) // 2
-    torch.testing.assert_close(found[::2, part.start : middle], representation.rows(largest, pictures[:5])[:, 64:192])
+    assert middle - part.start == alone.stop - alone.start
+    torch.testing.assert_close(found[::2, part.start : middle], representation.rows(largest, pictures[:5])[:, alone])
+    assert (found[::2, middle : part.stop] <= found[::2, part.start : middle]).all()
+    assert found.shape == (10, both.parts["layer3"].stop)
+    small = both.parts["layer3"]
+    torch.testing.assert_close(
+        found[::2, small], representation.rows(largest, pictures[:5])[:, largest.parts["layer3"]]
+    )
     turned = np.ascontiguousarray(pictures[:5, ..., ::-1])
     torch.testing.assert_close(found[1::2], representation.rows(both, turned))
-    for layer in tiny_gan.discriminator.layers()[:-1]:
-        if not isinstance(layer.act, nn.Identity):
-            layer.act = nn.Sequential(
-                layer.act, Negative()
-            )  # -x of each layer, seen by the next with its sign restored
-    assert (found[::2, middle : part.stop].float() <= found[::2, part.start : middle].float()).all()
 
 
-class Negative(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return -x
-
-
-def test_the_smallest_value_of_a_cell():
+def test_the_largest_value_of_a_cell_and_its_mean():
     maps = torch.arange(64.0).reshape(1, 1, 8, 8)
-    expected = [float(maps[0, 0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].min()) for i in range(4) for j in range(4)]
-    assert (-representation.pool(-maps)).flatten().tolist() == expected
+    cells = [maps[0, 0, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] for i in range(4) for j in range(4)]
+    expected = [float(cell.max()) for cell in cells] + [float(cell.mean()) for cell in cells]
+    assert representation.pool(maps, means=True).flatten().tolist() == expected
     assert representation.pool(maps[..., :3, :3]).tolist() == maps[..., :3, :3].flatten(1).tolist()  # small enough
     assert representation.pool(torch.randn(2, 3, 7, 7)).shape == (2, 48)
 

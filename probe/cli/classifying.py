@@ -35,7 +35,7 @@ def classify(
     protocol: Annotated[str | None, typer.Option("--protocol", help="svhn-1000: all as in the authors' script for Table 2.")] = None,
     costs: Annotated[str | None, typer.Option("--costs", help="Values of C to choose from, comma-separated.")] = None,
     validation: Annotated[int | None, typer.Option("--validation", help="Training images to choose C on.", min=1)] = None,
-    both_signs: Annotated[bool, typer.Option("--both-signs", help="The smallest value of each pooled cell, too.")] = False,
+    means: Annotated[bool, typer.Option("--means", help="The mean of each pooled cell, too, beside its largest value.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Mirror images in training and test.")] = False,
     shifts: Annotated[int, typer.Option("--shifts", help="Copies moved by up to so many pixels in training and test, which doubles the memory; 0 for none.", min=0, max=8)] = 0,
     baselines: Annotated[str, typer.Option("--baselines", help="Comma-separated: pixels, random_weights, kmeans, supervised; or none.")] = "pixels,random_weights,kmeans,supervised",
@@ -57,7 +57,7 @@ def classify(
     with runs.progress(as_json) as tell:
         result = questions.classify(
             gan, data, test, labels=labels, draws=draws, protocol=protocol, costs=_numbers(costs), validation=validation,
-            both_signs=both_signs, flips=flips, shifts=shifts, baselines=names, centroids=centroids,
+            means=means, flips=flips, shifts=shifts, baselines=names, centroids=centroids,
             supervised_steps=supervised_steps, limit=limit, seed=seed, report=tell,
         )  # fmt: skip
     result.provenance = runs.provenance(gan, seed)
