@@ -306,10 +306,16 @@ def _assumed(s: Settings) -> list[str]:
     """Where the paper is silent, what was done."""
     how = "of mean 0 and variance 1/D each, as measured on all training images" if s.standardised else "as they are"
     bn = f"{s.statistics:,}" if s.statistics else "all"
+    costs = ", ".join(f"{c:g}" for c in s.costs)
+    choice = (
+        f"the best of {costs} on {s.validation:,} images split off the training set"
+        if len(s.costs) > 1
+        else f"{costs}, as given"
+    )
     notes = [
         f"features: {how}; pooled after the activation{', the mean of each cell beside its largest value' if s.means else ''}",
         f"BatchNorm statistics of D, trained or not, are estimated from {bn} training images, without labels",
-        f"C: the best of {', '.join(f'{c:g}' for c in s.costs)} on {s.validation:,} images split off the training set; the bias is regularised, as LinearSVC does",
+        f"C: {choice}; the bias is regularised, as LinearSVC does",
     ]
     if s.views.count > 1:
         more = ["its mirror image"] * s.flips + [f"copies moved by up to {s.shifts} px"] * (s.shifts > 0)
@@ -324,9 +330,7 @@ def _assumed(s: Settings) -> list[str]:
             else "one draw: Wilson's interval over test images"
         )
     else:
-        notes.append(
-            "accuracy: fitted again to all training images with the C chosen; Wilson's interval over test images"
-        )
+        notes.append("accuracy: fitted again to all training images with that C; Wilson's interval over test images")
     notes.append("layers: validation accuracy of each layer's features alone, with the C of all")
     if "supervised" in s.baselines:
         notes.append(

@@ -112,8 +112,9 @@ def classification(result: Result) -> Figure:
         panel(figure.add_axes((left / page(), bottom / height, wide / page(), 1.55 / height)), result)
     low, high = (100 * v for v in m["accuracy_ci"])
     labelled = f"{m['labels']:,} labels" + (f", {m['draws']} draws" if m["draws"] > 1 else "")
+    chosen = " chosen on validation images" if len(m["validation"]) > 1 else ""
     text = (
-        f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g} chosen on validation images; {m['test_images']:,} test images: "
+        f"Linear SVM on {m['features']:,} features of D, {labelled}, C = {m['C']:g}{chosen}; {m['test_images']:,} test images: "
         f"{100 * m['accuracy']:.2f} % [{low:.2f}, {high:.2f}].\n"
         f"Bars: 95 % intervals; below each name: its number of features. Chance: {100 / len(m['classes']):.3g} %. "
         "Layers are scored on validation images, with the C of all."
