@@ -1,6 +1,5 @@
 """Which images repeat an earlier one: candidates by their hashes, verified by their pixels.
 
-likeness(...)     aligned correlation of pairs of images, over small shifts and zooms
 leaders(...)      each image in turn against those kept so far -> what repeats what
 same_hash(...)    the paper's rule: equal hashes
 
@@ -21,14 +20,12 @@ import torch
 from torch import Tensor
 
 from probe.gan import best_precision
-from probe.hashing import BITS, SIDE
+from probe.hashing import BITS
+from probe.likeness import aligned, centres, wholes
 from probe.measures import Array
 
-_SHIFT = 3  # pixels either way
-_WINDOW = SIDE - 2 * _SHIFT
-_ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
 _ROWS, _FEW, _COLUMNS = 2048, 64, 2048  # images and hashes at a time
-_PAIRS, _BLOCK = 1024, 128  # pairs read at a time; compared at a time, so that they stay in a CPU's cache
+_PAIRS = 1024  # pairs read at a time
 _RANKS = (0, 1, 4, 32)  # the nearest hash first: where images are equal, one comparison each is enough
 
 
@@ -64,70 +61,6 @@ class Rule:
 
     radius: int = 18
     likeness: float = 0.76
-
-
-def _resample(share: float) -> Tensor:
-    """The matrix (32, 32) that enlarges the centre of a row of pixels to its full length, linearly."""
-    at = (np.arange(SIDE) + 0.5 - SIDE / 2) * share + SIDE / 2 - 0.5
-    return torch.from_numpy(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(SIDE)))).float()
-
-
-def _blur() -> Tensor:
-    """The matrix (32, 32) that replaces pixels of a row by the mean of five, the border repeated."""
-    near = np.clip(np.arange(SIDE)[:, None] + np.arange(-2, 3), 0, SIDE - 1)
-    return torch.from_numpy((near[:, :, None] == np.arange(SIDE)).mean(1)).float()
-
-
-def _fine(x: Tensor) -> list[Tensor]:
-    """The fine structure of grey images (P, 32, 32): as they are, and with the centre enlarged in two steps."""
-    views = []
-    for share in (1.0, *_ZOOMS):
-        zoom = _resample(share)
-        smooth = _blur() @ zoom
-        detail = (x if share == 1 else zoom @ x @ zoom.T) - smooth @ x @ smooth.T
-        views.append(detail.sign() * detail.abs().sqrt())  # else one horizon outweighs all that differs
-    return views
-
-
-def likeness(a: Array, b: Array) -> Array:
-    """Correlation (P,) of the fine structure of pairs of images (P, 3, 32, 32) uint8, in the best of 245 alignments.
-
-    Fine structure is the signed square root of grey images less their own 5x5 mean. The centre 26x26 of one is held
-    against all 49 places in the other: as they are, and with either one's centre enlarged from 29 or 26 of 32 pixels.
-    Coarse light, in which most skies agree, does not count. 1 for equal pixels; near 0 where there is hardly any
-    structure.
-    """
-    found = np.ones(len(a), np.float32)
-    differing = np.flatnonzero((a != b).reshape(len(a), -1).any(1))
-    for start in range(0, len(differing), _BLOCK):
-        part = differing[start : start + _BLOCK]
-        xs, ys = (_fine(torch.from_numpy(i[part]).float().mean(1)) for i in (a, b))
-        centres, wholes = [_centre(x) for x in xs], [_whole(y) for y in ys]
-        pairs = [*((centres[0], whole) for whole in wholes), *((centre, wholes[0]) for centre in centres[1:])]
-        found[part] = torch.stack([_aligned(*pair) for pair in pairs]).amax(0).numpy()
-    return found
-
-
-def _centre(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The spectrum (P, 32, 17) and the variance (P, 1, 1) of the centre window of x (P, 32, 32)."""
-    centre = x[:, _SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
-    centre = centre - centre.mean((1, 2), keepdim=True)
-    return torch.fft.rfft2(centre, s=(SIDE, SIDE)).conj(), centre.square().mean((1, 2), keepdim=True)
-
-
-def _whole(y: Tensor) -> tuple[Tensor, Tensor]:
-    """The spectrum (P, 32, 17) of y (P, 32, 32), and the variance of its window at each place (P, 7, 7)."""
-    window = torch.ones(2 * _SHIFT + 1, SIDE).tril(_WINDOW - 1).triu() / _WINDOW  # means over the windows of a row
-    return torch.fft.rfft2(y), window @ y.square() @ window.T - (window @ y @ window.T).square()
-
-
-def _aligned(centre: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor]) -> Tensor:
-    """The largest correlation (P,) of a centre window with a window of the whole, over all places; by FFT."""
-    products = torch.fft.irfft2(centre[0] * whole[0])[:, : 2 * _SHIFT + 1, : 2 * _SHIFT + 1]  # no place wraps around
-    correlation: Tensor = (
-        products / _WINDOW**2 / ((centre[1] + 1) * (whole[1] + 1)).sqrt()
-    )  # 1: the size of a grey level
-    return correlation.flatten(1).amax(1)
 
 
 def _signs(packed: Array, precision: torch.dtype) -> Tensor:
@@ -220,10 +153,30 @@ def _among_themselves(rows: Hashed, rule: Rule) -> Matches:
 
 
 def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
-    """`likeness` of pairs of positions, their images read a thousand at a time."""
-    parts = [slice(start, start + _PAIRS) for start in range(0, len(row), _PAIRS)]
-    alike = [likeness(rows.images[rows.index[row[p]]], among.images[among.index[column[p]]]) for p in parts]
-    return np.concatenate([np.zeros(0, np.float32), *alike])
+    """`likeness` (P,) of pairs of positions; a row's part in it is made once, a column's for the pairs that stand together."""
+    found = np.ones(len(row), np.float32)
+    differing = _differing(rows, among, row, column)
+    if not len(differing):
+        return found
+    differing = differing[np.argsort(column[differing], kind="stable")]
+    used, at = np.unique(row[differing], return_inverse=True)
+    left = centres(rows.images[rows.index[used]])
+    for start in range(0, len(differing), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        others, to = np.unique(column[differing[part]], return_inverse=True)
+        found[differing[part]] = aligned(left, wholes(among.images[among.index[others]]), at[part], to)
+    return found
+
+
+def _differing(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
+    """Which pairs differ in a pixel; only equal hashes can be those of equal images."""
+    differs = (rows.hashes[row] != among.hashes[column]).any(1)
+    same = np.flatnonzero(~differs)
+    for start in range(0, len(same), _PAIRS):
+        part = same[start : start + _PAIRS]
+        pixels = rows.images[rows.index[row[part]]] != among.images[among.index[column[part]]]
+        differs[part] = pixels.reshape(len(part), -1).any(1)
+    return np.flatnonzero(differs)
 
 
 def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:

@@ -15,11 +15,13 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from probe import cli, exclusion, hashing, matching, planting, rooms
+from probe import likeness as closeness
 from probe.checkpoints import load
 from probe.deduplication import Settings, dedup, recall
 from probe.errors import ProbeError
 from probe.hashing import Training
-from probe.matching import Hashed, Matches, Rule, first_match, leaders, likeness, same_hash
+from probe.likeness import likeness
+from probe.matching import Hashed, Matches, Rule, first_match, leaders, same_hash
 from probe.memorizing import own_split
 from probe.plots import draw
 from probe.training import Settings as TrainingSettings
@@ -82,8 +84,8 @@ def slow_likeness(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_likeness_equals_loops(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matching, "_ZOOMS", ())
-    monkeypatch.setattr(matching, "_BLOCK", 7)
+    monkeypatch.setattr(closeness, "_ZOOMS", ())
+    monkeypatch.setattr(closeness, "_BLOCK", 7)
     a, b = pictures[:20], np.roll(pictures[10:30], 2, axis=3)
     expected = [slow_likeness(p, q) for p, q in zip(a, b, strict=True)]
     np.testing.assert_allclose(likeness(a, b), expected, atol=1e-4)
@@ -102,7 +104,7 @@ def test_likeness_finds_shifts_and_zooms_and_denies_others(
     assert (scores["jpeg_75"] > 0.7).mean() > 0.9
     others = likeness(a, np.roll(a, 1, axis=0))
     assert np.quantile(others, 0.95) < np.quantile(scores["crop_28"], 0.05)
-    monkeypatch.setattr(matching, "_ZOOMS", ())
+    monkeypatch.setattr(closeness, "_ZOOMS", ())
     assert likeness(a, copies["crop_28"]).mean() < scores["crop_28"].mean() - 0.2
     flat = np.stack([np.full((3, 32, 32), value, np.uint8) for value in (10, 200)])
     assert likeness(flat, flat[::-1]).max() < 0.01  # nothing to see, nothing alike
@@ -123,6 +125,7 @@ def greedy_by_loops(bits: np.ndarray, radius: int) -> tuple[list[int], list[int]
 def test_leaders_equal_loops(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch, radius: int) -> None:
     monkeypatch.setattr(matching, "_ROWS", 64)
     monkeypatch.setattr(matching, "_COLUMNS", 48)
+    monkeypatch.setattr(matching, "_PAIRS", 50)
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 2, (40, 128))[rng.integers(0, 40, 240)] ^ (rng.random((240, 128)) < 0.06)
     bits[200:] = bits[:40]
@@ -138,8 +141,8 @@ def test_many_equal_images_need_no_many_comparisons(pictures: np.ndarray, monkey
     images = np.repeat(pictures[:2], 1500, axis=0)
     codes = np.repeat(np.array([[0] * 16, [255] * 16], np.uint8), 1500, axis=0)
     counted = []
-    plain = matching.likeness
-    monkeypatch.setattr(matching, "likeness", lambda a, b: counted.append(len(a)) or plain(a, b))
+    plain = matching._likeness
+    monkeypatch.setattr(matching, "_likeness", lambda *of: counted.append(len(of[-1])) or plain(*of))
     found = leaders(Hashed(codes, images, np.arange(3000)), Rule())
     assert len(found.removed) == 2998
     assert set(found.kept) == {0, 1500}
