@@ -114,6 +114,22 @@ def test_few_rows_that_depend_on_each_other(repeated):
     np.testing.assert_allclose(found.objective[1:].numpy(), expected, rtol=2e-4)  # LinearSVC fits one of two classes
 
 
+@pytest.mark.parametrize("standardised", [True, False])
+def test_leading_components_change_the_way_and_not_the_end(monkeypatch, standardised):
+    """Features that go with each other, as those of images do: the same optimum, in fewer iterations."""
+    monkeypatch.setattr(svm, "_MEMORY", 5)
+    g = torch.Generator().manual_seed(0)
+    values, labels = problem(600, 80, 3)
+    values = (values.float() @ (torch.randn(80, 80, generator=g) / torch.arange(1, 81) ** 1.5)).half()
+    rows, cost = svm.standardise(values, standardised), 5.0 if standardised else 0.1
+    plain = svm.fit(rows, labels, 3, cost, tolerance=1e-4)
+    monkeypatch.setattr(svm, "_SAMPLE", 70)
+    found = svm.fit(rows, labels, 3, cost, tolerance=1e-4)
+    assert found.iterations < 0.6 * plain.iterations
+    _, expected, _ = reference(rows, labels, cost)
+    np.testing.assert_allclose(found.objective.numpy(), expected, rtol=2e-4)
+
+
 def test_going_on_from_weights_takes_fewer_iterations():
     values, labels = problem(400, 50, 4)
     rows = svm.standardise(values)
