@@ -3,7 +3,7 @@
 Run: python -m analyses.table1_cifar10 --train parquet:cifar10-train.parquet --test parquet:cifar10-test.parquet
 The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_discriminators.py, in half precision.
 With --flips each image is joined by its mirror image and random weights are the only baseline (45 minutes); with --more
-both are joined by copies moved by up to 4 px, and the largest value of each cell by its mean, at that run's C (45 minutes).
+both are joined by copies moved by up to 4 px, and the largest value of each cell by its mean, at the C of --flips (45 minutes).
 With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays unread.
 The baselines do not depend on its weights; they are kept in --baselines and used again, for another checkpoint say.
 The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer K-means 82.0,
@@ -71,9 +71,9 @@ def main() -> None:
     parser = arguments(__doc__, ckpt=str(CHECKPOINT))
     parser.add_argument("--train", required=True, help="the 50,000 training images, with labels")
     parser.add_argument("--test", help="the 10,000 test images, with labels")
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--flips", action="store_true")
-    parser.add_argument("--more", action="store_true")
+    form = parser.add_mutually_exclusive_group()
+    for option in ("--small", "--flips", "--more"):
+        form.add_argument(option, action="store_true")
     parser.add_argument("--baselines", type=Path, default=Path("out/table1-baselines"), help="folder of their numbers")
     parser.add_argument("--only", nargs="*", choices=BASELINES, help="measure these baselines and stop")
     args = parser.parse_args()

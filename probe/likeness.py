@@ -1,8 +1,7 @@
 """How alike the pixels of two images are, whatever small shift or zoom lies between them.
 
-likeness(...)     pairs of images -> the aligned correlation of their fine structure
 centres, wholes   what either side of a pair is compared by, made once for all pairs of an image; 13 KB each
-aligned(...)      likeness of pairs among those
+aligned(...)      pairs among those -> the correlation of their fine structure in the best alignment
 """
 
 from __future__ import annotations
@@ -23,22 +22,6 @@ _ZOOMS = (29 / 32, 26 / 32)  # the share of a side that is left
 _BLOCK = 128  # images or pairs at a time, so that they stay in a CPU's cache
 
 
-def likeness(a: Array, b: Array) -> Array:
-    """Correlation (P,) of the fine structure of pairs of images (P, 3, 32, 32) uint8, in the best of 245 alignments.
-
-    Fine structure is the signed square root of grey images less their own 5x5 mean. The centre 26x26 of one is held
-    against all 49 places in the other: as they are, and with either one's centre enlarged from 29 or 26 of 32 pixels.
-    Coarse light, in which most skies agree, does not count. 1 for equal pixels; near 0 where there is hardly any
-    structure.
-    """
-    found = np.ones(len(a), np.float32)
-    differing = np.flatnonzero((a != b).reshape(len(a), -1).any(1))
-    if len(differing):
-        each = np.arange(len(differing))
-        found[differing] = aligned(centres(a[differing]), wholes(b[differing]), each, each)
-    return found
-
-
 def centres(images: Array) -> Views:
     """The centre windows of images (N, 3, 32, 32) uint8: conjugate spectra, variances (N, 1, 1)."""
     return _by_zoom(images, _centre)
@@ -50,7 +33,13 @@ def wholes(images: Array) -> Views:
 
 
 def aligned(left: Views, right: Views, i: Array, j: Array) -> Array:
-    """Likeness (P,) of the pairs of centre i (P,) and whole j (P,), whose pixels differ."""
+    """Likeness (P,) of pairs: the centre of image i (P,) in `left` against the whole of image j (P,) in `right`.
+
+    It is the correlation of their fine structure in the best of 245 alignments. Fine structure is the signed square root
+    of grey images less their own 5x5 mean. The centre 26x26 of one is held against all 49 places in the other: as they
+    are, and with either one's centre enlarged from 29 or 26 of 32 pixels. Coarse light, in which most skies agree, does
+    not count. 1 for equal pixels, but near 0 where there is hardly any structure.
+    """
     zooms = [(0, k) for k in range(len(right))] + [(k, 0) for k in range(1, len(left))]
     found = np.empty(len(i), np.float32)
     for start in range(0, len(i), _BLOCK):

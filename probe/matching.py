@@ -153,7 +153,7 @@ def _among_themselves(rows: Hashed, rule: Rule) -> Matches:
 
 
 def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
-    """`likeness` (P,) of pairs of positions; a row's part in it is made once, a column's for the pairs that stand together."""
+    """How alike pairs of positions are, (P,), 1 for equal pixels; a row's part in it is made once, a column's for the pairs that stand together."""
     found = np.ones(len(row), np.float32)
     differing = _differing(rows, among, row, column)
     if not len(differing):

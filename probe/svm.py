@@ -10,9 +10,9 @@ For each class, with y = 1 for its rows and -1 for the others, over w and b:
 
 which is scikit-learn's LinearSVC(loss="squared_hinge", intercept_scaling=1). All classes are solved at once by L-BFGS
 with an exact line search: along a direction P is piecewise quadratic, and once the scores of the direction are known a
-step costs no further pass over the features. Its first guess of the curvature, a multiple of the identity elsewhere,
-knows the principal components of some rows, in which features of images bend P thousands of times as much as in others. With α = 2C max(0, 1 - y(w·x + b)) as dual variables the gap between P and
-the dual objective bounds P - min P from above (Hsieh et al. 2008); it is what the iteration stops by.
+step costs no further pass over the features. Its first guess of the curvature knows the principal components of some
+rows, along which P bends most. With α = 2C max(0, 1 - y(w·x + b)) as dual variables
+the gap between P and the dual objective bounds P - min P from above (Hsieh et al. 2008); it is what the iteration stops by.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from probe.errors import ProbeError
 Result = TypeVar("Result")
 _BLOCK = 1 << 19  # numbers held as float32 at a time: what fits in a cache
 _MEMORY = 40  # pairs of steps and gradients that L-BFGS remembers
-_SAMPLE, _COMPONENTS = (
-    1024,
-    128,
-)  # rows whose principal components are taken, from eight times as many rows on; how many
+_SAMPLE = 1024  # rows whose principal components are taken, where there are eight times as many
+_COMPONENTS = 128  # how many of them
 _SOLVES_BY_PRODUCTS = 4096  # up to so many rows, their products with each other replace the features
 
 
