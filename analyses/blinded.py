@@ -11,19 +11,20 @@ from PIL import Image, ImageDraw
 
 from probe.measures import mean_ci, share_ci
 
-COLUMNS, ROWS = 8, 6
 
-
-def sheets(images: np.ndarray, order: np.ndarray, folder: Path) -> None:
-    """Numbered contact sheets in the blinded order."""
+def sheets(
+    images: np.ndarray, order: np.ndarray, folder: Path, columns: int = 8, rows: int = 6, side: int = 148
+) -> None:
+    """Numbered contact sheets in the blinded order, each picture `side` pixels wide."""
     folder.mkdir(parents=True, exist_ok=True)
-    for page in range(-(-len(order) // (COLUMNS * ROWS))):
-        sheet = Image.new("RGB", (COLUMNS * 152, ROWS * 170), "white")
+    each, (w, h) = columns * rows, (side + 4, side + 22)
+    for page in range(-(-len(order) // each)):
+        sheet = Image.new("RGB", (columns * w, rows * h), "white")
         pen = ImageDraw.Draw(sheet)
-        for k, item in enumerate(order[page * COLUMNS * ROWS :][: COLUMNS * ROWS]):
-            y, x = divmod(k, COLUMNS)
-            sheet.paste(Image.fromarray(images[item].transpose(1, 2, 0)).resize((148, 148)), (x * 152, y * 170 + 18))
-            pen.text((x * 152 + 4, y * 170), str(page * COLUMNS * ROWS + k), fill="black")
+        for k, item in enumerate(order[page * each :][:each]):
+            y, x = divmod(k, columns)
+            sheet.paste(Image.fromarray(images[item].transpose(1, 2, 0)).resize((side, side)), (x * w, y * h + 18))
+            pen.text((x * w + 4, y * h), str(page * each + k), fill="black")
         sheet.save(folder / f"sheet{page:02d}.png")
 
 

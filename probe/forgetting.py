@@ -41,9 +41,10 @@ _ASSUMED = (
     "every method but the paper's: the smallest dose whose removal on the tuning latents, by the chooser, is 0.95 or more "
     "at the lower end of its interval over images (for an adjusted erase at least the strength it was adjusted at, 1), at "
     "the layers where that dose costs least collateral; if there is none, of the doses of collateral up to "
-    "0.025 that of least collateral whose removal is within a standard error of the largest",
+    "0.025 that of least collateral whose removal is within a standard error, of their difference, of the largest",
     "erase: how latents move off the concept is adjusted by gradient, on latents of its own and by the chooser, only where "
-    "the readers are good (judge's IoU of at least 0.8); its random control moves the boxes and is not adjusted",
+    "the readers are good (judge's IoU of at least 0.8), elsewhere the gate's width is chosen beside layer and dose; its random "
+    "control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
     "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",
     "an image has the concept when the reader sees a quarter of the median box's area of it",

@@ -181,26 +181,30 @@ def tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, f
 
     Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of the
     doses with collateral up to BOUND (of all where there is none such) that of least collateral whose removal is no more
-    than a standard error below the largest (the one-standard-error rule, Breiman et al. 1984): a longer dose on a plateau
-    buys collateral alone.
+    than a standard error, of the difference on the same images, below the largest (the one-standard-error rule, Breiman
+    et al. 1984): a longer dose on a plateau buys collateral alone.
     """
     reached: list[tuple[float, Method, float]] = []
-    tried: list[tuple[Scores, float, Method, float]] = []
+    tried: list[tuple[Scores, Method, float]] = []
     for k, method in enumerate(methods):
         for dose in (d for d in method.doses if d >= method.least):
             scores = bench.score(method.edits(dose))
-            low, high = measures.ratio_ci(scores.after, scores.before)
-            tried.append((scores, (high - low) / (2 * 1.96), method, dose))
-            if 1 - high >= method.aim:
+            tried.append((scores, method, dose))
+            if 1 - measures.ratio_ci(scores.after, scores.before)[1] >= method.aim:
                 reached.append((scores.collateral, method, dose))
                 break
         report(f"tuning {method.name}", k + 1, len(methods))
     if reached:
         return min(reached, key=lambda r: r[0])[1:]
     small = [t for t in tried if t[0].collateral <= BOUND] or tried
-    best = max(small, key=lambda t: t[0].removal)
-    enough = [t for t in small if t[0].removal >= best[0].removal - best[1]]
-    return min(enough, key=lambda t: t[0].collateral)[2:]
+    best = max((scores for scores, _, _ in small), key=lambda scores: scores.removal)
+    return min((t for t in small if _as_good(t[0], best)), key=lambda t: t[0].collateral)[1:]
+
+
+def _as_good(one: Scores, best: Scores) -> bool:
+    """Whether a removal is no more than a standard error of the difference, over the same images, below another."""
+    low, high = measures.ratio_ci(one.after - best.after, one.before)
+    return best.removal - one.removal <= (high - low) / (2 * 1.96)
 
 
 def _match(edits: Dosed, start: float, most: float, target: float, bench: Bench) -> float:
