@@ -29,7 +29,7 @@ CHECKPOINT = Path(__file__).parent / "weights" / "cifar10.safetensors"
 PAPER = {"DCGAN and L2-SVM": 82.8, "1-layer K-means": 80.6, "exemplar CNN": 84.3}
 SETTINGS = Settings(costs=(0.1, 0.3, 1.0), validation=5000, centroids=800, supervised_steps=300, seed=0)
 FLIPS = replace(SETTINGS, costs=(0.5, 1.0, 2.0), flips=True, baselines=("random_weights",))
-MORE = replace(FLIPS, costs=(2.0,), shifts=4, means=True)
+MORE = replace(FLIPS, costs=(2.0, 4.0), shifts=4, means=True)
 SMALL, FITTED, SCORED = (
     replace(SETTINGS, costs=(0.5, 2.0), validation=500, statistics=2500, centroids=400, supervised_steps=100),
     3000,

@@ -42,8 +42,8 @@ class Settings:
     `validation` images are split off to choose among them. With `labels`, the classifier is fitted to that many images
     drawn with equally many of each class: `choosing` draws to choose C and `draws` to test. `statistics` is the number
     of training images that BatchNorm statistics are estimated from, 0 for all. `means` adds the mean of each pooled
-    cell to its largest value; `flips` adds the mirror image of each training image, `shifts` copies of both moved by up to so
-    many pixels, and scores are averaged over these views.
+    cell to its largest value; `flips` adds the mirror image of each training image and averages scores over both, `shifts`
+    adds copies of these moved by up to so many pixels, to be fitted to alone.
     `centroids` is the number of the K-means baseline, `supervised_steps` the length of the supervised one.
     """
 
@@ -197,8 +197,8 @@ def _share(scores: Tensor, labels: Tensor) -> float:
 
 
 def _merged(scores: Tensor, views: Views) -> Tensor:
-    """Scores (N, K) of images: the mean over their views."""
-    merged: Tensor = scores.unflatten(0, (-1, views.count)).mean(1)
+    """Scores (N, K) of images: the mean over their views but for the moved ones."""
+    merged: Tensor = scores.unflatten(0, (-1, views.count))[:, : views.unmoved.count].mean(1)
     return merged
 
 
@@ -226,9 +226,9 @@ def _all(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Rep
     final = svm.fit(
         every, labels, k, cost, start=fits[cost].weights, report=lambda i, gap: tell(f"{phi.name}: fitting", i, i + 1)
     )
-    shown = batches(phi, task.test_images, s.views, lambda i, n: tell(f"{phi.name}: test", i, n))
+    shown = batches(phi, task.test_images, s.views.unmoved, lambda i, n: tell(f"{phi.name}: test", i, n))
     scores = torch.cat([svm.Rows(b, every.mean, every.scale).scores(final.weights) for b in shown])
-    predicted = _merged(scores, s.views).argmax(1)
+    predicted = _merged(scores, s.views.unmoved).argmax(1)
     right = int((predicted == task.test_labels).sum())
     n = len(task.test_labels)
     return Found(right / n, measures.share_ci(right, n), cost, values.shape[1], validation, predicted, {}, parts)
@@ -296,8 +296,8 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
         blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
         lambda i, n: tell("supervised network", i, n),
     )  # fmt: skip
-    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views)))
-    predicted = _merged(scores, s.views).argmax(1)
+    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
+    predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
     return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
 
@@ -319,7 +319,8 @@ def _assumed(s: Settings) -> list[str]:
     ]
     if s.views.count > 1:
         more = ["its mirror image"] * s.flips + [f"copies moved by up to {s.shifts} px"] * (s.shifts > 0)
-        notes.append(f"each training image is joined by {' and '.join(more)}; test scores are means over these views")
+        scored = "; test scores are means over an image and its mirror image" if s.flips else ""
+        notes.append(f"each training image is joined by {' and '.join(more)}{scored}")
     if s.labels:
         notes.append(
             f"C by the mean over {s.choosing} draws of {s.labels} labels; for other numbers of labels the same C"

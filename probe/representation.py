@@ -103,6 +103,11 @@ class Views:
         """How many views an image has, itself included."""
         return (1 + self.flips) * (1 + (self.shifts > 0))
 
+    @property
+    def unmoved(self) -> Views:
+        """The image and, with `flips`, its mirror image: the first views of each image."""
+        return Views(self.flips)
+
     def of(self, images: Tensor, start: int) -> Tensor:
         """Images (N, C, S, S), the first of them number `start` of all, and their views, (N · count, C, S, S)."""
         views = [images, images.flip(3)] if self.flips else [images]

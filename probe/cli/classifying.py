@@ -37,7 +37,7 @@ def classify(
     validation: Annotated[int | None, typer.Option("--validation", help="Training images to choose C on.", min=1)] = None,
     means: Annotated[bool, typer.Option("--means", help="The mean of each pooled cell, too, beside its largest value.")] = False,
     flips: Annotated[bool, typer.Option("--flips", help="Mirror images in training and test.")] = False,
-    shifts: Annotated[int, typer.Option("--shifts", help="Copies moved by up to so many pixels in training and test, which doubles the memory; 0 for none.", min=0, max=8)] = 0,
+    shifts: Annotated[int, typer.Option("--shifts", help="Copies moved by up to so many pixels to fit to, which doubles the memory; 0 for none.", min=0, max=8)] = 0,
     baselines: Annotated[str, typer.Option("--baselines", help="Comma-separated: pixels, random_weights, kmeans, supervised; or none.")] = "pixels,random_weights,kmeans,supervised",
     centroids: Annotated[int, typer.Option("--centroids", help="Centroids of the K-means baseline.", min=1)] = 1600,
     supervised_steps: Annotated[int, typer.Option("--supervised-steps", help="Steps of the supervised baseline.", min=1)] = 600,
