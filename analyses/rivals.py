@@ -13,11 +13,12 @@ import time
 import numpy as np
 
 from analyses.common import arguments, publish
+from probe.bench import Bench
 from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.forgetting import SHOWN, Settings, curve, forget, heldout_bench
 from probe.gan import best_precision, to_bytes
-from probe.trials import BOUND, Bench
+from probe.trials import BOUND
 from probe.unlearning import Settings as Unlearning
 from probe.unlearning import linearity, snapshots
 

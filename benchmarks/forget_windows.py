@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from probe.bench import Bench, Edits
 from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.layers import edit
 from probe.measures import change
 from probe.methods import scaler
-from probe.trials import Bench, Edits
 
 TRIES, LATENTS = 10, 64
 

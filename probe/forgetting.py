@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from probe import surgery
+from probe.bench import Bench, Scores, compare
 from probe.dcgan import Generator
 from probe.errors import ProbeError
 from probe.gan import GAN, to_bytes
@@ -30,7 +31,7 @@ from probe.probing import NEGATIVES, Labelled, cross_auc
 from probe.readers import Reader
 from probe.refinement import READABLE
 from probe.result import Result
-from probe.trials import BOUND, Bench, Method, Report, Scores, compare, control, label_draws, tune
+from probe.trials import BOUND, Method, Report, control, label_draws, tune
 
 SHOWN = 12
 _ASSUMED = (

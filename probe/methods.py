@@ -25,13 +25,14 @@ import torch
 from torch import Tensor
 
 from probe import surgery
+from probe.bench import Bench
 from probe.gan import GAN, support
 from probe.layers import Site
 from probe.measures import Array
 from probe.probing import Labelled, logistic
 from probe.readers import Reader
 from probe.refinement import Settings, patch_edits, refine
-from probe.trials import Bench, Dosed, Method
+from probe.trials import Dosed, Method
 from probe.units import effects, overlap
 
 METHODS = ("paper", "logistic", "iou", "causal", "erase")

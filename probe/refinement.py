@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.bench import Bench, Edits
 from probe.dcgan import Patch
 from probe.directions import Counterfactual
 from probe.layers import LATENT
-from probe.trials import Bench, Edits
 
 READABLE = 0.8
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from probe import forgetting, layers
+from probe.bench import Bench
 from probe.directions import Counterfactual
 from probe.errors import ProbeError
 from probe.forgetting import Settings, forget
@@ -17,7 +18,6 @@ from probe.measures import dilate
 from probe.methods import energy_matched
 from probe.refinement import Settings as RefinementSettings
 from probe.refinement import patch_edits, refine
-from probe.trials import Bench
 
 SIZE, MAPS = 32, 6
 

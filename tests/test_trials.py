@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.trials import Method, Scores, compare, tune
+from probe.bench import Scores, compare
+from probe.trials import Method, tune
 
 N = 40
 
