@@ -74,7 +74,7 @@ def operated(gan: GAN, study: Study) -> dict[str, GAN]:
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--ckpt", required=True, help="weights.tar")
-    parser.add_argument("--study", choices=STUDIES, default="glasses_study", help="which edits were judged")
+    parser.add_argument("--study", choices=STUDIES, default="glasses_study_fresh", help="which edits were judged")
     parser.add_argument("--sheets", type=Path, help="only write the pictures to be judged")
     args = parser.parse_args()
     gan = load(args.ckpt)

@@ -3,7 +3,7 @@
 Run: python -m analyses.table1_cifar10 --train parquet:cifar10-train.parquet --test parquet:cifar10-test.parquet
 The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_discriminators.py, in half precision.
 With --flips each image is joined by its mirror image and random weights are the only baseline (45 minutes); with --more
-both are joined by copies moved by up to 4 px, and the largest value of each cell by its mean, at the C of --flips (45 minutes).
+both are joined by copies moved by up to 4 px, and the largest value of each cell by its mean (an hour).
 With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays unread.
 The baselines do not depend on its weights; they are kept in --baselines and used again, for another checkpoint say.
 The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer K-means 82.0,
