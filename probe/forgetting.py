@@ -54,7 +54,11 @@ _ASSUMED = (
 
 @dataclass(frozen=True)
 class Settings:
-    """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer."""
+    """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer.
+
+    `boundaries` say how far between the means without and with the concept a gate opens (see `directions`): an adjusted
+    `erase` has the first, otherwise the best is chosen; `strengths` are the doses of `lda`.
+    """
 
     layer: str | None = None
     negatives: str = "auto"
@@ -64,7 +68,7 @@ class Settings:
     random_latents: int = 64
     draws: int = 200
     label_draws: int = 0
-    boundaries: tuple[float, ...] = (0.25, 0.5)
+    boundaries: tuple[float, ...] = (0.25, 0.0, 0.5)
     strengths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0)
     seed: int = 0
 

@@ -40,8 +40,7 @@ OPTIONAL = ("lda", "leace")
 _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
 _DOSES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of erase
-_WIDE = 0.0  # boundary of erase, beside those asked for, where nothing is adjusted: a gate fitted to few labels misses places
-_FAR = 2.0  # and its largest dose there: latents moved further are unlike any that the generator was trained on
+_FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an extrapolation of few labels
 _POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
 
@@ -227,7 +226,7 @@ def _erase(fit: Fit) -> list[Method]:
 
     if fit.readable:
         return [method(fit.sites[0], fit.boundaries[0], True)]
-    return [method(site, boundary, False) for site in fit.sites for boundary in (_WIDE, *fit.boundaries)]
+    return [method(site, boundary, False) for site in fit.sites for boundary in fit.boundaries]
 
 
 def _leace(fit: Fit) -> list[Method]:

@@ -198,7 +198,10 @@ def test_label_draws_and_linear_erasure(toy: GAN) -> None:
         assert low <= high <= 1
     # two-sided: what no linear probe tells apart any more may still be drawn, and everywhere
     assert result.metrics["methods"]["leace"]["collateral"] > result.metrics["methods"]["erase"]["collateral"]
-    assert result.metrics["methods"]["erase"]["directions"] == 1  # no IoU was given: not adjusted
+    erase = result.metrics["methods"]["erase"]
+    assert erase["directions"] == 1  # no IoU was given: not adjusted
+    assert erase["boundary"] in result.settings["boundaries"]
+    assert result.arrays["erase_curve"][:, 0].max() == 2  # nor moved further than the labels vouch for
 
 
 def test_refinement_lowers_its_own_loss() -> None:
