@@ -1,4 +1,4 @@
-"""A real face generator forgets its glasses, or its open mouths, from boxes drawn by hand (minutes on 2 cores).
+"""A real face generator forgets its glasses, or its open mouths, from boxes drawn by hand (10 minutes a figure on 2 cores).
 
 The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (MIT; a 64x64 DCGAN trained on DigiFace-1M):
 pip download --no-deps gan-face-generate==1.1.1, and unpack. Labels: analyses/labels/faces-*.coco.json, boxes by one
