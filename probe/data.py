@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 
 from probe import rooms
 from probe.errors import ProbeError
-from probe.sources import SOURCES, Array, Reading
+from probe.reading import Array, Reading
+from probe.sources import SOURCES
 
 Progress = Callable[[int, int | None], None]
 _PREPARATION = 2  # part of the cache's key: to be raised when `prepare` changes

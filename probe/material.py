@@ -123,7 +123,7 @@ def held_out(
     """Training and held-out images, from the checkpoint's own split or as given, and where they come from."""
     from probe import data as sources
     from probe import exclusion
-    from probe.memorizing import known_split, own_split
+    from probe.training import known_split, own_split
 
     def read(source: str) -> sources.Images:
         return sources.load(
@@ -160,7 +160,7 @@ def reals(gan: GAN, data: str, exclude: File | None, seed: int, tell: Report) ->
 
     from probe import data as sources
     from probe import exclusion
-    from probe.memorizing import own_split
+    from probe.training import own_split
 
     images = sources.load(
         data, gan.size, gan.channels, progress=lambda done, total: tell(f"reading {data}", done, total or done)

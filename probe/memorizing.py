@@ -1,8 +1,6 @@
 """Does a generator copy its training images? The hold-out test on images, with its verdict and what stands beside it.
 
     Settings            every constant of a run
-    known_split(gan)    what a checkpoint that `probe train --holdout` wrote knows of its split
-    own_split(...)      the training and held-out images of such a checkpoint
     memorization(...)   (GAN, training images, held-out images, feature) -> Result
 
 Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
@@ -24,14 +22,12 @@ from scipy.stats import rankdata
 from probe import copying, measures
 from probe.copying import Neighbours, Permutations
 from probe.errors import ProbeError
-from probe.exclusion import Exclusion
 from probe.features import Feature
 from probe.gan import GAN, from_bytes, to_bytes
 from probe.measures import Array
 from probe.neighbours import Rows, nearest
 from probe.recovery import recover
 from probe.result import Result
-from probe.training import split
 
 Report = Callable[[str, int, int], None]
 SHARES, CAUGHT = (0.01, 0.02, 0.05, 0.1, 0.2), 0.8
@@ -54,42 +50,6 @@ class Settings:
                 f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws {self.draws}: "
                 "expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
             )
-
-
-def known_split(gan: GAN) -> tuple[int, int, int]:
-    """How many images a checkpoint was split from, how many of them were held out, and the seed; else ProbeError."""
-    run = gan.provenance.get("training") or {}
-    about = run.get("split") or {}
-    if not about.get("holdout"):
-        raise ProbeError(
-            f"{gan.provenance.get('checkpoint', 'checkpoint')}: held no images out (probe train --holdout does); "
-            "pass --train and --holdout-data, or --train alone for scores without a verdict"
-        )
-    return about["of"], about["holdout"], run["settings"]["seed"]
-
-
-def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
-    """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
-
-    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained on.
-    """
-    total, holdout, seed = known_split(gan)
-    run = gan.provenance["training"]
-    noted = run["split"].get("excluded")
-    if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
-        where, given = gan.provenance.get("checkpoint", "checkpoint"), exclude.file if exclude else "no list"
-        if noted is None:
-            raise ProbeError(f"{where}: trained with no image left out; {given} given: take --exclude away")
-        found = f"trained without the {noted['images']} images of {noted['file']}"
-        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as --exclude")
-    kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
-    if len(kept) != total:
-        source = run.get("source", "its source")
-        raise ProbeError(
-            f"{name}: {len(images)} images; expected the {total} of {source} that the checkpoint was split from"
-        )
-    train, held = split(total, holdout, seed)
-    return images[kept[train]], images[kept[held]]
 
 
 def _checked(gan: GAN, train: Array, holdout: Array | None) -> None:

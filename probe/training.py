@@ -2,6 +2,7 @@
 
     Settings        every constant of a run; the defaults are the paper's
     split(...)      training and held-out images, reserved before training
+    known_split     what a checkpoint knows of its split; own_split(...) its training and held-out images
     train(...)      images -> GAN; writes samples, losses and a complete state as it goes
 
 No random state is ever stored: the batch and the latents of step k are functions of (seed, k), so a run killed at
@@ -31,6 +32,7 @@ from probe.adversaries import Settings as Settings
 from probe.errors import ProbeError
 from probe.exclusion import Exclusion
 from probe.gan import GAN, latents, lay_out, recalibrate, to_bytes
+from probe.measures import Array
 
 STATE = "state.safetensors"
 _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the generator nothing to learn from
@@ -49,7 +51,7 @@ class Progress:
     warning: str = ""
 
 
-def split(n: int, holdout: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def split(n: int, holdout: int, seed: int) -> tuple[Array, Array]:
     """Indices of the training and of the held-out images among n, both sorted; a function of (n, holdout, seed)."""
     if holdout >= n:
         raise ProbeError(f"holdout {holdout}: the source has {n} images; leave some to train on")
@@ -57,15 +59,51 @@ def split(n: int, holdout: int, seed: int) -> tuple[np.ndarray[Any, Any], np.nda
     return np.sort(order[holdout:]), np.sort(order[:holdout])
 
 
+def known_split(gan: GAN) -> tuple[int, int, int]:
+    """How many images a checkpoint was split from, how many of them were held out, and the seed; else ProbeError."""
+    run = gan.provenance.get("training") or {}
+    about = run.get("split") or {}
+    if not about.get("holdout"):
+        raise ProbeError(
+            f"{gan.provenance.get('checkpoint', 'checkpoint')}: held no images out (probe train --holdout does); "
+            "pass --train and --holdout-data, or --train alone for scores without a verdict"
+        )
+    return about["of"], about["holdout"], run["settings"]["seed"]
+
+
+def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
+    """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
+
+    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained on.
+    """
+    total, holdout, seed = known_split(gan)
+    run = gan.provenance["training"]
+    noted = run["split"].get("excluded")
+    if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
+        where, given = gan.provenance.get("checkpoint", "checkpoint"), exclude.file if exclude else "no list"
+        if noted is None:
+            raise ProbeError(f"{where}: trained with no image left out; {given} given: take --exclude away")
+        found = f"trained without the {noted['images']} images of {noted['file']}"
+        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as --exclude")
+    kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
+    if len(kept) != total:
+        source = run.get("source", "its source")
+        raise ProbeError(
+            f"{name}: {len(images)} images; expected the {total} of {source} that the checkpoint was split from"
+        )
+    train, held = split(total, holdout, seed)
+    return images[kept[train]], images[kept[held]]
+
+
 class _Batches:
     """The batch of step k: epochs are permutations of the training images, a function of (seed, epoch)."""
 
-    def __init__(self, images: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], settings: Settings) -> None:
+    def __init__(self, images: Array, chosen: Array, settings: Settings) -> None:
         self.images, self.chosen, self.batch, self.seed = images, chosen, settings.batch, settings.seed
         self.flips = settings.flips
-        self.orders: dict[int, np.ndarray[Any, Any]] = {}
+        self.orders: dict[int, Array] = {}
 
-    def order(self, epoch: int) -> np.ndarray[Any, Any]:
+    def order(self, epoch: int) -> Array:
         if epoch not in self.orders:
             self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1}
             self.orders[epoch] = np.random.default_rng([self.seed, epoch, 1]).permutation(self.chosen)
@@ -174,7 +212,7 @@ class _Teller:
 
 
 def train(
-    images: np.ndarray[Any, Any],
+    images: Array,
     settings: Settings,
     out: Path,
     *,

@@ -21,10 +21,9 @@ from probe.deduplication import Settings, dedup, recall
 from probe.errors import ProbeError
 from probe.hashing import Training
 from probe.matching import Hashed, Matches, Rule, first_match, leaders, same_hash
-from probe.memorizing import own_split
 from probe.plots import draw
 from probe.training import Settings as TrainingSettings
-from probe.training import split, train
+from probe.training import own_split, split, train
 
 
 @pytest.fixture(scope="module")

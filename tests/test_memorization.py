@@ -29,11 +29,11 @@ from probe.copying import (
 from probe.errors import ProbeError
 from probe.features import feature
 from probe.gan import GAN, from_bytes, to_bytes
-from probe.memorizing import Settings, _Search, _verdict, memorization, own_split
+from probe.memorizing import Settings, _Search, _verdict, memorization
 from probe.neighbours import Rows, nearest
 from probe.plots import draw
 from probe.recovery import recover
-from probe.training import split
+from probe.training import own_split, split
 
 PIXELS = feature("pixels", 3)
 QUICK = Settings(samples=300, permutations=199, targets=4, draws=10)
