@@ -1,16 +1,21 @@
-"""What several tests need: a tiny GAN whose layers all matter, and a cache that is thrown away."""
+"""What several tests need: a tiny GAN whose layers all matter, caches that are thrown away, and a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from probe.checkpoints import save
 from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
 from probe.gan import GAN
+from tests.browsing import CHROMIUM, FLAGS, Server, Start
 
+pytest.register_assert_rewrite("tests.originals")
 torch.set_num_threads(1)  # on models this small, threads cost more than they save
 
 
@@ -19,6 +24,14 @@ def _throwaway_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROBE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PROBE_CACHE", str(folder))
+    return folder
 
 
 def give_structure(model: nn.Module, seed: int) -> None:
@@ -47,3 +60,34 @@ def tiny_gan() -> GAN:
     policy = {"generator": "running", "discriminator": "running"}
     provenance = {"checkpoint": "tiny", "sha256": "0" * 64, "format": "test", "prior_source": "given"}
     return GAN(generator.eval(), discriminator.eval(), 8, 32, 3, "normal", policy, provenance)
+
+
+@pytest.fixture
+def tiny(tiny_gan: GAN, tmp_path: Path) -> Path:
+    """The tiny GAN as a file."""
+    save(tiny_gan, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        found = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    running: list[Server] = []
+
+    def begin(*words: object) -> Server:
+        running.append(Server(tmp_path, *words))
+        return running[-1]
+
+    yield begin
+    for server in running:
+        if server.process.poll() is None:
+            server.stop()

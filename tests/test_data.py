@@ -1,15 +1,11 @@
-"""Sources of images: what was written is what is read, and every bad input is one clear line."""
+"""Sources of images: how pictures are prepared, folders and rooms, and what all sources share."""
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
-import struct
 import subprocess
 import sys
-import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +15,9 @@ from PIL import Image
 
 from probe import data, rooms
 from probe.errors import ProbeError
+from tests.pictures import EXPECTED, chw, encoded, noise
 
-CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-test.parquet"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("PROBE_CACHE", str(folder))
-    return folder
-
-
-def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def encoded(array: np.ndarray, kind: str = "png") -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, kind)
-    return file.getvalue()
-
-
-def chw(arrays: np.ndarray) -> np.ndarray:
-    return np.moveaxis(arrays, -1, 1)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
@@ -51,9 +27,6 @@ def folder(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(encoded(noise(8, 8, 3, seed=seed)))
     return root
-
-
-EXPECTED = np.stack([noise(8, 8, 3, seed=seed) for seed in (0, 1, 2)])  # a/10.PNG < a/2.png < b/1.png
 
 
 # ---- prepare
@@ -269,284 +242,6 @@ def test_rooms_without_a_number_are_24000(monkeypatch):
     monkeypatch.setattr(rooms, "load", lambda *args: asked.append(args) or small)
     assert data.load("rooms", size=16).name == "rooms:24000"
     assert asked == [(24000, 0, 16)]
-
-
-# ---- parquet
-
-
-def write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
-    path.parent.mkdir(exist_ok=True)
-    pq.write_table(pa.table(columns), path, row_group_size=2)
-
-
-def cells(*seeds: int) -> list[dict[str, Any]]:
-    return [{"bytes": encoded(noise(8, 8, 3, seed=seed)), "path": None} for seed in seeds]
-
-
-@pytest.mark.parametrize("form", ["hub", "hub/train-*.parquet"])
-def test_parquet_folder_and_glob(tmp_path, form):
-    write_parquet(tmp_path / "hub" / "train-1.parquet", {"img": cells(2), "fine_label": [5]})
-    write_parquet(tmp_path / "hub" / "train-0.parquet", {"n": [1, 2], "img": cells(0, 1), "fine_label": [7, None]})
-    images = data.load(f"parquet:{tmp_path / form}", size=8)
-    np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert images.labels.tolist() == [7, -1, 5]
-    assert images.name == f"parquet:{Path(form).name}"
-
-
-def test_parquet_file_with_another_column_and_unreadable_rows(tmp_path):
-    broken = [{"bytes": b"junk", "path": "dir/broken.jpg"}, {"bytes": None, "path": None}, None]
-    write_parquet(tmp_path / "x.parquet", {"photo": cells(0, 1) + broken + cells(2), "label": list("abcdef")})
-    images = data.load(f"parquet:{tmp_path / 'x.parquet'}", size=8)
-    np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert images.labels is None
-    assert images.skipped == ("broken.jpg", "x.parquet row 3", "x.parquet row 4")
-
-
-def test_parquet_errors(tmp_path, monkeypatch):
-    write_parquet(tmp_path / "text.parquet", {"text": ["a"], "label": [1]})
-    with pytest.raises(
-        ProbeError, match=r"parquet:text\.parquet: found the columns text, label; expected a column image"
-    ):
-        data.load(f"parquet:{tmp_path / 'text.parquet'}")
-    (tmp_path / "junk.parquet").write_bytes(b"not parquet at all")
-    with pytest.raises(ProbeError, match=r"parquet:junk\.parquet: .*; expected a parquet file"):
-        data.load(f"parquet:{tmp_path / 'junk.parquet'}")
-    with pytest.raises(ProbeError, match=r"parquet:.*\*\.pq: 0 files found"):
-        data.load(f"parquet:{tmp_path}/*.pq")
-    with pytest.raises(ProbeError, match=r"parquet:nowhere: no such file or folder"):
-        data.load("parquet:nowhere")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ProbeError, match=r"parquet: this source needs pyarrow: pip install 'dcgan-probe\[parquet\]'"):
-        data.load(f"parquet:{tmp_path}")
-
-
-@pytest.mark.skipif(not CIFAR.exists(), reason="shared/data/cifar10-test.parquet is not beside the repository")
-def test_parquet_cifar():
-    pq = pytest.importorskip("pyarrow.parquet")
-    images = data.load(f"parquet:{CIFAR}", size=32, limit=70)
-    table = pq.read_table(CIFAR).slice(0, 70).to_pylist()
-    expected = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"]))) for row in table])
-    np.testing.assert_array_equal(images.images, chw(expected))
-    assert images.labels.tolist() == [row["label"] for row in table]
-
-
-# ---- idx
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    raw = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
-
-
-@pytest.mark.parametrize(
-    ("images_name", "labels_name", "folder"),
-    [
-        ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", False),
-        ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", False),
-        ("train-images.idx3-ubyte", "train-labels.idx1-ubyte.gz", True),
-        ("train-images-idx3-ubyte.gz", None, True),
-    ],
-)
-def test_idx(tmp_path, images_name, labels_name, folder):
-    digits, labels = noise(5, 8, 8), np.arange(5, dtype=np.uint8) + 3
-    write_idx(tmp_path / "mnist" / images_name, digits)
-    if labels_name:
-        write_idx(tmp_path / "mnist" / labels_name, labels)
-    path = tmp_path / "mnist" if folder else tmp_path / "mnist" / images_name
-    images = data.load(f"idx:{path}", size=8, channels=1)
-    np.testing.assert_array_equal(images.images, digits[:, None])
-    assert (images.labels.tolist() if labels_name else images.labels) == (labels.tolist() if labels_name else None)
-    assert images.name == f"idx:{images_name}"
-    np.testing.assert_array_equal(data.load(f"idx:{path}", size=8).images, np.stack([digits] * 3, 1))
-
-
-def test_idx_errors(tmp_path):
-    def load(name: str = "") -> None:
-        data.load(f"idx:{tmp_path / name}", size=8)
-
-    with pytest.raises(ProbeError, match=r"0 files of training images found; expected one train-images-idx3-ubyte"):
-        load()
-    write_idx(tmp_path / "x-images-idx3-ubyte", noise(5, 8, 8))
-    raw = (tmp_path / "x-images-idx3-ubyte").read_bytes()
-    (tmp_path / "short").write_bytes(raw[:-100])
-    with pytest.raises(ProbeError, match=r"idx:short: ends or is damaged after 3 of 5 entries"):
-        load("short")
-    (tmp_path / "short.gz").write_bytes(gzip.compress(raw)[:-60])
-    with pytest.raises(ProbeError, match=r"idx:short\.gz: ends or is damaged after \d of 5 entries"):
-        load("short.gz")
-    (tmp_path / "long").write_bytes(raw + b"x")
-    with pytest.raises(ProbeError, match=r"idx:long: holds more than the 5 entries"):
-        load("long")
-    (tmp_path / "huge").write_bytes(struct.pack(">HBB3I", 0, 8, 3, 1, 2**32 - 1, 2**32 - 1))
-    with pytest.raises(ProbeError, match=r"idx:huge: ends or is damaged after 0 of 1 entries"):
-        load("huge")
-    write_idx(tmp_path / "labels", np.arange(5, dtype=np.uint8))
-    with pytest.raises(ProbeError, match=r"idx:labels: starts with 00 00 08 01; expected 00 00 08 03 and 3 sizes"):
-        load("labels")
-    (tmp_path / "none").write_bytes(b"")
-    with pytest.raises(ProbeError, match=r"idx:none: starts with nothing readable; expected"):
-        load("none")
-    write_idx(tmp_path / "zero", noise(0, 8, 8))
-    with pytest.raises(ProbeError, match=r"idx:zero: 0 images found; expected at least one"):
-        load("zero")
-    write_idx(tmp_path / "x-labels-idx1-ubyte", np.arange(4, dtype=np.uint8))
-    with pytest.raises(ProbeError, match=r"idx:x-labels-idx1-ubyte: 4 labels for 5 images; expected one an image"):
-        load("x-images-idx3-ubyte")
-
-
-# ---- npz
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize(
-    "arrays",
-    [
-        {"X": EXPECTED, "Y": np.array([3, 1, 2])},
-        {"images": chw(EXPECTED), "labels": np.array([[3], [1], [2]], np.uint8)},
-        {"data": np.asfortranarray(EXPECTED), "y": np.array([3, 1, 2], np.int16)},
-    ],
-)
-def test_npz(tmp_path, save, arrays):
-    save(tmp_path / "x.npz", **arrays)
-    images = data.load(f"npz:{tmp_path / 'x.npz'}", size=8)
-    np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert images.labels.tolist() == [3, 1, 2]
-    assert images.name == "npz:x.npz"
-
-
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 8, 8, 1), (1, 1, 8, 8)])
-def test_npz_of_greys_without_labels(tmp_path, shape):
-    np.savez(tmp_path / "x.npz", x=noise(*shape))
-    images = data.load(f"npz:{tmp_path / 'x.npz'}", size=8, channels=1)
-    np.testing.assert_array_equal(images.images.ravel(), noise(*shape).ravel())
-    assert images.labels is None
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({}, r"npz:x\.npz: holds no arrays; expected X, images, data or x"),
-        ({"a": noise(2), "b": noise(2)}, r"npz:x\.npz: found the arrays a, b; expected X, images, data or x"),
-        ({"X": np.zeros((2, 8, 8))}, r"npz:x\.npz: X is float64 \(2, 8, 8\); expected uint8 in 0 … 255"),
-        ({"X": noise(2, 3072)}, r"X is uint8 \(2, 3072\); expected uint8 in 0 … 255 of \(N, H, W\), \(N, H, W, C\)"),
-        ({"X": noise(2, 8, 8, 7)}, r"X is uint8 \(2, 8, 8, 7\); expected .* C = 1, 3 or 4"),
-        ({"X": np.array([None])}, r"X is object \(1,\); expected uint8"),
-        ({"X": noise(0, 8, 8)}, r"npz:x\.npz: 0 images found; expected at least one readable image"),
-        ({"X": noise(2, 8, 8), "y": np.arange(3)}, r"y is int64 \(3,\); expected 2 integers: convert or remove it"),
-        ({"X": noise(2, 8, 8), "y": np.ones(2)}, r"y is float64 \(2,\); expected 2 integers"),
-        (
-            {"X": noise(2, 8, 8), "y": np.array([None] * 2)},
-            r"Object arrays cannot be loaded .*; expected a file by np\.savez",
-        ),
-    ],
-)
-def test_npz_errors(tmp_path, arrays, message):
-    np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(ProbeError, match=message) as error:
-        data.load(f"npz:{tmp_path / 'x.npz'}", size=8)
-    assert "\n" not in str(error.value)
-
-
-def test_npz_that_is_none_or_is_damaged(tmp_path):
-    (tmp_path / "x.npz").write_bytes(b"junk")
-    with pytest.raises(ProbeError, match=r"npz:x\.npz: File is not a zip file; expected a file by np\.savez"):
-        data.load(f"npz:{tmp_path / 'x.npz'}")
-    np.savez(tmp_path / "y.npz", X=noise(5, 32, 32))
-    raw = bytearray((tmp_path / "y.npz").read_bytes())
-    raw[2000] ^= 255
-    (tmp_path / "y.npz").write_bytes(raw)
-    with pytest.raises(ProbeError, match=r"npz:y\.npz: ends or is damaged after \d of 5 entries"):
-        data.load(f"npz:{tmp_path / 'y.npz'}", size=32)
-
-
-# ---- lmdb
-
-
-def test_lmdb_in_the_order_of_keys(tmp_path):
-    lmdb = pytest.importorskip("lmdb")
-    with lmdb.open(str(tmp_path / "church"), map_size=1 << 20) as database, database.begin(write=True) as transaction:
-        for key, seed in ((b"c", 2), (b"a", 0), (b"b", 1)):
-            transaction.put(key, encoded(noise(8, 8, 3, seed=seed)))
-        transaction.put(b"bad", b"junk")
-    images = data.load(f"lmdb:{tmp_path / 'church'}", size=8)
-    np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert (images.labels, images.name, images.skipped) == (None, "lmdb:church", ("bad",))
-
-
-def test_lmdb_errors(tmp_path, monkeypatch):
-    pytest.importorskip("lmdb")
-    with pytest.raises(ProbeError, match=r"lmdb:nowhere: no such file or folder"):
-        data.load("lmdb:nowhere")
-    with pytest.raises(ProbeError, match=r"lmdb:.*; expected a folder with an LMDB data\.mdb"):
-        data.load(f"lmdb:{tmp_path}")
-    monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(ProbeError, match=r"lmdb: this source needs lmdb: pip install 'dcgan-probe\[lmdb\]'"):
-        data.load(f"lmdb:{tmp_path}")
-
-
-# ---- hf, with a stand-in for `datasets`
-
-
-class Stream:
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
-
-    def decode(self, enable: bool) -> Iterator[dict[str, Any]]:
-        assert not enable
-        return iter(self.rows)
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) -> list[Any]:
-    asked: list[Any] = []
-
-    class Feature:
-        def decode_example(self, cell: dict[str, Any]) -> Image.Image:
-            return Image.open(cell["path"])
-
-    def load_dataset(name: str, split: str, streaming: bool) -> Stream:
-        asked.append((name, split, streaming))
-        if split == "nosplit":
-            raise ValueError("Bad split: nosplit.\nAvailable splits: ['train']")
-        return Stream(rows)
-
-    module = types.ModuleType("datasets")
-    module.load_dataset, module.Image = load_dataset, Feature  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    return asked
-
-
-def test_hf(tmp_path, monkeypatch):
-    (tmp_path / "remote.png").write_bytes(encoded(noise(8, 8, 3, seed=2)))
-    last = {"bytes": None, "path": str(tmp_path / "remote.png")}
-    pictures = [*cells(0, 1), {"bytes": b"junk", "path": "x/broken.jpg"}, None, last]
-    rows = [{"id": "n", "img": picture, "label": i} for i, picture in enumerate(pictures)]
-    asked = stand_in(monkeypatch, rows)
-    seen: list[Any] = []
-    images = data.load("hf:someone/rooms", size=8, progress=lambda *now: seen.append(now))
-    np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert images.labels.tolist() == [0, 1, 4]
-    assert (images.name, images.skipped) == ("hf:someone/rooms:train", ("broken.jpg", "row 3"))
-    assert seen == [(3, None)]
-    assert len(data.load("hf:someone/rooms:test", size=8, limit=1).images) == 1
-    data.load("hf:someone/rooms:train", size=8)
-    assert asked == [("someone/rooms", "train", True), ("someone/rooms", "test", True)]
-
-
-def test_hf_errors(monkeypatch):
-    stand_in(monkeypatch, [{"text": "a"}])
-    with pytest.raises(ProbeError, match=r"hf:books: found the columns text; expected a column image or img"):
-        data.load("hf:books")
-    with pytest.raises(ProbeError, match=r"hf:books:nosplit: Bad split: nosplit\.; expected hf:NAME or hf:NAME:SPLIT"):
-        data.load("hf:books:nosplit")
-    stand_in(monkeypatch, [])
-    with pytest.raises(ProbeError, match=r"hf:none:train: 0 images found"):
-        data.load("hf:none")
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ProbeError, match=r"hf: this source needs datasets: pip install 'dcgan-probe\[hf\]'"):
-        data.load("hf:other")
 
 
 def test_nothing_heavy_is_imported():

@@ -1,120 +1,22 @@
-"""The page of `probe label` in a real browser: what a user does there, and what nobody else can.
-
-Chromium must be installed (Debian: apt-get install chromium); the tests skip, with that reason, where it is not.
-"""
+"""The page of `probe label` in a real browser: what a user does there, and what nobody else can."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from probe import exemplars, labels
-from probe.checkpoints import load, save
-from probe.gan import GAN
+from probe.checkpoints import load
+from tests.browsing import MARKS, drag, name_concept, settle, visit
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.browser, pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; Debian: apt-get install chromium"),
-]  # fmt: skip
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-Start = Callable[..., "Server"]
-
-
-class Server:
-    """A running `probe label`."""
-
-    def __init__(self, folder: Path, *words: object) -> None:
-        command = [sys.executable, "-m", "probe", "label", *map(str, words)]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        line = self.process.stdout.readline()
-        found = re.fullmatch(r"open  (http://127\.0\.0\.1:(\d+)/\?token=([\w-]{40,}))\n", line)
-        assert found, line + self.process.stdout.read()
-        self.url, self.port, self.token = found[1], int(found[2]), found[3]
-
-    def stop(self, how: int = signal.SIGINT) -> int:
-        self.process.send_signal(how)
-        code = self.process.wait(20)
-        self.process.stdout.close()
-        return code
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        found = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    running: list[Server] = []
-
-    def begin(*words: object) -> Server:
-        running.append(Server(tmp_path, *words))
-        return running[-1]
-
-    yield begin
-    for server in running:
-        if server.process.poll() is None:
-            server.stop()
-
-
-@pytest.fixture
-def tiny(tiny_gan: GAN, tmp_path: Path) -> Path:
-    save(tiny_gan, tmp_path / "tiny.safetensors")
-    return tmp_path / "tiny.safetensors"
-
-
-def visit(browser: Any, url: str, width: int = 1400, height: int = 900) -> Any:
-    """The page, open and alive; what it asks of other machines and what goes wrong in it is kept in `page.trouble`."""
-    context = browser.new_context(viewport={"width": width, "height": height})
-    return settle(context.new_page(), url)
-
-
-def settle(page: Any, url: str) -> Any:
-    page.trouble = []
-    page.set_default_timeout(20_000)
-    page.on("pageerror", lambda error: page.trouble.append(str(error)))
-    page.on(
-        "request", lambda r: r.url.startswith(("http://127.0.0.1:", "data:", "blob:")) or page.trouble.append(r.url)
-    )
-    page.goto(url)
-    page.wait_for_function("window.socket?.connected && document.querySelector('.pr-labeller')")
-    return page
-
-
-def name_concept(page: Any, name: str) -> None:
-    page.get_by_label("Name of a new concept").fill(name)
-    page.keyboard.press("Enter")
-    page.locator(".pr-concept.on", has_text=name).wait_for()
-
-
-def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Drag over the enlarged sample; places are shares of its side."""
-    box = page.locator(".pr-canvas").bounding_box()
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    page.mouse.move(*points[1], steps=5)
-    page.mouse.up()
+pytestmark = MARKS
 
 
 def saved(page: Any) -> None:
@@ -309,108 +211,6 @@ def test_with_the_keyboard_alone(start, browser, tiny, tmp_path) -> None:
     assert page.locator(".pr-sample").inner_text() == "Sample 3"
     page.keyboard.press("?")
     page.locator(".pr-keys").wait_for()
-    page.context.close()
-
-
-CONTRAST = """() => {
-  const rgb = (text) => { const v = text.match(/[\\d.]+/g).map(Number); return v.length > 3 ? v : [...v, 1]; };
-  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3]));
-  const light = (c) => c.map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = (element) => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(rgb(getComputedStyle(e).backgroundColor));
-    return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255]);
-  };
-  const poor = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const e = walk.currentNode.parentElement;
-    if (!walk.currentNode.data.trim() || !e.checkVisibility({opacityProperty: true}) || e.closest(":disabled, script, style, .q-slider__text-container")) continue;
-    const behind = ground(e), ink = over(rgb(getComputedStyle(e).color), behind);
-    const [a, b] = [light(ink), light(behind)].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) poor.push([walk.currentNode.data.trim().slice(0, 40), ((a + 0.05) / (b + 0.05)).toFixed(2)]);
-  }
-  return poor;
-}"""
-
-
-def test_contrast_and_no_sideways_scrolling(start, browser, tiny) -> None:
-    server = start("--ckpt", tiny, "-n", 60)
-    page = visit(browser, server.url)
-    name_concept(page, "thing")
-    drag(page, (0.1, 0.1), (0.4, 0.4))
-    page.keyboard.press("?")
-    for width in (1400, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        for part in ("Label", "Exemplars", "Units"):
-            page.get_by_role("tab", name=part).click()
-            page.wait_for_timeout(500)
-            assert page.evaluate(CONTRAST) == []
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.context.close()
-
-
-UNTIL_CHANGED = """(press) => new Promise((done) => {
-  const image = document.querySelector(press.image);
-  const began = performance.now();
-  new MutationObserver((_, watcher) => {
-    watcher.disconnect();
-    image.decode().then(() => requestAnimationFrame(() => done(performance.now() - began)));
-  }).observe(image, {attributes: true, attributeFilter: ["src"]});
-  document.querySelector(press.click).click();
-})"""
-
-
-def test_a_change_shows_within_300_ms(start, browser) -> None:
-    server = start("-n", 20)
-    page = visit(browser, server.url)
-    page.get_by_role("tab", name="Units").click()
-    page.locator(".pr-heat").first.wait_for()
-    page.wait_for_timeout(1500)
-    ids = page.locator(".pr-cell:has(.pr-heat)").evaluate_all("cells => cells.map(c => c.id)")[:9]
-    taken = [page.evaluate(UNTIL_CHANGED, {"image": "[data-testid=after]", "click": f"#{i}"}) for i in ids]
-    print(f"a unit switched, seen after (ms): {[round(t) for t in taken]}")
-    assert sorted(taken)[len(taken) // 2] < 300
-    assert "9 off" in page.locator(".pr-card").last.inner_text()
-    page.get_by_role("button", name="in a region").click()
-    brush = page.locator(".pr-brush").bounding_box()
-    before = page.locator("[data-testid=after]").get_attribute("src")
-    page.mouse.move(brush["x"] + 60, brush["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(brush["x"] + 140, brush["y"] + 140, steps=6)
-    page.mouse.up()
-    page.wait_for_function("before => document.querySelector('[data-testid=after]').src !== before", arg=before)
-    assert page.trouble == []
-    page.context.close()
-
-
-SCROLL = """() => new Promise((done) => {
-  const grid = document.querySelector(".pr-grid"), steps = [];
-  let last = performance.now(), most = 0;
-  const frame = (now) => {
-    steps.push(now - last);
-    last = now;
-    most = Math.max(most, grid.querySelectorAll(".pr-cell").length);
-    grid.scrollTop += 120;
-    steps.length < 90 ? requestAnimationFrame(frame) : done([steps.slice(5).sort((a, b) => a - b), most, grid.scrollTop]);
-  };
-  requestAnimationFrame(frame);
-})"""
-
-
-def test_a_thousand_samples_scroll_smoothly(start, browser, tiny) -> None:
-    server = start("--ckpt", tiny, "-n", 1000)
-    page = visit(browser, server.url)
-    steps, most, top = page.evaluate(SCROLL)
-    print(
-        f"frames of scrolling: median {steps[len(steps) // 2]:.0f} ms, 95th percentile {steps[int(0.95 * len(steps))]:.0f} ms; {most} cells"
-    )
-    assert top > 5000
-    assert most < 120  # of a thousand
-    assert steps[len(steps) // 2] < 50  # 17 on an idle machine; rendering is done by the processor here
-    page.keyboard.press("ArrowRight")
-    assert page.locator(".pr-sample").inner_text() == "Sample 1"
     page.context.close()
 
 

@@ -1,0 +1,11 @@
+"""A layer of a discriminator, ready to be looked through."""
+
+from __future__ import annotations
+
+from probe.gan import GAN
+from probe.layers import resolve
+from probe.lens import Lens
+
+
+def looking(gan: GAN, layer: str = "-1", rule: str = "guided") -> Lens:
+    return Lens(gan.require_discriminator(), resolve(gan, layer, "discriminator"), gan.size, gan.channels, rule)  # type: ignore[arg-type]
