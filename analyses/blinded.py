@@ -58,6 +58,19 @@ def rates(
     return out
 
 
+def difference(
+    answers: list[dict[str, list[int]]], order: np.ndarray, pair: tuple[int, int], wearers: int, n: int
+) -> dict[str, object]:
+    """Of two conditions by number, the first less the second on the same faces: glasses on wearers, faces damaged; with intervals."""
+    found = {k: seen(answers, k, order).mean(0).reshape(-1, n) for k in ("glasses", "damaged")}
+    a, b = pair
+    less = {
+        "glasses_on_wearers": (found["glasses"][a] - found["glasses"][b])[:wearers],
+        "damaged": found["damaged"][a] - found["damaged"][b],
+    }
+    return {k: float(v.mean()) for k, v in less.items()} | {f"{k}_ci": mean_ci(v) for k, v in less.items()}
+
+
 def counts(
     answers: dict[str, list[int]],
     order: np.ndarray,

@@ -6,6 +6,7 @@ random order. Four automated observers each time (a vision-language model shown 
 not know what was done said of each whether it wears glasses and whether the face is damaged:
 analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a gate as wide as
 boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no study had used.
+glasses_study_gates shows the wider and the narrower one on the same faces to the same observers.
 Run with --sheets FOLDER to make the pictures to be judged.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyses.blinded import agreement, rates, seen, sheets
+from analyses.blinded import agreement, difference, rates, seen, sheets
 from analyses.common import FIGURES, arguments, publish
 from analyses.faces_glasses import LABELS, RUNS
 from probe import labels, surgery
@@ -32,7 +33,10 @@ from probe.result import load as load_result
 
 @dataclass(frozen=True)
 class Study:
-    """What was judged: the erasure of a figure's labels at a layer, boundary and dose, and the paper's rule; on which faces; by whom."""
+    """What was judged: the erasure of a figure's labels at a layer, boundary and dose; on which faces; by whom.
+
+    Beside it stands the paper's rule, or with `narrow` the same erasure at another boundary and dose.
+    """
 
     fitted: str
     layer: str
@@ -40,6 +44,7 @@ class Study:
     dose: float
     faces: str
     answers: str
+    narrow: tuple[float, float] | None = None
 
 
 STUDIES = {
@@ -50,9 +55,11 @@ STUDIES = {
     "glasses_study_fresh": Study(
         "faces_glasses", "layer2", 0.0, 2.0, "faces-glasses-study-fresh", "faces-glasses-answers-fresh"
     ),
+    "glasses_study_gates": Study(
+        "faces_glasses", "layer2", 0.0, 2.0, "faces-glasses-study-fresh", "faces-glasses-answers-gates", (0.25, 1.0)
+    ),
 }
 ORDER_SEED, SEED, SHOWN = 20261125, 0, 10
-CONDITIONS = ("before", "erase", "paper")
 
 
 def operated(gan: GAN, study: Study) -> dict[str, GAN]:
@@ -63,12 +70,17 @@ def operated(gan: GAN, study: Study) -> dict[str, GAN]:
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     known = Labelled(feature_maps(gan, z, [place]), boxes, gan.size, np.arange(len(z)))
     latents = z[known.boxed], z[~known.boxed]
-    found = surgery.fit_patch(latents, known.inside(place.name, SEED), study.boundary, support(gan.prior))
-    return {
-        "before": gan,
-        "erase": surgery.patch(gan, place.name, found, study.dose),
-        "paper": surgery.ablate(gan, paper["layers"][0], paper["units"]),
-    }
+    inside = known.inside(place.name, SEED)
+
+    def erase(boundary: float, dose: float) -> GAN:
+        found = surgery.fit_patch(latents, inside, boundary, support(gan.prior))
+        return surgery.patch(gan, place.name, found, dose)
+
+    if study.narrow:
+        other = {"narrow": erase(*study.narrow)}
+    else:
+        other = {"paper": surgery.ablate(gan, paper["layers"][0], paper["units"])}
+    return {"before": gan, "erase": erase(study.boundary, study.dose), **other}
 
 
 def main() -> None:
@@ -82,18 +94,21 @@ def main() -> None:
     faces = json.loads((LABELS / f"{study.faces}.json").read_text())
     who = faces["wearers"] + faces["non_wearers"]
     z = gan.latents(max(who) + 1, faces["seed"])[who]
-    images = np.concatenate([to_bytes(g.images(z)).numpy() for g in operated(gan, study).values()])
+    generators = operated(gan, study)
+    images = np.concatenate([to_bytes(g.images(z)).numpy() for g in generators.values()])
     order = np.random.default_rng(ORDER_SEED).permutation(len(images))
     if args.sheets:
         return sheets(images, order, args.sheets, columns=6, rows=4, side=224)
     answers = json.loads((LABELS / f"{study.answers}.json").read_text())["observers"]
-    metrics = rates(answers, order, CONDITIONS, len(faces["wearers"]), len(who))
+    metrics = rates(answers, order, list(generators), len(faces["wearers"]), len(who))
     still = np.flatnonzero(seen(answers, "glasses", order).mean(0)[len(who) :][: len(faces["wearers"])] == 1)
-    grids = images.reshape(len(CONDITIONS), len(who), *images.shape[1:])
-    arrays = {f"first_{c}": grids[k, :SHOWN] for k, c in enumerate(CONDITIONS)}
-    arrays |= {f"failed_{c}": grids[k, still[:SHOWN]] for k, c in enumerate(CONDITIONS)}
+    grids = images.reshape(len(generators), len(who), *images.shape[1:])
+    arrays = {f"first_{c}": grids[k, :SHOWN] for k, c in enumerate(generators)}
+    arrays |= {f"failed_{c}": grids[k, still[:SHOWN]] for k, c in enumerate(generators)}
     counts = {"wearers": len(faces["wearers"]), "others": len(faces["non_wearers"]), "observers": len(answers)}
     found = {**counts, "conditions": metrics, "agreement": agreement(answers)}
+    if study.narrow:
+        found["narrow_less_erase"] = difference(answers, order, (2, 1), len(faces["wearers"]), len(who))
     notes = [faces["about"], "rates are means over observers; intervals resample faces, not observers"]
     result = Result("study", found, {"order_seed": ORDER_SEED}, notes, arrays=arrays)
     publish(result, gan, args.study, args.out, SEED)

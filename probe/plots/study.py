@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from probe.plots.common import columns, flow, note, page, show, tile
 from probe.result import Result
 
-_NAMES = {"before": "before", "erase": "erase", "paper": "paper's rule"}
-_COLOURS = {"before": "0.55", "erase": "#0072B2", "paper": "#D55E00"}
+_NAMES = {"before": "before", "erase": "erase", "paper": "paper's rule", "narrow": "narrower gate"}
+_COLOURS = {"before": "0.55", "erase": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}
 _RATES = {
     "glasses_on_wearers": "glasses seen\non wearers",
     "glasses_on_others": "glasses seen\non others",
@@ -23,7 +23,7 @@ def study(result: Result) -> Figure:
     space = page() - 1.0
     count = columns(len(result.arrays["first_before"]), space, 0.42)
     failed = len(result.arrays["failed_before"])
-    strips = [("first", name) for name in _NAMES] + ([("failed", name) for name in _NAMES] if failed else [])
+    strips = [(kind, name) for kind in ["first"] + ["failed"] * (failed > 0) for name in m["conditions"]]
     side = space / count
     (left, width, _), (beside, _, row) = flow([(0, 0.95, 3.6, 4.6), (4.7, 4.75, 2.2, 7.0)])
     lower = row * 0.2
