@@ -41,6 +41,10 @@ class Tolerance:
     share: float = 1e-3
     rms: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.rtol < math.inf and 0 <= self.atol < math.inf):
+            raise ProbeError(f"rtol {self.rtol}, atol {self.atol}: expected finite numbers of at least 0")
+
     def near(self, a: float, b: float) -> bool:
         """Whether two numbers are as good as equal."""
         return math.isclose(a, b, rel_tol=self.rtol, abs_tol=self.atol)

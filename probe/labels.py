@@ -214,13 +214,11 @@ def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
     """
     path = Path(path)
     document = _read(path)
-    unknown = f"{path.name}: concept {concept or '(none named)'}: the file has %s; name one of them"
-    if not document["categories"]:
-        raise ProbeError(unknown % "none")
-    found = _parse(path, document, size)
-    chosen = [k for k, name in found.names.items() if concept is None or name == concept]
-    if len(chosen) != 1:
-        raise ProbeError(unknown % ", ".join(found.names.values()))
+    found = _parse(path, document, size) if document["categories"] else None
+    chosen = [k for k, name in found.names.items() if concept is None or name == concept] if found else []
+    if not found or len(chosen) != 1:
+        known = ", ".join(found.names.values()) if found else "none"
+        raise ProbeError(f"{path.name}: concept {concept or '(none named)'}: the file has {known}; name one of them")
     boxes: dict[int, list[list[float]]] = {}
     for row, i, box in found.rows:
         if row["category_id"] == chosen[0]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ _RECIPE = re.compile(r"analyses\.\w+")
 
 def read(path: Path) -> dict[str, Any]:
     """The provenance inside a figure; raises ProbeError where there is none."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     found: str | bytes | None = None
     try:
@@ -34,10 +35,19 @@ def read(path: Path) -> dict[str, Any]:
         elif path.suffix == ".svg":
             found = ElementTree.parse(path).findtext(f".//{_DESCRIPTION}")
         else:
-            with Image.open(path) as image:
-                found = image.info.get("probe")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)  # no figure of ours is as large
+                with Image.open(path) as image:
+                    found = image.info.get("probe")
         about = json.loads(found or "null")
-    except (OSError, ValueError, ElementTree.ParseError, UnidentifiedImageError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        ElementTree.ParseError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         if isinstance(error, FileNotFoundError | IsADirectoryError):
             raise ProbeError(f"{path}: {error.strerror}; expected a figure that probe drew") from error
         about = None

@@ -93,14 +93,21 @@ def load(folder: str | Path) -> Result:
         for name in ("metrics", "settings", "provenance"):
             if not isinstance(document.get(name, {}), dict):
                 raise TypeError(f"{name} is no object")
+        if not isinstance(document["command"], str):
+            raise TypeError("command is no text")
+        assumed = document.get("assumptions", [])
+        if not isinstance(assumed, list) or not all(isinstance(line, str) for line in assumed):
+            raise TypeError("assumptions is no list of lines")
         return Result(**document, arrays=load_file(folder / "arrays.safetensors"))
+    except ProbeError:
+        raise
     except (
         OSError,
         KeyError,
         TypeError,
         AttributeError,
-        UnicodeDecodeError,
-        json.JSONDecodeError,
+        ValueError,
+        RecursionError,
         SafetensorError,
     ) as error:
         raise ProbeError(

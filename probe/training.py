@@ -68,7 +68,13 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
             f"{gan.provenance.get('checkpoint', 'checkpoint')}: held no images out (probe train --holdout does); "
             "pass --train and --holdout-data, or --train alone for scores without a verdict"
         )
-    return about["of"], about["holdout"], run["settings"]["seed"]
+    of, holdout, seed = about.get("of"), about["holdout"], (run.get("settings") or {}).get("seed")
+    if isinstance(of, int) and isinstance(holdout, int) and isinstance(seed, int) and 0 < holdout < of and seed >= 0:
+        return of, holdout, seed
+    raise ProbeError(
+        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with seed {seed}, "
+        "which cannot be; its description is damaged: fetch or save it again"
+    )
 
 
 def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:

@@ -232,6 +232,7 @@ BAD = {
     "no mask": (["--layer", "layer2", "--units", "3", "--where", "none.png"], "neither a box x0,y0,x1,y1 in pixels nor a file"),
     "text mask": (["--layer", "layer2", "--units", "3", "--where", "text.png"], "text.png: not an image that can be read"),
     "wide mask": (["--layer", "layer2", "--units", "3", "--where", "wide.png"], "the mask is 8x4; the images are square, 32x32"),
+    "large mask": (["--layer", "layer2", "--units", "3", "--where", "large.png"], "large.png: not an image that can be read"),
     "black mask": (["--layer", "layer2", "--units", "3", "--where", "black.png"], "black throughout"),
     "save a region": (
         ["--layer", "layer2", "--units", "3", "--where", "0,0,9,9", "--save", "x.pth"],
@@ -249,6 +250,7 @@ def test_ablate_refuses_in_one_line(run, case: str) -> None:
     Path("text.png").write_text("a mask, honest")
     Image.new("L", (8, 4), 255).save("wide.png")
     Image.new("L", (8, 8)).save("black.png")
+    Image.new("1", (10_000, 10_000)).save("large.png")
     words, message = BAD[case]
     code, out, err = run(*ABLATE, *words)
     assert (code, out) == (2, "")

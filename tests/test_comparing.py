@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -300,3 +301,10 @@ def test_results_are_left_as_they_were(tmp_path: Path) -> None:
     shutil.copytree(a, kept)
     compare_trees(a, b, replace(Tolerance(), rms=0), tmp_path / "out")
     assert all((a / p.name).read_bytes() == p.read_bytes() for p in kept.iterdir())
+
+
+@pytest.mark.parametrize("off", [-1.0, math.nan, math.inf])
+def test_tolerances_that_tell_nothing(off: float) -> None:
+    for name in ("rtol", "atol"):
+        with pytest.raises(ProbeError, match=f"{name} {off}.*: expected finite numbers of at least 0"):
+            Tolerance(**{name: off})

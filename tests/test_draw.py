@@ -221,6 +221,33 @@ def test_arrays_or_metrics_that_a_figure_needs(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_result_changed_by_other_hands(tmp_path: Path) -> None:
+    result = samples()
+    result.arrays["images"] = result.arrays["images"][0]
+    with pytest.raises(ProbeError, match=r"the result is not as probe sample writes it .*; run the command again"):
+        draw(result, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    def full(path: Path, data: bytes) -> None:
+        assert len(data) > 1000
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ProbeError, match=rf"figure\.{kind}: could not be written \(No space left on device\); free"):
+        draw(samples(), tmp_path, [kind])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_a_picture_too_large_to_be_a_figure(tmp_path: Path, side: int) -> None:
+    Image.new("1", (side, side)).save(tmp_path / "large.png")
+    with pytest.raises(ProbeError, match=r"large\.png: holds no provenance"):
+        read(tmp_path / "large.png")
+
+
 def test_a_command_to_repeat(tmp_path: Path) -> None:
     command = "probe sample --ckpt g.pth --seed 3 -n 4 --out old --json --save '/etc/x'"
     assert repeated(command, ["--ckpt", "my/g.pth", "-n=5"], Path("new")) == (

@@ -89,7 +89,7 @@ def test_one_concept_of_several(tmp_path):
     assert {i: b[:, 0].tolist() for i, b in hats.boxes.items()} == {4: [2, 4], 12: [3]}
     assert len(hats) == 3
     assert labels.load(path, "glasses").images == (4, 12)  # looked at, also where only hats are
-    for concept, found in ((None, r"\(none named\)"), ("scarf", "scarf")):
+    for concept, found in ((None, r"\(none named\)"), ("scarf", "scarf"), ("50% d", "50% d")):
         with pytest.raises(
             ProbeError, match=rf"^labels.json: concept {found}: the file has glasses, hat; name one of them$"
         ):

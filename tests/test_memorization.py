@@ -293,6 +293,10 @@ def test_a_checkpoint_knows_its_split(pool: np.ndarray) -> None:
     assert len(train) == 500
     with pytest.raises(ProbeError, match="x: 10 images; expected the 560 of rooms:560"):
         own_split(gan, pool[:10], "x")
+    for wrong in ({"holdout": 560, "of": 560}, {"holdout": -3, "of": "many"}, {"holdout": 60}):
+        gan.provenance["training"]["split"] = wrong
+        with pytest.raises(ProbeError, match=r"copier: says that .* held out with seed 4, which cannot be"):
+            own_split(gan, pool, "x")
 
 
 # --- the command

@@ -105,6 +105,10 @@ def test_newer_schema(found, tmp_path):
         '{"schema": 1, "x": 2}',
         '{"schema": 1, "command": "x", "metrics": {}, "provenance": null}',
         '{"schema": 1, "command": "x", "metrics": 3}',
+        '{"schema": 1, "command": ["x"], "metrics": {}}',
+        '{"schema": 1, "command": "x", "metrics": {}, "assumptions": 3}',
+        '{"schema": 1, "command": "x", "metrics": {"n": ' + "9" * 5000 + "}}",
+        "[" * 100_000,
     ],
 )
 def test_not_a_result(found, tmp_path, content):

@@ -62,6 +62,7 @@ def rebuild(path: Path, tree: dict[str, Tensor], text: str, prior: Prior | None)
         if about["schema"] > SCHEMA:
             raise ProbeError(f"{path.name}: written by a newer probe (schema {about['schema']}); upgrade dcgan-probe")
         gan = _assembled(about, tree)
+        _check_notes(about["provenance"])
     except ProbeError as error:
         raise error if path.name in str(error) else ProbeError(f"{path.name}: {error}") from None
     except Exception as error:  # a hostile description can make anything of itself
@@ -75,6 +76,15 @@ def rebuild(path: Path, tree: dict[str, Tensor], text: str, prior: Prior | None)
     gan.provenance = {**summary, "prior_source": "given" if prior else "stored", **stored}
     gan.prior = prior or gan.prior
     return gan
+
+
+def _check_notes(before: dict[str, Any]) -> None:
+    """Raise TypeError for notes of where a checkpoint comes from that are not of the kinds that others read."""
+    run, edits = before.get("training") or {}, before.get("edits", [])
+    if not isinstance(run, dict) or not all(isinstance(run.get(k) or {}, dict) for k in ("split", "settings")):
+        raise TypeError("training is no object")
+    if not isinstance(edits, list) or not all(isinstance(edit, str) for edit in edits):
+        raise TypeError("edits is no list of lines")
 
 
 def _assembled(about: dict[str, Any], tree: dict[str, Tensor]) -> GAN:

@@ -6,6 +6,7 @@ draw(...)    a result directory's figure, in the formats asked for, with its pro
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,6 +80,11 @@ def draw(
             raise ProbeError(
                 f"{folder}: the result lacks {error}, which its figure shows; run the command again"
             ) from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:  # of a result changed by other hands
+            found = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise ProbeError(
+                f"{folder}: the result is not as probe {result.command} writes it ({found}); run the command again"
+            ) from error
         FigureCanvasAgg(figure)
         notes = finish(figure, look, result.command)
         part = extent(figure, look)
@@ -88,8 +94,10 @@ def draw(
                 "pdf": {"Subject": about, "CreationDate": None},
                 "svg": {"Description": about, "Date": None},
             }
+            drawing = io.BytesIO()  # not to the file: on a full disk the PDF writer fails in ways of its own
+            figure.savefig(drawing, format=kind, metadata=metadata[kind], bbox_inches=part)
             with writing(folder / f"figure.{kind}") as temporary:
-                figure.savefig(temporary, format=kind, metadata=metadata[kind], bbox_inches=part)
+                temporary.write_bytes(drawing.getvalue())
     for name, text in captions(result, notes).items() if captioned else ():
         with writing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
