@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,9 +202,11 @@ def _picture(folder: Path, result: Result) -> Array | None:
 def pixels(path: Path) -> Array:
     """A picture as (H, W, 3) in 0-255; raises ProbeError where it is none."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB")).astype(np.int16)
-    except OSError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB")).astype(np.int16)
+    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ProbeError(f"{path}: not a picture ({error}); draw it again") from error
 
 

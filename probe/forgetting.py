@@ -130,7 +130,7 @@ def _negatives(settings: Settings, aucs: dict[str, Any]) -> dict[str, str]:
 
     if settings.negatives != "auto":
         return dict.fromkeys(aucs, settings.negatives)
-    return {name: max(NEGATIVES, key=lambda kind, table=table: worst(table, kind)) for name, table in aucs.items()}  # type: ignore[misc]
+    return {name: max(table, key=lambda kind, table=table: worst(table, kind)) for name, table in aucs.items()}  # type: ignore[misc]
 
 
 def _refuse_operated(gan: GAN, names: list[str]) -> None:
@@ -200,13 +200,15 @@ def forget(
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
     under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
     where the generator cannot be rebuilt or `erase` was not asked for. The input GAN is unchanged. Raises ProbeError
-    where the concept is too rare.
+    where the concept is too rare, or on every labelled image.
     """
     s = settings or Settings()
     tell = report or (lambda *_: None)
     places, reading = _places(gan, s.layer)
     names = [p.name for p in places]
     _refuse_operated(gan, names)
+    if len(boxes.boxes) == len(boxes.images):
+        raise ProbeError(f"{boxes.concept}: all {len(boxes.images)} labelled images show it; list some without it, too")
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
     aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}

@@ -176,11 +176,19 @@ def read(path: str | Path, size: int) -> Document:
 def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
     try:
         names = {c["id"]: c["name"] for c in document["categories"]}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise ProbeError(
+                f"{path.name}: categories named {list(names.values())}; expected a name in quotes for each"
+            )
         index: dict[Any, int] = {}
         scale = {}
         for image in document["images"]:
             index[image["id"]] = _index(path, image, index.values())
-            scale[image["id"]] = (image.get("width", size), image.get("height", size))
+            width, height = scale[image["id"]] = (image.get("width", size), image.get("height", size))
+            if not (width > 0 and height > 0):
+                raise ProbeError(
+                    f"{path.name}: image {image['id']} of {width}x{height} pixels; expected its width and height"
+                )
         rows = []
         for row in document["annotations"]:
             if row["category_id"] not in names:

@@ -70,7 +70,7 @@ def repeated(command: str | None, extra: Sequence[str], out: Path) -> list[str]:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         words = []
-    if words[:1] == ["probe"]:
+    if words[:1] == ["probe"] and words[1:2] != ["rerun"]:
         head = 1
     elif words[:2] == ["python", "-m"] and len(words) > 2 and _RECIPE.fullmatch(words[2]):
         head = 3

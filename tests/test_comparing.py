@@ -17,7 +17,7 @@ from PIL import Image
 from probe import cli, runs
 from probe.ablation import Settings, effect
 from probe.checkpoints import save
-from probe.comparing import Comparison, Tolerance, compare_trees
+from probe.comparing import Comparison, Tolerance, compare_trees, pixels
 from probe.errors import ProbeError
 from probe.gan import GAN
 from probe.plots import FIGURES
@@ -308,3 +308,10 @@ def test_tolerances_that_tell_nothing(off: float) -> None:
     for name in ("rtol", "atol"):
         with pytest.raises(ProbeError, match=f"{name} {off}.*: expected finite numbers of at least 0"):
             Tolerance(**{name: off})
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_a_picture_too_large_to_be_a_drawing(tmp_path: Path, side: int) -> None:
+    Image.new("1", (side, side)).save(tmp_path / "figure.png")
+    with pytest.raises(ProbeError, match=r"figure\.png: not a picture \(Image size .*\); draw it again"):
+        pixels(tmp_path / "figure.png")

@@ -266,6 +266,7 @@ def test_a_command_to_repeat(tmp_path: Path) -> None:
         "python -m analyses.x;ls",
         "probe 'unclosed",
         "python -c 1",
+        "probe rerun old",
     ):
         with pytest.raises(ProbeError, match="nothing else is run"):
             repeated(bad, [], Path("new"))

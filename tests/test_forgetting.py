@@ -11,11 +11,13 @@ from probe import forgetting, layers
 from probe.bench import Bench
 from probe.directions import Counterfactual
 from probe.errors import ProbeError
-from probe.forgetting import Settings, forget
+from probe.forgetting import Settings, _negatives, feature_maps, forget
 from probe.gan import GAN, latents
-from probe.labels import from_masks
+from probe.labels import Boxes, from_masks
+from probe.layers import sites
 from probe.measures import dilate
 from probe.methods import energy_matched
+from probe.probing import cross_auc
 from probe.refinement import Settings as RefinementSettings
 from probe.refinement import patch_edits, refine
 
@@ -154,6 +156,22 @@ def test_concept_too_rare(toy: GAN) -> None:
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     with pytest.raises(ProbeError, match=r"window: the reader sees it in 0 of 768 samples; at least 16"):
         forget(toy, boxes, Reader(), Blind(), Settings(tuning=48, heldout=96, draws=1))
+
+
+def test_concept_on_every_labelled_image(toy: GAN) -> None:
+    found = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    boxes = Boxes("window", tuple(found.boxes), found.boxes, 3)
+    with pytest.raises(ProbeError, match=r"window: all \d+ labelled images show it; list some without it, too"):
+        forget(toy, boxes, Reader(), Reader(), Settings(tuning=48, heldout=96, draws=1))
+
+
+def test_few_labelled_images_without_the_concept(toy: GAN) -> None:
+    found = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    lacking = [i for i in found.images if i not in found.boxes][:3]
+    boxes = Boxes("window", tuple(sorted([*found.boxes, *lacking])), found.boxes, 3)
+    maps = feature_maps(toy, toy.latents(80, 3)[list(boxes.images)], sites(toy))
+    aucs = {name: cross_auc(of, boxes, SIZE) for name, of in maps.items()}
+    assert set(_negatives(Settings(), aucs).values()) == {"same-image"}
 
 
 @pytest.mark.parametrize("wrong", [{"negatives": "none"}, {"draws": 0}, {"heldout": 3}])

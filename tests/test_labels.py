@@ -141,6 +141,20 @@ def test_not_text_or_not_a_file(tmp_path):
             labels.load(path)
 
 
+@pytest.mark.parametrize("name", [None, 5])
+def test_a_category_without_a_name(tmp_path: Path, name: object) -> None:
+    path = written(tmp_path, document(categories=[{"id": 5, "name": name}]))
+    with pytest.raises(ProbeError, match=rf"^labels\.json: categories named \[{name}\]; expected a name in quotes"):
+        labels.load(path)
+
+
+def test_an_image_without_a_size(tmp_path: Path) -> None:
+    images = [{"id": 7, "file_name": "000004.png", "width": 0, "height": 64}]
+    path = written(tmp_path, document(images=images))
+    with pytest.raises(ProbeError, match=r"^labels\.json: image 7 of 0x64 pixels; expected its width and height$"):
+        labels.load(path)
+
+
 @pytest.mark.parametrize(
     "content", [[], 3, None, {}, document(images=MISSING), document(categories={}), document(annotations=None)]
 )
@@ -157,7 +171,6 @@ def test_not_coco(tmp_path, content):
         {"images": [{"id": 7, "file_name": None}]},
         {"images": ["000001.png"]},
         {"images": [{"id": 7, "width": "wide"}]},
-        {"images": [{"id": 7, "width": 0, "height": 0}]},
         {"categories": [{"id": 5}]},
         {"annotations": [{"image_id": 7, "category_id": 5}]},
         {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3]}]},

@@ -108,7 +108,7 @@ def _recipe(module: str) -> None:
     sys.path.insert(0, str(Path.cwd()))
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=False)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ProbeError(f"{module}: {error}; recipes run from a checkout of probe") from error
     finally:
         sys.path.pop(0)
