@@ -40,6 +40,12 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def save_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, atomically; bytes of a file's name that are none are escaped, as JSON does."""
+    with writing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of `folder` when the block ends well."""

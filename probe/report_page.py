@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe import __version__, pages
 from probe.checkpoints import describe
-from probe.files import writing
+from probe.files import save_text
 from probe.layers import sites
 from probe.planning import Missing, Settings
 from probe.reporting import PAGE, Answer, Model, mark_output
@@ -163,8 +163,7 @@ def write(
         title=f"probe report: {', '.join(m.name for m in models)}", version=__version__, quick=s.quick, models=shown,
         sections=asked, missing=missing, command=command,
     )  # fmt: skip
-    with writing(out / PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    save_text(out / PAGE, text)
     document = {
         "schema": 1, "command": command, "finished": True, "checkpoints": [m.gan.provenance for m in models],
         "answers": [

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from probe import __version__, labels, questions
 from probe.errors import ProbeError
 from probe.exemplars import load as load_exemplars
-from probe.files import writing
+from probe.files import save_text
 from probe.planning import Missing, Settings, Step
 from probe.result import Result
 from probe.result import load as load_result
@@ -216,5 +216,4 @@ def start(out: Path, command: str) -> None:
 
 def mark_output(out: Path, document: dict[str, Any]) -> None:
     """Write OUT/report.json, which says that the folder is a report's."""
-    with writing(out / MARKER) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_text(out / MARKER, json.dumps(document, indent=1, ensure_ascii=False) + "\n")

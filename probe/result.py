@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import ProbeError
-from probe.files import writing
+from probe.files import save_text, writing
 
 SCHEMA = 1
 
@@ -69,8 +69,7 @@ class Result:
 
         with writing(folder / "arrays.safetensors") as temporary:
             save_file({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, temporary)
-        with writing(folder / "result.json") as temporary:
-            temporary.write_text(json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_text(folder / "result.json", json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n")
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the figure and a table. Drawing is layers above this one, so it is found by name."""

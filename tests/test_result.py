@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -119,6 +120,12 @@ def test_not_a_result(found, tmp_path, content):
     message = r": not a result directory \(.+\); expected result\.json and arrays\.safetensors$"
     with pytest.raises(ProbeError, match=message):
         result.load(tmp_path)
+
+
+def test_a_name_that_is_no_text(found, tmp_path):
+    found.provenance["checkpoint"] = os.fsdecode(b"net\xff.pth")
+    found.save(tmp_path)
+    assert result.load(tmp_path).provenance["checkpoint"] == found.provenance["checkpoint"]
 
 
 def test_a_document_that_is_no_text(found, tmp_path):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from probe.captions import captions
 from probe.errors import ProbeError
-from probe.files import writing
+from probe.files import save_text, writing
 from probe.plots.ablate import ablation
 from probe.plots.arithmetic import arithmetic
 from probe.plots.classify import classification
@@ -99,6 +99,5 @@ def draw(
             with writing(folder / f"figure.{kind}") as temporary:
                 temporary.write_bytes(drawing.getvalue())
     for name, text in captions(result, notes).items() if captioned else ():
-        with writing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        save_text(folder / name, text)
     return [folder / f"figure.{kind}" for kind in formats]
