@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,14 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def save_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str]) -> None:
-    """Write torch tensors and text metadata as one safetensors file, atomically."""
+def save_tensors(
+    path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None, of: str = "torch"
+) -> None:
+    """Write tensors `of` torch or numpy, and text metadata, as one safetensors file, atomically."""
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     with writing(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata)
+            import_module(f"safetensors.{of}").save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # a full disk comes back as this
             raise OSError(None, str(error)) from error

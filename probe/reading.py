@@ -55,6 +55,7 @@ def existing(prefix: str, text: str) -> Path:
 def reading(prefix: str, shown: Path | str, files: Iterable[Path], count: int | None, items: Items) -> Reading:
     """A reading of files, stamped with their absolute paths, sizes and modification times."""
     name = f"{prefix}:{os.path.basename(os.path.abspath(shown)) if isinstance(shown, Path) else shown}"
+    name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are no text cannot be written as such
     stats = ((os.path.abspath(file), file.stat()) for file in files if file.exists())  # not so a broken link
     return Reading(name, name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]), count, items)
 

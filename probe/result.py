@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from probe.errors import ProbeError
-from probe.files import save_text, writing
+from probe.files import save_tensors, save_text
 
 SCHEMA = 1
 
@@ -65,10 +65,8 @@ class Result:
 
     def save(self, folder: Path) -> None:
         """Write result.json and arrays.safetensors into an existing folder, each atomically."""
-        from safetensors.numpy import save_file
-
-        with writing(folder / "arrays.safetensors") as temporary:
-            save_file({k: np.ascontiguousarray(v) for k, v in self.arrays.items()}, temporary)
+        arrays = {k: np.ascontiguousarray(v) for k, v in self.arrays.items()}
+        save_tensors(folder / "arrays.safetensors", arrays, of="numpy")
         save_text(folder / "result.json", json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n")
 
     def _repr_html_(self) -> str:

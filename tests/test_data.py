@@ -97,6 +97,13 @@ def test_folder_is_sorted_and_classes_are_subfolders(folder, prefix):
     assert (images.name, images.skipped, images.images.dtype) == ("folder:photos", (), np.uint8)
 
 
+def test_a_folder_whose_name_is_no_text(folder):
+    odd = folder.rename(folder.with_name(os.fsdecode(b"pho\xfftos")))
+    images = data.load(str(odd), size=8)
+    np.testing.assert_array_equal(images.images, chw(EXPECTED))
+    assert images.name == r"folder:pho\udcfftos"
+
+
 def test_folder_without_classes_and_with_hidden_files(folder):
     (folder / "z.png").write_bytes(encoded(noise(8, 8, 3, seed=3)))
     (folder / ".thumbnails").mkdir()

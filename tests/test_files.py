@@ -158,13 +158,14 @@ def test_save_tensors(tmp_path):
     assert names(tmp_path) == ["x.safetensors"]
 
 
-def test_tensors_on_a_full_disk(tmp_path, monkeypatch):
+@pytest.mark.parametrize("of", ["torch", "numpy"])
+def test_tensors_on_a_full_disk(tmp_path, monkeypatch, of):
     def full(*_: object) -> None:
         raise SafetensorError("No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr(f"safetensors.{of}.save_file", full)
     (tmp_path / "x.safetensors").write_text("old")
     with pytest.raises(ProbeError, match=r"x\.safetensors: could not be written \(.*No space left on device.*\); free"):
-        files.save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2)}, {})
+        files.save_tensors(tmp_path / "x.safetensors", {"a": torch.ones(2)}, {}, of)
     assert (tmp_path / "x.safetensors").read_text() == "old"
     assert names(tmp_path) == ["x.safetensors"]

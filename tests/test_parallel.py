@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -34,14 +35,15 @@ def test_after_a_failure_nothing_more_is_begun(two_threads):
 
     def fail(x: int) -> int:
         begun.append(x)
+        time.sleep(0.002)
         if x == 1:
             raise ValueError("no")
         return x
 
     with pytest.raises(ValueError, match="no"):
-        for _ in each(fail, range(10_000)):
+        for _ in each(fail, range(2000)):
             pass
-    assert len(begun) < 10_000
+    assert len(begun) < 2000
     assert torch.get_num_threads() == 2
 
 
