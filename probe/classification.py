@@ -67,7 +67,7 @@ def classify(
     """Fit linear classifiers to the discriminator's features of training images, and test them, beside baselines.
 
     The discriminator's BatchNorm statistics are estimated anew from training images, in place. Arrays: `confusion` (K, K)
-    counts of test images by true and predicted class (of all draws), `classes` (K,), and `curve_<n>` (draws,) errors of n
+    counts of test images by true and predicted class (of all draws), and `curve_<n>` (draws,) errors of n
     labels. `known` holds numbers of baselines that were measured before. Raises ProbeError for images and labels that do
     not fit (see `tasks.make`) and without a discriminator.
     """
@@ -92,7 +92,7 @@ def classify(
         "curve": {str(n): _spread(e) for n, e in found.curve.items()},
         "baselines": others, "notes": list(task.notes),
     }  # fmt: skip
-    arrays = {"confusion": _confusion(task, found.predicted), "classes": np.array(task.classes)}
+    arrays = {"confusion": _confusion(task, found.predicted)}
     arrays |= {f"curve_{n}": errors for n, errors in found.curve.items()}
     return Result("classify", metrics, asdict(s), [*assumed(s), *task.notes], dict(gan.provenance), arrays)
 

@@ -1,6 +1,7 @@
 """Images to train on and to probe with: many sources, one preparation, one cache.
 
 load(source, …)   source text -> Images, prepared once, kept on disk and memory-mapped
+stamp(source)     a text that changes with the source's files
 Images            images (N, C, S, S) uint8, class labels, the source's name, what was unreadable
 prepare(…)        one picture -> (C, S, S) uint8: colours, shorter side to `size`, centre crop
 """
@@ -28,7 +29,7 @@ from probe.reading import Array, Reading
 from probe.sources import SOURCES
 
 Progress = Callable[[int, int | None], None]
-_PREPARATION = 2  # part of the cache's key: to be raised when `prepare` changes
+_PREPARATION = 3  # part of the cache's key: to be raised when `prepare` or a source's labels change
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Images:
     """Prepared images: (N, C, S, S) uint8 in 0 … 255, read-only, in the same order on every machine.
 
     `labels` (N,) int64, -1 where one is missing, or None; `name` is the source with base names only, such as
-    `folder:bedrooms`; `skipped` are the base names of what could not be read; `resized` counts those of another size.
+    `folder:bedrooms`; `skipped` are the base names of what could not be read; `resized` counts those of another size;
+    `classes` names the labels 0, 1, … of a source that has names for them.
     """
 
     images: Array
@@ -44,6 +46,7 @@ class Images:
     name: str
     skipped: tuple[str, ...] = ()
     resized: int = 0
+    classes: tuple[str, ...] = ()
 
 
 def prepare(image: Image.Image, size: int, channels: int) -> Array:
@@ -82,11 +85,7 @@ def load(
     if size < 1 or channels not in (1, 3) or (limit is not None and limit < 1):
         found = f"size {size}, channels {channels}, limit {limit}"
         raise ProbeError(f"{source}: {found} asked for; expected size >= 1, channels 1 or 3, limit >= 1 or none")
-    prefix, colon, text = source.partition(":")
-    if source != "rooms" and not (colon and prefix in SOURCES):
-        if re.fullmatch(r"\w\w+", prefix) and colon and not Path(source).exists():
-            raise ProbeError(f"{source}: unknown source '{prefix}'; expected a folder or one of {', '.join(SOURCES)}")
-        prefix, text = "folder", source
+    prefix, text = _parts(source)
     try:
         reading = SOURCES[prefix](text, size, limit)
         if reading.ready and channels == 3:
@@ -98,10 +97,29 @@ def load(
         with np.load(folder / "about.npz") as about:
             labels, skipped, resized = about["labels"], tuple(about["skipped"].tolist()), int(about["resized"])
         images = np.load(folder / "images.npy", mmap_mode="r")
-        return Images(images, labels if len(labels) else None, reading.name, skipped, resized)
+        return Images(images, labels if len(labels) else None, reading.name, skipped, resized, reading.classes)
     except (OSError, EOFError) as error:
         advice = "expected a readable source and a writable cache: check both, or set PROBE_CACHE to another folder"
         raise ProbeError(f"{source}: {error}; {advice}") from error
+
+
+def stamp(source: str) -> str:
+    """A text that changes with the files of a source; raises ProbeError where it is missing. Rooms are always the same."""
+    prefix, text = _parts(source)
+    try:
+        return source if prefix == "rooms" else SOURCES[prefix](text, 1, None).stamp
+    except (OSError, EOFError) as error:
+        raise ProbeError(f"{source}: {error}; expected a readable source: check it") from error
+
+
+def _parts(source: str) -> tuple[str, str]:
+    """A source's prefix, known, and what stands behind it."""
+    prefix, colon, text = source.partition(":")
+    if source == "rooms" or (colon and prefix in SOURCES):
+        return prefix, text
+    if re.fullmatch(r"\w\w+", prefix) and colon and not Path(source).exists():
+        raise ProbeError(f"{source}: unknown source '{prefix}'; expected a folder or one of {', '.join(SOURCES)}")
+    return "folder", source
 
 
 def _write(

@@ -49,8 +49,9 @@ def save_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes the place of `folder` when the block ends well."""
-    if folder.is_file():
+    """Yield an empty temporary folder that takes the place of `folder`, or of what it links to, when the block ends well."""
+    folder = folder.resolve() if folder.is_symlink() else folder
+    if folder.exists() and not folder.is_dir():
         raise ProbeError(f"{folder}: is a file; expected a folder, choose another --out")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

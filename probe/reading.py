@@ -34,7 +34,8 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows oth
 class Reading:
     """A reader's answer: `stamp` changes with the content; `count` is None where unknown before the end.
 
-    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,).
+    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,). `classes`: names of the labels 0, 1, …,
+    where the source has such.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Reading:
     count: int | None
     items: Items
     ready: tuple[Array, Array] | None = None
+    classes: tuple[str, ...] = ()
 
 
 def existing(prefix: str, text: str) -> Path:
@@ -52,12 +54,20 @@ def existing(prefix: str, text: str) -> Path:
     return path
 
 
-def reading(prefix: str, shown: Path | str, files: Iterable[Path], count: int | None, items: Items) -> Reading:
+def reading(
+    prefix: str,
+    shown: Path | str,
+    files: Iterable[Path],
+    count: int | None,
+    items: Items,
+    classes: tuple[str, ...] = (),
+) -> Reading:
     """A reading of files, stamped with their absolute paths, sizes and modification times."""
     name = f"{prefix}:{os.path.basename(os.path.abspath(shown)) if isinstance(shown, Path) else shown}"
     name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are no text cannot be written as such
     stats = ((os.path.abspath(file), file.stat()) for file in files if file.exists())  # not so a broken link
-    return Reading(name, name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]), count, items)
+    stamp = name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    return Reading(name, stamp, count, items, classes=classes)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe import __version__, labels, questions
+from probe import __version__, data, labels, questions
 from probe.errors import ProbeError
 from probe.exemplars import load as load_exemplars
 from probe.files import save_text
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Report = Callable[..., None]
 PAGE, MARKER = "index.html", "report.json"
 _FILES = ("labels", "concepts")
+_SOURCES = ("data", "train", "holdout_data")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Answer:
 
 
 def fingerprint(model: Model, step: Step) -> str:
-    """What a result depends on: the checkpoint's contents, the call, the files it reads, probe's version; '' for no checkpoint's file."""
+    """What a result depends on: the checkpoint's contents, the call, what it reads, probe's version; '' for no checkpoint's file."""
     gan = model.gan
     if not gan.provenance.get("sha256"):
         return ""
@@ -104,9 +105,14 @@ def fingerprint(model: Model, step: Step) -> str:
         **about(gan, 0),
         "step": [step.call, step.arguments, dict(step.options)],
         "files": files,
+        "sources": {name: _stamp(step.options[name]) for name in _SOURCES if name in step.options},
         "probe": __version__,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _stamp(source: str) -> str:
+    return "" if source.startswith("samples:") else data.stamp(source)
 
 
 def run(
@@ -194,7 +200,10 @@ def _mark(folder: Path) -> str:
 
 
 def check(s: Settings, models: Sequence[Model]) -> None:
-    """Read the files that are named before any work; raises ProbeError for one that no model can use."""
+    """Read the files that are named, and find the images, before any work; raises ProbeError for what no model can use."""
+    for source in (s.data, s.train, s.holdout_data):
+        if source is not None:
+            _stamp(source)
     if s.labels:
         labels.categories(s.labels)
     if s.concepts:
@@ -204,7 +213,7 @@ def check(s: Settings, models: Sequence[Model]) -> None:
 
 def check_output(out: Path) -> None:
     """Refuse, before any work, a folder that holds something else than a report."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file()):
+    if (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file()):
         raise ProbeError(f"{out}: exists and is not a report of probe; choose another --out")
 
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from probe.gan import GAN
     from probe.training import Progress
 
+_OF_A_RESULT = re.compile(
+    r"result\.json|arrays\.safetensors|figure\.(png|pdf|svg)|caption\.(tex|txt)|(table|units)\.(csv|tex)|"
+    r"exclude\.json|atlas\.pdf|walk\.gif|images/\d{6}\.png|compared/.*|(.*/)?\.DS_Store"
+)
+
 
 def pick_device(name: str) -> str:
     """`auto` is CUDA, else Apple's MPS, else the CPU; raises ProbeError for a device this machine lacks."""
@@ -61,9 +66,16 @@ def provenance(gan: GAN, seed: int) -> dict[str, Any]:
 
 
 def check_output(out: Path) -> None:
-    """Refuse, before any work, to replace a folder that is not a result of probe."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / "result.json").exists()):
+    """Refuse, before any work, to replace a folder that is not a result of probe, or that holds more than one."""
+    held = sorted(path for path in out.rglob("*") if not path.is_dir() or path.is_symlink()) if out.is_dir() else []
+    if (out.exists() and not out.is_dir()) or (held and not (out / "result.json").exists()):
         raise ProbeError(f"{out}: exists and is not a result of probe; choose another --out")
+    foreign = [path.relative_to(out).as_posix() for path in held]
+    foreign = [name for name in foreign if not _OF_A_RESULT.fullmatch(name)]
+    if foreign:
+        raise ProbeError(
+            f"{out}: holds {foreign[0]}, which is no part of a result and would be lost; move it or choose another --out"
+        )
     parent = next(p for p in (out, *out.resolve().parents) if p.exists())
     if not os.access(parent, os.W_OK):
         raise ProbeError(f"{out}: cannot write there (permission denied in {parent}); choose another --out")

@@ -37,7 +37,10 @@ def _rooms(text: str, size: int, limit: int | None) -> Reading:
 
 
 def _folder(text: str, *_: object) -> Reading:
-    """PATH: images at any depth, hidden ones apart; if all lie in subfolders, the first of these are the classes."""
+    """PATH: images at any depth, hidden ones apart; if all lie in subfolders, the first of these are the classes.
+
+    Subfolders that are all called by numbers, such as 0 … 9, are labels themselves; others are numbered in order.
+    """
     root = existing("folder", text)
     if not root.is_dir():
         raise ProbeError(f"{text}: is a file; expected a folder, or a file with its prefix: parquet:, idx: or npz:")
@@ -50,9 +53,12 @@ def _folder(text: str, *_: object) -> Reading:
         raise ProbeError(f"{text}: 0 images found; expected files {' '.join(_SUFFIXES)}: check the path")
     order = sorted(files)
     tops = sorted({name.split("/")[0] for name in order}) if all("/" in name for name in order) else []
-    classes = {top: i for i, top in enumerate(tops)}
-    items = ((files[n].name, encoded(files[n]), classes.get(n.split("/")[0])) for n in order)
-    return reading("folder", root, (files[name] for name in order), len(order), items)
+    numbers = {top: int(top) for top in tops if re.fullmatch(r"[0-9]{1,9}", top)}
+    numbered = len(set(numbers.values())) == len(tops)
+    labels = numbers if numbered else {top: i for i, top in enumerate(tops)}
+    items = ((files[n].name, encoded(files[n]), labels.get(n.split("/")[0])) for n in order)
+    named = () if numbered else tuple(top.encode("utf-8", "backslashreplace").decode() for top in tops)
+    return reading("folder", root, (files[name] for name in order), len(order), items, named)
 
 
 def _columns(images: list[str], integers: list[str], found: Iterable[str], where: str) -> tuple[str, str | None]:

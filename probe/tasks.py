@@ -23,7 +23,7 @@ from probe.measures import Array
 class Task:
     """Training images (N, C, S, S) uint8, of which the last N - `fitted` are for validation, and test images.
 
-    `labels` (N,) and `test_labels` (M,) are places in `classes`, the labels as the source has them. `duplicates` counts
+    `labels` (N,) and `test_labels` (M,) are places in `classes`, the labels as the source has them, named where it names them. `duplicates` counts
     test images that are also training images, pixel by pixel; `notes` says this and what else is odd.
     """
 
@@ -32,7 +32,7 @@ class Task:
     fitted: int
     test_images: Array
     test_labels: Tensor
-    classes: tuple[int, ...]
+    classes: tuple[int | str, ...]
     duplicates: int
     notes: tuple[str, ...]
 
@@ -40,22 +40,24 @@ class Task:
 def make(train: Images, test: Images, validation: int, seed: int) -> Task:
     """Split the training images at random into those fitted and `validation` to choose on.
 
-    Raises ProbeError where labels are missing, there is one class only, a class of the test set is not in the training
-    set, too few images are left, or the pictures of one set are grey and of the other coloured.
+    Classes that have names go together by name. Raises ProbeError where labels are missing, there is one class only, a class
+    of the test set is not in the training set, one set has names for its classes and the other numbers, too few images are
+    left, or the pictures of one set are grey and of the other coloured.
     """
     notes: list[str] = []
     (images, numbers), (test_images, test_numbers) = (
         _labelled(s, which, notes) for s, which in ((train, "training"), (test, "test"))
     )
+    test_numbers = _renumbered(train, test, test_numbers)
     classes = np.unique(numbers)
     if len(classes) < 2:
         raise ProbeError(
-            f"{train.name}: all {len(numbers)} images have the label {classes[0]}; at least 2 classes are needed"
+            f"{train.name}: all {len(numbers)} images have the label {_listing(train, classes)}; at least 2 classes are needed"
         )
     unknown = np.setdiff1d(test_numbers, classes)
     if len(unknown):
         raise ProbeError(
-            f"{test.name}: has the labels {_listing(unknown)}, which {train.name} lacks; expected some of {_listing(classes)}"
+            f"{test.name}: has the labels {_listing(train, unknown)}, which {train.name} lacks; expected some of {_listing(train, classes)}"
         )
     _colours(train, test, images, test_images, notes)
     if validation >= len(numbers):
@@ -68,7 +70,7 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
     missing = np.setdiff1d(np.arange(len(classes)), labels[:fitted].numpy())
     if len(missing):
         raise ProbeError(
-            f"{train.name}: no image of the class {classes[missing[0]]} is left to fit to; add images or validate on fewer"
+            f"{train.name}: no image of the class {_listing(train, classes[missing[:1]])} is left to fit to; add images or validate on fewer"
         )
     seen = {_digest(image) for image in images}
     duplicates = sum(_digest(image) in seen for image in test_images)
@@ -83,7 +85,7 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
             )
     return Task(
         images[order], labels, fitted, test_images, torch.from_numpy(np.searchsorted(classes, test_numbers)),
-        tuple(classes.tolist()), duplicates, tuple(notes),
+        tuple(_names(train, classes)), duplicates, tuple(notes),
     )  # fmt: skip
 
 
@@ -118,8 +120,27 @@ def _digest(image: Array) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
 
 
-def _listing(values: Array) -> str:
-    return ", ".join(map(str, values[:12].tolist())) + (" …" if len(values) > 12 else "")
+def _renumbered(train: Images, test: Images, numbers: Array) -> Array:
+    """Labels of the test images as the training images number the same names."""
+    if bool(train.classes) != bool(test.classes):
+        named, other = (train, test) if train.classes else (test, train)
+        raise ProbeError(
+            f"{named.name}: its classes have names, such as {named.classes[0]}, those of {other.name} numbers; expected two of one kind"
+        )
+    unknown = [name for name in test.classes if name not in train.classes]
+    if unknown:
+        raise ProbeError(
+            f"{test.name}: has the class {unknown[0]}, which {train.name} lacks; expected some of {', '.join(train.classes)}"
+        )
+    return np.array([train.classes.index(name) for name in test.classes])[numbers] if test.classes else numbers
+
+
+def _names(source: Images, labels: Array) -> list[int | str]:
+    return [source.classes[k] if source.classes else k for k in labels.tolist()]
+
+
+def _listing(source: Images, labels: Array) -> str:
+    return ", ".join(map(str, _names(source, labels[:12]))) + (" …" if len(labels) > 12 else "")
 
 
 def stratified(labels: Tensor, n: int, classes: int, rng: np.random.Generator) -> Tensor:

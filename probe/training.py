@@ -171,7 +171,6 @@ def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
 def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:
     """Restore the state in a folder, or clear the folder for a new run; returns the schedule so far, from which step on."""
     history: list[dict[str, Any]] = []
-    (out / "samples").mkdir(parents=True, exist_ok=True)
     if (out / STATE).exists():
         stored = run.restore(out / STATE)
         if (stored.get("source"), stored.get("images")) != (source, str(images)):
@@ -181,8 +180,12 @@ def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | N
             raise ProbeError(f"{out}: trained with another --exclude list, or none; resume with the same")
         history = json.loads(stored["history"])
     else:
+        whole = [name for name in ("checkpoint.safetensors", "training.gif", "result.json") if (out / name).exists()]
+        if whole:
+            raise ProbeError(f"{out}: holds {whole[0]} but no run to go on with ({STATE}); choose another --out")
         for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
             stale.unlink()
+    (out / "samples").mkdir(parents=True, exist_ok=True)
     now = {k: getattr(run.settings, k) for k in SCHEDULE if k != "steps"}
     if not history or {**history[-1], **now} != history[-1]:
         history.append({"from": run.step, **now})

@@ -168,6 +168,25 @@ def test_images_without_a_label_are_left_out_and_counted() -> None:
     assert any(note.startswith("5 of 240 training images have no label") for note in task.notes)
 
 
+def test_named_classes_go_together_by_name(tiny_gan: GAN, tmp_path: Path) -> None:
+    train, test = pictures(240, 0), pictures(90, 1)
+    train = replace(train, labels=train.labels - 4, classes=("bear", "cat", "dormouse"))
+    other = replace(test, labels=(test.labels - 3) % 3, classes=("dormouse", "bear", "cat"))
+    s = replace(QUICK, baselines=())
+    named, plain = classify(tiny_gan, train, other, s), classify(tiny_gan, pictures(240, 0), test, s)
+    assert np.array_equal(named.arrays["confusion"], plain.arrays["confusion"])
+    assert named.metrics["classes"] == ["bear", "cat", "dormouse"]
+    assert draw(named, tmp_path, ["png"])[0].stat().st_size > 5000
+    few = replace(test, labels=np.zeros(90, np.int64), classes=("cat",))
+    assert tasks.make(train, few, 60, 0).test_labels.tolist() == [1] * 90
+    for changed, message in (
+        (replace(other, classes=("dormouse", "bear", "dog")), "set1.npz: has the class dog, which npz:set0.npz lacks"),
+        (test, "set0.npz: its classes have names, such as bear, those of npz:set1.npz numbers"),
+    ):
+        with pytest.raises(ProbeError, match=message):
+            tasks.make(train, changed, 60, 0)
+
+
 def test_validation_images_are_not_fitted_to() -> None:
     task = tasks.make(pictures(240, 0), pictures(90, 1), 60, 0)
     first, last = ({image.tobytes() for image in part} for part in (task.images[:180], task.images[180:]))

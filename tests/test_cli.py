@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,34 @@ def test_a_folder_that_is_not_a_result_is_left_alone(run, checkpoint: Path) -> N
     assert code == 2
     assert "not a result of probe" in err
     assert Path("mine/thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "images/cat.png", "samples/step-0000001.png", "checkpoint.safetensors"])
+def test_what_is_no_part_of_a_result_is_not_lost_with_it(run, checkpoint: Path, name: str) -> None:
+    again = ("sample", "--ckpt", checkpoint, "-n", 2, "--each", "--out", "o")
+    run(*again)
+    path = Path("o") / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    code, _, err = run(*again)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"o: holds {name}, which is no part of a result and would be lost" in err
+    assert path.read_text() == "mine"
+    path.unlink()
+    assert run(*again)[0] == 0
+
+
+def test_an_output_behind_a_link_or_that_is_no_folder(run, checkpoint: Path) -> None:
+    Path("disk").mkdir()
+    Path("o").symlink_to("disk/there")
+    for _ in range(2):
+        assert run("sample", "--ckpt", checkpoint, "-n", 2, "--out", "o")[0] == 0
+    assert Path("o").is_symlink()
+    assert Path("disk/there/figure.png").is_file()
+    assert [p.name for p in Path("disk").iterdir()] == ["there"]
+    os.mkfifo("pipe")
+    code, _, err = run("sample", "--ckpt", checkpoint, "-n", 2, "--out", "pipe")
+    assert (code, err) == (2, "probe: pipe: exists and is not a result of probe; choose another --out\n")
 
 
 def test_train_resume_and_open(run) -> None:

@@ -95,6 +95,18 @@ def test_folder_is_sorted_and_classes_are_subfolders(folder, prefix):
     assert images.labels.dtype == np.int64
     assert images.labels.tolist() == [0, 0, 1]
     assert (images.name, images.skipped, images.images.dtype) == ("folder:photos", (), np.uint8)
+    assert images.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"), [(("07", "3"), [7, 7, 3]), (("3", "x"), [0, 0, 1]), (("1", "01"), [0, 1, 1])]
+)
+def test_subfolders_called_by_numbers_are_labels_themselves(folder, names, labels):
+    for before, after in zip("ab", names, strict=True):
+        (folder / before).rename(folder / after)
+    images = data.load(str(folder), size=8)
+    assert images.labels.tolist() == labels
+    assert images.classes == (() if labels[0] == 7 else tuple(sorted(names)))
 
 
 def test_a_folder_whose_name_is_no_text(folder):

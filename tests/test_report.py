@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import typer
+from PIL import Image
 
 from probe import cli, questions
 from probe.checkpoints import load, save
@@ -106,6 +108,22 @@ def test_results_are_taken_over_until_something_changes(run, monkeypatch: pytest
     assert calls == ["walk", "sample", "walk"]
 
 
+def test_other_images_in_the_same_folder_are_asked_about_anew(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photos").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(f"photos/{k}.png")
+    assert run("--data", "photos")[0] == 0
+    calls: list[str] = []
+    real = questions.guided_backprop
+    monkeypatch.setattr(questions, "guided_backprop", lambda *a, **k: (calls.append("asked"), real(*a, **k))[1])
+    assert run("--data", "photos")[0] == 0
+    assert calls == []
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save("photos/40.png")
+    assert run("--data", "photos")[0] == 0
+    assert calls == ["asked"]
+
+
 def test_another_checkpoint_of_the_same_name_is_not_taken_for_the_first(run, tiny_gan: GAN) -> None:
     assert run()[0] == 0
     before = Path("out/report/index.html").read_text()
@@ -163,6 +181,8 @@ def test_names_are_text_not_markup(run, tiny_gan: GAN) -> None:
         (("--turn", "a", "b"), "pass it as --concepts"),
         (("--holdout-data", "rooms:8"), "--holdout-data without --train"),
         (("--out", "."), "is not a report of probe"),
+        (("--data", "parquet:none"), "parquet:none: no such file or folder"),
+        (("--train", "rooms:9", "--holdout-data", "nowhere"), "nowhere: no such file or folder"),
         (("--device", "tpu"), "expected auto, cpu, cuda or mps"),
         (("--ckpt", "blind.safetensors", "--disc", "tiny.safetensors"), "1 --disc for 2 --ckpt"),
     ],

@@ -77,6 +77,18 @@ def test_a_stopped_run_resumes_to_the_bit(tmp_path, settings, save_every, at):
     same_networks(straight, resumed)
 
 
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "training.gif", "result.json"])
+def test_a_folder_with_something_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "step-0000001.png").write_text("mine")
+    with pytest.raises(
+        ProbeError, match=rf"holds {name} but no run to go on with \(state.safetensors\); choose another"
+    ):
+        train(pictures(20), TINY, tmp_path)
+    assert {p.read_text() for p in tmp_path.rglob("*.*")} == {"mine"}
+
+
 def test_a_run_stopped_twice_and_lengthened(tmp_path):
     images = pictures(20)
     straight = train(images, replace(TINY, steps=9), tmp_path / "straight")

@@ -18,6 +18,7 @@ _NAMES = {
     "pixels": "pixels", "random_weights": "D, random weights", "kmeans": "K-means", "supervised": "D's layers, supervised",
 }  # fmt: skip
 _MOST_CLASSES = 20  # more are not numbered in the matrix
+_LONGEST = 9  # characters of a class in the matrix
 
 
 def _interval(axes: Any, y: float, row: dict[str, Any], key: str, colour: str) -> None:
@@ -78,9 +79,10 @@ def _matrix(axes: Any, result: Result) -> None:
     counts = result.arrays["confusion"].astype(float)
     shares = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    k, classes = len(shares), [str(c) for c in result.arrays["classes"]]
+    k, names = len(shares), [str(name) for name in result.metrics["classes"]]
+    classes = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
     if k <= _MOST_CLASSES:
-        axes.set_xticks(range(k), classes, fontsize=5.5)
+        axes.set_xticks(range(k), classes, fontsize=5.5, rotation=90 if max(map(len, classes)) > 2 else 0)
         axes.set_yticks(range(k), classes, fontsize=5.5)
     if k <= 10:
         for i, j in np.ndindex(k, k):
