@@ -122,6 +122,16 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         torch_file(lambda: changed(main_g(), main_1_running_var=torch.full((32,), torch.inf))),
         r"layer main.0 holds NaN or infinite weights",
     ),
+    "negative variance": (
+        torch_file(lambda: changed(main_g(), main_1_running_var=torch.full((32,), -1.0))),
+        r"its generator computes nan from finite weights; expected numbers: a variance is negative",
+    ),
+    "huge": (
+        torch_file(
+            lambda: {"G": main_g().state_dict(), "D": changed(main_d(), main_0_weight=torch.full((8, 3, 4, 4), 3e38))}
+        ),
+        r"its discriminator computes (nan|-?inf) from finite weights",
+    ),
     "resnet": (
         torch_file(resnet),
         r"layer fc gives 10 numbers for an image, not one; expected a DCGAN .* --model pkg.module:factory",

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from probe.checkpoints import conversion, factories, native, weightfiles
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
@@ -59,10 +61,25 @@ def load(
         gan = _from_folder(place, prior) if place.is_dir() else _from_file(place, prior)
     if disc is not None:
         _add_discriminator(gan, Path(disc))
+    _require_finite(gan)
     try:
         return gan.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ProbeError(f"device {device!r}: {str(error).splitlines()[0]}; try cpu") from None
+
+
+def _require_finite(gan: GAN) -> None:
+    """Refuse networks that compute no numbers, though their weights are some: huge ones, or with negative variances."""
+    images = gan.sample(4)
+    with torch.no_grad():
+        logits = images if gan.discriminator is None else gan.discriminator(images)
+    for role, key, made in (("generator", "checkpoint", images), ("discriminator", "disc", logits)):
+        if not made.isfinite().all():
+            name = gan.provenance.get(key) or gan.provenance["checkpoint"]
+            found = f"its {role} computes {made[~made.isfinite()][0].item()} from finite weights"
+            raise ProbeError(
+                f"{name}: {found}; expected numbers: a variance is negative or weights are huge, save it again"
+            )
 
 
 def _resolve(path: str | Path) -> Path:
