@@ -1,5 +1,16 @@
-"""`python -m probe` is the command `probe`."""
+"""The command `probe`, also as `python -m probe`."""
 
-from probe.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command; Ctrl-C while it is being read in ends it as it does later."""
+    try:
+        from probe.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,7 @@ from probe.result import Result
 Report = Callable[[str, int, int], None]
 Change = Callable[[Tensor], Tensor]
 HELDOUT = 7_000_003  # added to a thousand times the seed, as in forgetting
+_LARGEST = 1_000_000  # factor; beyond it float32 has no numbers for what comes of it
 _ENOUGH = 19  # random sets for a p-value: fewer cannot say 0.05
 
 
@@ -51,8 +52,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.units or not self.samples:
             raise ProbeError(f"{'units' if not self.units else 'samples'}: none given; expected at least one")
-        if not math.isfinite(self.scale):
-            raise ProbeError(f"scale {self.scale}: expected a finite number; 0 switches the maps off")
+        if not abs(self.scale) <= _LARGEST:
+            raise ProbeError(
+                f"scale {self.scale:g}: expected a number from -{_LARGEST:g} to {_LARGEST:g}; 0 switches the maps off"
+            )
         if self.latents < 8 or self.draws < 1:
             raise ProbeError(f"latents {self.latents}, draws {self.draws}: expected at least 8 and 1")
 

@@ -66,7 +66,7 @@ def load(path: Path) -> Exclusion:
         source, images, indices = (document[k] for k in ("source", "images", "exclude"))
     except OSError as error:
         raise ProbeError(f"{path}: cannot be read ({error.strerror}); {wanted}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ProbeError(f"{path.name}: not a list of images to leave out ({error}); {wanted}") from error
     whole = isinstance(indices, list) and all(type(i) is int and 0 <= i < 2**62 for i in indices)
     if not (whole and isinstance(source, str) and type(images) is int):

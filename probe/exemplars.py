@@ -29,6 +29,7 @@ from probe.measures import Array
 from probe.readers import Reader, load_rooms
 
 Report = Callable[[str, int, int], None]
+_LARGEST = 1e6  # of a latent's numbers, which are about 1
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ProbeError(
             f"{path}: no such exemplar file; number samples with `probe sample --each` and list them"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ProbeError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise ProbeError(f"{path.name}: not a JSON file ({error}); expected an exemplar file") from None
     concepts = document.get("concepts") if isinstance(document, dict) else None
     if not isinstance(concepts, dict) or not concepts or not all(isinstance(v, list) for v in concepts.values()):
@@ -163,9 +166,8 @@ def _rows(file: str, concept: str, rows: list[Any], drawn: Tensor) -> Iterator[T
                 raise ProbeError(
                     f"{file}: '{concept}' has a latent of {len(row)} numbers; this generator takes {drawn.shape[1]}"
                 )
-            z = torch.tensor(row, dtype=torch.float32)
-            if not z.isfinite().all():
-                raise ProbeError(f"{file}: '{concept}' has a latent that is not finite")
-            yield z
+            if not all(abs(v) < _LARGEST for v in row):
+                raise ProbeError(f"{file}: '{concept}' has a latent that is not finite, or beyond all bounds")
+            yield torch.tensor(row, dtype=torch.float32)
         else:
             raise ProbeError(f"{file}: '{concept}' has {row!r}; expected a sample's number or a latent")

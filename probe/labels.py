@@ -115,7 +115,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ProbeError(
             f"{path}: no such labels file; write one with `probe sample --each` and a labelling tool"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ProbeError(f"{path.name}: not a JSON file ({error}); expected COCO labels") from None
     if not isinstance(document, dict) or not all(
         isinstance(document.get(k), list) for k in ("images", "annotations", "categories")
@@ -202,13 +202,13 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
             rows.append((row, index[row["image_id"]], _box(path, row, *scale[row["image_id"]], size)))
         about = document.get("info", {}).get("probe", {})
         seed = about.get("seed")
-        if not isinstance(seed, int | None):
-            raise ProbeError(f"{path.name}: info.probe.seed {seed!r}: expected a whole number")
+        if seed is not None and not (type(seed) is int and 0 <= seed < 2**31):
+            raise ProbeError(f"{path.name}: info.probe.seed {seed!r}: expected a whole number from 0 to 2147483647")
         images = {index[image["id"]]: image for image in document["images"]}
         if not all(isinstance(image.get("neg_category_ids", []), list) for image in images.values()):
             raise ProbeError(f"{path.name}: neg_category_ids: expected a list of category ids")
         return Document(document, names, images, rows, seed, about.get("sha256"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, ProbeError):
             raise
         raise ProbeError(f"{path.name}: not COCO labels: a field is missing or of the wrong kind ({error})") from None

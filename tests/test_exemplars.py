@@ -49,6 +49,7 @@ BAD = {
     "words": ({"concepts": {"hat": ["seven"]}}, "'hat' has 'seven'; expected a sample's number or a latent"),
     "boolean": ({"concepts": {"hat": [True]}}, "'hat' has True; expected"),
     "not finite": ({"concepts": {"hat": [[float("nan")] * 8]}}, "'hat' has a latent that is not finite"),
+    "beyond all bounds": ({"concepts": {"hat": [[10**400] * 8]}}, "'hat' has a latent that is not finite, or beyond"),
     "empty concept": ({"concepts": {"hat": []}}, "'hat' has no exemplars"),
     "no concepts": ({"seed": 3}, "not an exemplar file; expected"),
     "seed": ({"seed": "x", "concepts": {"hat": [1]}}, "seed 'x': expected a whole number"),
@@ -68,9 +69,10 @@ def test_files_that_are_none(tiny_gan: GAN, tmp_path: Path) -> None:
     (tmp_path / "e.json").write_text('{"concepts": {"hat": [1], "hat": [2]}}')
     with pytest.raises(ProbeError, match="'hat' stands there twice"):
         load(tmp_path / "e.json", tiny_gan)
-    (tmp_path / "e.json").write_bytes(b"\xff\xfe{")
-    with pytest.raises(ProbeError, match="not a JSON file"):
-        load(tmp_path / "e.json", tiny_gan)
+    for content in (b"\xff\xfe{", b"[" * 100_000, b"1" * 5_000):
+        (tmp_path / "e.json").write_bytes(content)
+        with pytest.raises(ProbeError, match="not a JSON file"):
+            load(tmp_path / "e.json", tiny_gan)
 
 
 def test_too_few() -> None:

@@ -128,7 +128,7 @@ def test_a_missing_file(tmp_path):
         labels.load(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("content", ["", "{", "boxes"])
+@pytest.mark.parametrize("content", ["", "{", "boxes", "[" * 100_000, "1" * 5_000])
 def test_not_json(tmp_path, content):
     with pytest.raises(ProbeError, match=r"^labels\.json: not a JSON file \(.+\); expected COCO labels$"):
         labels.load(written(tmp_path, content))
@@ -171,6 +171,8 @@ def test_not_coco(tmp_path, content):
         {"images": [{"id": 7, "file_name": None}]},
         {"images": ["000001.png"]},
         {"images": [{"id": 7, "width": "wide"}]},
+        {"images": [{"id": float("inf")}]},
+        {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 10**400]}]},
         {"categories": [{"id": 5}]},
         {"annotations": [{"image_id": 7, "category_id": 5}]},
         {"annotations": [{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3]}]},
@@ -206,6 +208,12 @@ def test_a_box_outside_its_image(tmp_path, box):
     boxes = [{"id": 31, "image_id": 7, "category_id": 5, "bbox": box}]
     with pytest.raises(ProbeError, match=r"^labels\.json: annotation 31: box \[.*\] lies outside its image of 64x64$"):
         labels.load(written(tmp_path, document(annotations=boxes)))
+
+
+@pytest.mark.parametrize("seed", [True, -1, 2**31, 1.5, "x"])
+def test_a_seed_that_is_none(tmp_path, seed):
+    with pytest.raises(ProbeError, match=r"^labels\.json: info.probe.seed .*: expected a whole number from 0 to 2147"):
+        labels.load(written(tmp_path, document(info={"probe": {"seed": seed}})))
 
 
 @pytest.mark.parametrize(

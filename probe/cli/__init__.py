@@ -39,9 +39,11 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        print(f"probe {__version__}")
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version or context.invoked_subcommand is None:
+        print(f"probe {__version__}" if version else context.get_help())
         raise typer.Exit
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from probe.result import Result
 
 app = typer.Typer(
-    name="probe", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    name="probe", add_completion=False, rich_markup_mode=None,
     help="Look inside a trained DCGAN and operate on it: one command a question, each ending in a figure and a result.",
 )  # fmt: skip
 
@@ -26,6 +26,12 @@ PriorOption = Annotated[
     str | None, typer.Option("--prior", help="uniform or normal, where the checkpoint does not say.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of everything random.")]
+LabelSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--label-seed", min=0, max=2**31 - 1, help="Seed of the labelled samples, where the file does not say."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Formats = Annotated[str, typer.Option("--format", help="Figure formats, comma-separated: png, pdf, svg.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the metrics as JSON, nothing else.")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from probe.cli.common import AsJson, Device, Model, PriorOption, Seed, app, load_gan, print_json
+from probe.cli.common import AsJson, Device, LabelSeed, Model, PriorOption, Seed, app, load_gan, print_json
 
 
 @app.command()
@@ -16,7 +16,7 @@ def report(
     disc: Annotated[list[Path] | None, typer.Option("--disc", help="The discriminator's file; as many as --ckpt, in the same order.")] = None,
     model: Model = None, prior: PriorOption = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="COCO JSON of boxes on samples, for dissection and forgetting; not needed on rooms.")] = None,
-    label_seed: Annotated[int | None, typer.Option("--label-seed", help="Seed of the labelled samples, where the file does not say.")] = None,
+    label_seed: LabelSeed = None,
     concepts: Annotated[Path | None, typer.Option("--concepts", help="Exemplar file, for --expression and --turn; not needed on rooms.")] = None,
     expression: Annotated[list[str] | None, typer.Option("--expression", help="With --concepts: 'A - B + C', or several.")] = None,
     turn: Annotated[tuple[str, str] | None, typer.Option("--turn", metavar="FROM TO", help="With --concepts: two concepts to turn between.")] = None,
