@@ -28,6 +28,9 @@ SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 """What may change where a run is resumed."""
 
 
+_MOST = {"size": 1024, "nz": 10_000, "width": 10_000, "depth": 32, "batch": 100_000, "steps": 10**9}
+
+
 @dataclass(frozen=True)
 class Settings:
     """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
@@ -60,9 +63,9 @@ class Settings:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("size", "nz", "width", "kernel", "depth", "batch", "steps"):
-            if getattr(self, name) < 1:
-                raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ProbeError(f"{name} {getattr(self, name)}: expected 1 to {most}")
         if self.channels not in (1, 3):
             raise ProbeError(f"channels {self.channels}: expected 1 (grey) or 3 (colour)")
         if self.prior not in get_args(Prior) or self.precision not in ("float32", "bfloat16") or self.seed < 0:

@@ -55,9 +55,11 @@ def prepare(image: Image.Image, size: int, channels: int) -> Array:
     The shorter side becomes `size` by PIL's BICUBIC, which is antialiased when it shrinks; only the centred square is
     resized, so that a very long picture costs no memory. A picture of that size is left untouched. EXIF rotation is
     applied, transparency becomes white, 16-bit greys keep their upper 8 bits, an animation gives its first frame.
-    Raises what PIL raises on an unreadable picture, and ValueError where pixels are floats.
+    Raises what PIL raises on an unreadable picture, and ValueError where it has no pixels or they are floats.
     """
     image = ImageOps.exif_transpose(image)
+    if min(image.size) < 1:
+        raise ValueError("a picture without pixels")
     if image.mode == "F":
         raise ValueError("pixels are floats of an unknown range")
     if image.mode.startswith("I"):

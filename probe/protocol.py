@@ -43,8 +43,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.costs or min(self.costs) <= 0 or list(self.costs) != sorted(self.costs):
-            raise ProbeError(f"costs {self.costs}: expected positive numbers in ascending order")
+        if not self.costs or not all(0 < c <= 1e6 for c in self.costs) or list(self.costs) != sorted(self.costs):
+            raise ProbeError(f"costs {self.costs}: expected positive numbers up to 1e6, in ascending order")
         for name in ("validation", "draws", "choosing", "centroids", "supervised_steps"):
             if getattr(self, name) < 1:
                 raise ProbeError(f"{name} {getattr(self, name)}: expected at least 1")

@@ -87,6 +87,7 @@ def _without(words: Sequence[str], names: set[str]) -> Iterator[str]:
     skipped = False
     for word in words:
         named = word.split("=")[0] in names
-        if not named and not (skipped and not word.startswith("-")) and word != "--json":
+        value = skipped and not re.match(r"--?[a-zA-Z]", word)  # which may be negative
+        if not named and not value and word != "--json":
             yield word
         skipped = named and "=" not in word

@@ -1,7 +1,7 @@
 """A plugin of pytest: figures of probe as tests of your own, in the manner of pytest-mpl.
 
     def test_glasses(probe_figure):
-        result, _ = probe.forget(gan, ...)
+        result = probe.forget(gan, ...)
         probe_figure(result)
 
 pytest --probe-figures=DIR                          compares with DIR/<name of the test>/

@@ -375,10 +375,11 @@ def evaluate(
     from probe.evaluation import evaluate as run
 
     tell = report or _silent
-    Settings(n or 2500, seed)  # what cannot be is said before images are read
-    network = backbone(features or ("reader" if data.startswith("rooms") else "random"), gan.channels, gan.device)
+    Settings(2500 if n is None else n, seed)  # what cannot be is said before images are read
+    usual = "reader" if data.startswith("rooms") else "random"
+    network = backbone(usual if features is None else features, gan.channels, gan.device)
     reference, others, note = material.reals(gan, data, exclude, seed, tell)
-    settings = Settings(n or min(2500, max(200, min(len(reference), len(others)))), seed)
+    settings = Settings(min(2500, max(200, min(len(reference), len(others)))) if n is None else n, seed)
     return _finished(run(gan, reference, others, network, settings, tell, note), gan, seed)
 
 

@@ -20,15 +20,17 @@ from probe.errors import ProbeError
 from probe.reading import Items, Reading, encoded, existing, extra, pictures, reading, sound
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_MOST_ROOMS = 10_000_000
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label", "class", "target")
 
 
 def _rooms(text: str, size: int, limit: int | None) -> Reading:
     """N or N@SEED, else 24000@0: the procedural rooms; the label is 1 where a window shows, else 0."""
     match = re.fullmatch(r"(\d+)(?:@(\d+))?", text or "24000")
-    if not match or int(match[1]) < 1 or size < 16:
-        raise ProbeError(f"rooms:{text} of {size} px asked for; expected rooms:N or rooms:N@SEED, N >= 1, size >= 16")
-    n, seed = int(match[1]), int(match[2] or 0)
+    n, seed = (int(match[1][:20]), int((match[2] or "0")[:20])) if match else (0, 0)
+    if not (1 <= n <= _MOST_ROOMS and seed < 2**31 and size >= 16):
+        wanted = f"rooms:N or rooms:N@SEED, N of 1 to {_MOST_ROOMS:,}, SEED up to 2147483647, size >= 16"
+        raise ProbeError(f"rooms:{text} of {size} px asked for; expected {wanted}")
     drawn = rooms.load(min(n, limit or n), seed, size)
     labels = drawn.attributes[:, rooms.ATTRIBUTES.index("window")].astype(np.int64)
     items = pictures((image.transpose(1, 2, 0) for image in drawn.images), labels.tolist(), "rooms")

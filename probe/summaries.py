@@ -288,18 +288,18 @@ def _memorization(m: Metrics) -> Summary:
 
 def _evaluate(m: Metrics) -> Summary:
     named = "FID" if m["measure"] == "FID" else "Fréchet distance"
-    rows = []
+    columns, rows = ("samples", "floor", "ceiling"), []
     for key, name in (("fid", named), ("kid", "KID"), ("precision", "precision"), ("recall", "recall")):
         parts = [m, m["floor"], m["ceiling"]]
         rows.append((name, *(f"{p[key]:.3g} [{p[f'{key}_ci'][0]:.3g}, {p[f'{key}_ci'][1]:.3g}]" for p in parts)))
+    wide = 2 + max(len(cell) for row in rows for cell in row[1:])
     lines = [
         f"{m['measure']}; {m['n']} images a set; reference: {m['reference']}",
-        f"{'':17}{'samples':>28}{'floor':>28}{'ceiling':>28}",
-        *(f"{row[0]:17}" + "".join(f"{cell:>28}" for cell in row[1:]) for row in rows),
+        *(f"{row[0]:17}" + "".join(f"{cell:>{wide}}" for cell in row[1:]) for row in [("", *columns), *rows]),
     ]
     numbers = {name: row for name, row, *_ in rows}
     said = f"compared in features of {m['backbone']}, nothing to judge"
-    return Summary(said, "\n".join(lines), None, numbers, ("measure", "samples", "floor", "ceiling"), rows)
+    return Summary(said, "\n".join(lines), None, numbers, ("measure", *columns), rows)
 
 
 def _classify(m: Metrics) -> Summary:

@@ -130,8 +130,8 @@ def _log(path: Path, rows: list[list[float]]) -> None:
     """Append loss rows to the CSV, after dropping rows a killed run wrote beyond its last state."""
     kept: list[list[str]] = []
     if path.exists():
-        with path.open(newline="") as file:
-            kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) < rows[0][0]]
+        with path.open(newline="", errors="replace") as file:
+            kept = [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) < rows[0][0]]
     with files.writing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "loss_d", "loss_g"])

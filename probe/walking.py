@@ -223,9 +223,16 @@ def walk(gan: GAN, phi: Feature, settings: Settings, nulls: Sequence[GAN] = (), 
     `nulls` are generators of the same recipe and other seeds; from 19 on they give a p-value of `max_over_median`.
     Arrays: `images` (segments, frames + 2, C, S, S) uint8; `profile` (segments, places) the largest step at each place
     over the walk's median; `largest` (rows, 3) segment, steps, largest step; `null`, `initialised` their
-    `max_over_median`; `points` (P, nz). Raises ProbeError for nulls of another shape.
+    `max_over_median`; `points` (P, nz). Raises ProbeError for nulls of another shape or given twice.
     """
     s, tell = settings, report or (lambda *_: None)
+    seen = [g.provenance.get("sha256") for g in (gan, *nulls)]
+    twice = next((g for g, sha in zip(nulls, seen[1:], strict=True) if sha and seen.count(sha) > 1), None)
+    if twice:
+        name = twice.provenance.get("checkpoint")
+        raise ProbeError(
+            f"{name}: given twice; a null is another training, so pass each once, and not the generator itself"
+        )
     for other in nulls:
         if (other.nz, other.size, other.channels) != (gan.nz, gan.size, gan.channels):
             found, name = (

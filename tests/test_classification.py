@@ -310,6 +310,8 @@ BAD = {
     "protocol": ([*DATA[:4], "--protocol", "mnist"], "protocol mnist: expected svhn-1000"),
     "protocol and labels": ([*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"], "--protocol svhn-1000 fixes labels"),
     "costs": ([*DATA, "--costs", "1,x"], "--costs 1,x: expected numbers"),
+    "no cost": ([*DATA, "--costs", ""], "--costs : expected numbers"),
+    "endless cost": ([*DATA, "--costs", "inf"], "expected positive numbers up to 1e6"),
     "negative cost": ([*DATA, "--costs=-1"], "expected positive numbers"),
     "baseline": ([*DATA, "--baselines", "svm"], "baseline svm: expected some of pixels"),
     "no file": (["--data", "npz:none.npz", "--test", "npz:test.npz"], "none.npz"),

@@ -215,7 +215,9 @@ def test_folder_errors(folder, tmp_path):
             "flickr:cats: unknown source 'flickr'; expected a folder or one of rooms, folder, parquet, idx",
         ),
         ("rooms:many", "rooms:many of 64 px asked for; expected rooms:N or rooms:N@SEED"),
-        ("rooms:0", "expected rooms:N or rooms:N@SEED, N >= 1"),
+        ("rooms:0", "expected rooms:N or rooms:N@SEED, N of 1 to 10,000,000"),
+        ("rooms:99999999999999999999999", "expected rooms:N or rooms:N@SEED, N of 1 to 10,000,000"),
+        ("rooms:9@2147483648", "SEED up to 2147483647"),
         ("hf:", "names no dataset; expected hf:NAME or hf:NAME:SPLIT"),
     ],
 )

@@ -116,6 +116,7 @@ def test_npz_of_greys_without_labels(tmp_path, shape):
         ({"a": noise(2), "b": noise(2)}, r"npz:x\.npz: found the arrays a, b; expected X, images, data or x"),
         ({"X": np.zeros((2, 8, 8))}, r"npz:x\.npz: X is float64 \(2, 8, 8\); expected uint8 in 0 … 255"),
         ({"X": noise(2, 3072)}, r"X is uint8 \(2, 3072\); expected uint8 in 0 … 255 of \(N, H, W\), \(N, H, W, C\)"),
+        ({"X": noise(2, 0, 8, 3)}, r"npz:x\.npz: all 2 images are unreadable, such as x\.npz image 0"),
         ({"X": noise(2, 8, 8, 7)}, r"X is uint8 \(2, 8, 8, 7\); expected .* C = 1, 3 or 4"),
         ({"X": np.array([None])}, r"X is object \(1,\); expected uint8"),
         ({"X": noise(0, 8, 8)}, r"npz:x\.npz: 0 images found; expected at least one readable image"),

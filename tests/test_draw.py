@@ -253,6 +253,10 @@ def test_a_command_to_repeat(tmp_path: Path) -> None:
     assert repeated(command, ["--ckpt", "my/g.pth", "-n=5"], Path("new")) == (
         ["probe", "sample", "--seed", "3", "--ckpt", "my/g.pth", "-n=5", "--out", "new"]
     )
+    negative = "probe ablate --scale -1.5 --layer -2 --units 3"
+    assert repeated(negative, ["--scale", "-.5"], Path("new")) == (
+        ["probe", "ablate", "--layer", "-2", "--units", "3", "--scale", "-.5", "--out", "new"]
+    )
     assert repeated("python -m analyses.fig3_samples", [], Path("new"))[-3:] == [
         "analyses.fig3_samples",
         "--out",

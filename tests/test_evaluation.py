@@ -286,6 +286,8 @@ def test_held_out_images_are_the_reference(
         (["--data", "rooms:420", "-n", "211"], "210 reference images; expected at least 211"),
         (["--features", "inception"], "no such name and no such file"),
         (["--features", "README.md"], "README.md"),
+        (["-n", "0"], "n 0: expected 200 to 10000"),
+        (["--features", ""], "features : no such name and no such file"),
         (["-n", "20"], "n 20: expected 200 to 10000"),
         (["--data", "rooms:400@3", "--exclude", "list.json"], "--exclude: is for --data"),
     ],

@@ -111,6 +111,17 @@ def test_losses_beyond_the_last_state_are_dropped(tmp_path):
     same_to_the_bit(tmp_path / "straight", tmp_path / "stopped")
 
 
+def test_a_damaged_list_of_losses_loses_its_damaged_lines_only(tmp_path):
+    images = pictures(20)
+    train(images, TINY, tmp_path / "straight")
+    interrupted(images, TINY, tmp_path / "stopped", 3, save_every=2)
+    with (tmp_path / "stopped" / "losses.csv").open("ab") as file:
+        file.write(b"x\xff,1\n\n,\n1")
+    train(images, TINY, tmp_path / "stopped", resume=True, save_every=1)
+    kept = [row for row in rows(tmp_path / "stopped") if len(row) == 3]
+    assert kept == rows(tmp_path / "straight")
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path):
     images = pictures(20)
     first = train(images, TINY, tmp_path)

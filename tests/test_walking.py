@@ -150,6 +150,9 @@ def test_nulls_give_a_p_value_from_nineteen_on(tiny_gan: GAN) -> None:
     )
     with pytest.raises(ProbeError, match=r"nz 8, 3x32x32; expected nz 2, 1x8x8"):
         walk(gan_of(smooth), PIXELS, settings, [tiny_gan])
+    for given in ([tiny_gan], [nulls[0], tiny_gan, tiny_gan]):
+        with pytest.raises(ProbeError, match=r"given twice; a null is another training"):
+            walk(tiny_gan, PIXELS, settings, given)
 
 
 def test_images_are_the_generators_own_and_row_ends_meet(tiny_gan: GAN) -> None:

@@ -44,7 +44,7 @@ def arithmetic(
     out: Annotated[Path, typer.Option("--out")] = Path("out/arithmetic"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Add and subtract concepts in latent space (Fig. 7); on rooms also how often that succeeds, beside controls."""
+    """Add and subtract concepts in latent space (figure 7). On rooms also how often that succeeds, beside controls."""
     from probe import questions, runs
     from probe.summaries import summarise
 
@@ -104,7 +104,7 @@ def turn(
     out: Annotated[Path, typer.Option("--out")] = Path("out/turn"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Move new samples along the direction from one concept to another (Fig. 8); on rooms also score every step."""
+    """Move samples from one concept to another (figure 8). They are new ones; on rooms every step is scored."""
     from probe import questions, runs
     from probe.latent_directions import METHODS
     from probe.summaries import summarise

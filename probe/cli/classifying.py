@@ -45,7 +45,7 @@ def classify(
     out: Annotated[Path, typer.Option("--out")] = Path("out/classify"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Classify images by D's features and a linear SVM, beside baselines: Tables 1 and 2, a figure, CSV and LaTeX."""
+    """Classify images by D's features: tables 1 and 2. By a linear SVM, beside baselines; a figure, CSV and LaTeX."""
     from probe import questions, runs
     from probe.summaries import summarise
     from probe.tables import write_accuracies
@@ -70,6 +70,6 @@ def classify(
 
 def _numbers(costs: str | None) -> list[float] | None:
     try:
-        return [float(part) for part in costs.split(",")] if costs else None
+        return [float(part) for part in costs.split(",")] if costs is not None else None
     except ValueError:
         raise ProbeError(f"--costs {costs}: expected numbers with commas between them, such as 0.1,1,10") from None

@@ -13,7 +13,7 @@ from probe.cli.common import AsJson, Formats, Seed, app, conclude, figure_format
 
 @app.command()
 def dedup(
-    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, lmdb: or hf:")],
+    data: Annotated[str, typer.Option("--data", help="rooms[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:")],
     limit: Annotated[int | None, typer.Option(help="Use only the first images of the source.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="List by the paper's rule alone: equal hashes, pixels unseen.")] = False,
     radius: Annotated[int, typer.Option(help="Bits of 128 in which the hashes of duplicates may differ, 0 to 40.")] = 18,
@@ -25,7 +25,7 @@ def dedup(
     out: Annotated[Path, typer.Option("--out")] = Path("out/dedup"),
     seed: Seed = 0, formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Find near-duplicates (section 4.1) and list them in OUT/exclude.json, for `probe train --exclude`."""
+    """Find near-duplicates in a source (section 4.1). Lists them in OUT/exclude.json, for `probe train --exclude`."""
     from probe import exclusion, questions, runs
     from probe.summaries import summarise
 

@@ -37,7 +37,7 @@ def dissect(
     out: Annotated[Path, typer.Option("--out")] = Path("out/dissect"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Score every unit of a layer against every concept: overlap, ranking, causal effect; a table and a figure."""
+    """Score every unit of a layer against every concept. By overlap, ranking and causal effect; a table and a figure."""
     from probe import questions, runs
     from probe.summaries import summarise
     from probe.tables import write_tables

@@ -33,7 +33,7 @@ def draw(
     font: Annotated[str | None, typer.Option("--font", help="A font family that is installed.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to draw into (default: the result's own).")] = None,
 ) -> None:  # fmt: skip
-    """Draw a result's figure again, without the checkpoint: for a column of a paper, a talk or a notebook; and its caption."""
+    """Draw a result's figure again, without the checkpoint. For a column of a paper, a talk or a notebook; and its caption."""
     if where:
         from probe.provenance import told
 
@@ -59,7 +59,7 @@ def compare(
     out: Annotated[Path, typer.Option("--out", help="Folder for side-by-side images of drawings that differ.")] = Path("out/compare"),
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Say what changed between two results or two folders of them; exit 1 where something did."""
+    """Say what changed between two results, or folders of them. Exit 1 where something did."""
     from probe.comparing import Tolerance, compare_trees
 
     _conclude(compare_trees(baseline, new, Tolerance(rtol, atol), out), as_json)
@@ -72,7 +72,7 @@ def rerun(
     out: Annotated[Path, typer.Option("--out", help="Folder for the new result.")] = Path("out/rerun"),
     rtol: Rtol = 1e-3, atol: Atol = 1e-5, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Repeat the command that made a result, into a new folder, and compare; exit 1 where it comes out otherwise."""
+    """Repeat the command that made a result, and compare. Into a new folder; exit 1 where it comes out otherwise."""
     from probe.comparing import Tolerance, compare_trees
     from probe.provenance import repeated
     from probe.result import load

@@ -41,7 +41,7 @@ def forget_windows(
     out: Annotated[Path, typer.Option("--out")] = Path("out/forget-windows"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Make the generator forget windows, as in the figure 6 of the paper, and measure what else it lost."""
+    """Make the generator forget windows (figure 6). Measures what else it lost, beside controls."""
     gan = load_gan(ckpt, disc, model, prior, device)
     _forget(gan, "window", labels, label_seed, samples, layer, negatives, draws, save, out, seed, formats, as_json)
 
@@ -59,7 +59,7 @@ def forget(
     out: Annotated[Path, typer.Option("--out")] = Path("out/forget"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Make the generator forget a concept that somebody boxed by hand."""
+    """Make the generator forget a concept boxed by hand. Measures what else it lost, beside controls."""
     gan = load_gan(ckpt, disc, model, prior, device)
     _forget(gan, concept, labels, label_seed, 0, layer, negatives, draws, save, out, seed, formats, as_json)
 

@@ -38,7 +38,7 @@ def guided_backprop(
     out: Annotated[Path, typer.Option("--out")] = Path("out/guided-backprop"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show what excites units of the discriminator, by guided backpropagation, beside random weights and sanity checks."""
+    """Show what the discriminator's units see (figure 5). By guided backpropagation, beside random weights and sanity checks."""
     from probe import questions, runs
     from probe.plots.guided import atlas
     from probe.summaries import summarise

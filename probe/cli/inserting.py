@@ -40,7 +40,7 @@ def insert(
     out: Annotated[Path, typer.Option("--out")] = Path("out/insert"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Make the generator draw a concept in a box, and measure how often it does, beside random edits of as much change."""
+    """Make the generator draw a concept in a box. Measures how often it does, beside random edits of as much change."""
     from probe import questions, runs
     from probe.summaries import summarise
 

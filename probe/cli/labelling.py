@@ -22,7 +22,7 @@ def label(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of the samples.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Open a local web page to mark objects on samples, choose exemplars and switch units by eye."""
+    """Open a local web page to mark objects on samples. Also to choose exemplars and switch units by eye."""
     if importlib.util.find_spec("nicegui") is None:
         raise ProbeError("label: the page needs the extra `ui`; pip install 'dcgan-probe[ui]'")
     gan = load_gan(ckpt, disc, model, prior, device)

@@ -28,7 +28,7 @@ from probe.cli.common import (
 def inspect(
     ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None, as_json: AsJson = False
 ) -> None:
-    """What is in a checkpoint: format, architecture, prior, BatchNorm policy."""
+    """Say what is in a checkpoint. Its format, architecture, prior and BatchNorm policy."""
     from probe.checkpoints import describe
     from probe.layers import sites
 
@@ -52,7 +52,7 @@ def sample(
     out: Annotated[Path, typer.Option("--out")] = Path("out/sample"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Draw samples as a grid; with --each also as numbered images with their latents."""
+    """Draw samples as a grid. With --each also as numbered images with their latents."""
     from probe import questions, runs
     from probe.sampling import write_each
 

@@ -31,13 +31,13 @@ def memorization(
     holdout: Annotated[str | None, typer.Option("--holdout-data", help="Images of the same kind that were not trained on.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="The list that `probe train --exclude` took, where it did.")] = None,
     distance: Annotated[str, typer.Option(help="pixels, random-conv, or pkg.module:factory; never the audited D's features.")] = "pixels",
-    samples: Annotated[int, typer.Option(help="Samples tested.", max=100_000)] = 2000,
-    permutations: Annotated[int, typer.Option(help="Label permutations.", max=100_000)] = 999,
-    targets: Annotated[int, typer.Option(help="Training images recovered in latent space, as copies to plant; few of them understate the power.", max=2000)] = 200,
+    samples: Annotated[int, typer.Option(help="Samples tested.", min=40, max=100_000)] = 2000,
+    permutations: Annotated[int, typer.Option(help="Label permutations.", min=199, max=100_000)] = 999,
+    targets: Annotated[int, typer.Option(help="Training images recovered in latent space, as copies to plant; few of them understate the power.", min=1, max=2000)] = 200,
     out: Annotated[Path, typer.Option("--out")] = Path("out/memorization"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Test for copies against held-out images: verdict, p-value, share of copies, power, nearest images."""
+    """Test for copies of training images. Against held-out ones: verdict, p-value, share of copies, power, nearest images."""
     from probe import questions, runs
     from probe.summaries import summarise
 

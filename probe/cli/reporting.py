@@ -27,7 +27,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="Folder of the page; results found there are taken over where nothing changed.")] = Path("out/report"),
     seed: Seed = 0, device: Device = "auto", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Ask everything that checkpoints allow and write one self-contained HTML page: verdicts, figures, tables, what could not be run."""
+    """Ask everything that checkpoints allow: one HTML page. Self-contained: verdicts, figures, tables, what could not be run."""
     import sys
 
     from probe import report_page, reporting, runs

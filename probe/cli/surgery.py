@@ -37,7 +37,7 @@ def ablate(
     out: Annotated[Path, typer.Option("--out")] = Path("out/ablate"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Switch feature maps of the generator off, or scale them, everywhere or in a region, beside random other maps."""
+    """Switch feature maps of the generator off, or scale them. Everywhere or in a region, beside random other maps."""
     from probe import questions, runs, surgery
     from probe.checkpoints import save as save_checkpoint
     from probe.regions import numbers

@@ -42,7 +42,7 @@ def train(
     exclude: Annotated[Path | None, typer.Option(help="Images to leave out: a list that `probe dedup` wrote for this source.")] = None,
     seed: Seed = 0, device: Device = "auto", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Train a DCGAN by the paper's recipe; the checkpoint is OUT/checkpoint.safetensors."""
+    """Train a DCGAN by the paper's recipe. The checkpoint is OUT/checkpoint.safetensors."""
     from probe import data as sources
     from probe import exclusion, runs
     from probe.checkpoints import save
@@ -81,7 +81,7 @@ def train(
         print_json(
             {
                 "checkpoint": "checkpoint.safetensors",
-                "steps": steps,
+                "steps": gan.provenance["training"]["steps"],
                 "images": len(images.images),
                 "skipped": len(images.skipped),
                 "excluded": len(left_out.indices) if left_out else 0,

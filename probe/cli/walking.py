@@ -38,7 +38,7 @@ def walk(
     out: Annotated[Path, typer.Option("--out")] = Path("out/walk"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Walk between random latents (the paper's Fig. 4): step lengths, sharp transitions, path length; a movie."""
+    """Walk between random latents (figure 4). Step lengths, sharp transitions, path length; a movie."""
     from probe import questions, runs
     from probe.summaries import summarise
     from probe.walking import Settings, write_movie
