@@ -88,6 +88,7 @@ def from_labels(
 ) -> Concept:
     """Boxes from a COCO file; a chooser and a judge are fitted to disjoint halves of the labelled samples' pixels."""
     boxes, assumptions = read_boxes(gan, path, name, label_seed)
+    boxes.require_absence()
     images = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     chooser, judge, found = readers.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
     assumptions.append(

@@ -207,8 +207,7 @@ def forget(
     places, reading = _places(gan, s.layer)
     names = [p.name for p in places]
     _refuse_operated(gan, names)
-    if len(boxes.boxes) == len(boxes.images):
-        raise ProbeError(f"{boxes.concept}: all {len(boxes.images)} labelled images show it; list some without it, too")
+    boxes.require_absence()
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
     aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}
