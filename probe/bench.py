@@ -93,9 +93,10 @@ class Bench:
         chosen = torch.from_numpy(np.flatnonzero(self.has)[:n])
         return Bench(self.gan, self.z[chosen], self.reader, self.boxes, self.names)
 
-    def collateral(self, edits: Edits, n: int) -> float:
-        """Collateral alone, on the first n latents: no reader is asked."""
-        outside, _ = measures.change(self.images[:n], self.replay.images(edits, n), self.near[:n])
+    def collateral(self, after: Tensor) -> float:
+        """Collateral alone, of images of the first latents: no reader is asked."""
+        n = len(after)
+        outside, _ = measures.change(self.images[:n], after, self.near[:n])
         return float(np.nanmean(outside[self.has[:n]]))
 
     def soft_scores(self, edits: Edits, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

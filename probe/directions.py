@@ -88,8 +88,8 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
             f"erase: {len(positive)} places with the concept, {len(negative)} without; at least 2 of each are needed"
         )
     mean1, mean0 = positive.mean(0), negative.mean(0)
-    centred = torch.cat([positive - mean1, negative - mean0]).double()
-    covariance = centred.T @ centred / len(centred)
+    centred = torch.cat([positive - mean1, negative - mean0])
+    covariance = (centred.T @ centred / len(centred)).double()
     ridge = covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance), dtype=torch.float64)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * ridge
     weight = torch.linalg.solve(covariance, (mean1 - mean0).double()).float()

@@ -49,7 +49,9 @@ class Boxes:
     def require_absence(self) -> None:
         """Raise ProbeError where every image shows the concept."""
         if len(self.boxes) == len(self.images):
-            raise ProbeError(f"{self.concept}: all {len(self.images)} labelled images show it; list some without it, too")
+            raise ProbeError(
+                f"{self.concept}: all {len(self.images)} labelled images show it; list some without it, too"
+            )
 
     def cells(self, image: int, grid: int, size: int) -> Tensor:
         """Places of a grid x grid feature map inside a box of an image, (grid, grid) boolean.

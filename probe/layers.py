@@ -214,8 +214,8 @@ class Replay:
         return x
 
     @torch.no_grad()
-    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None) -> Tensor:
-        """Images (n, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) under edits."""
-        every = torch.arange(len(self.z) if n is None else n)
+    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None, start: int = 0) -> Tensor:
+        """Images (n - start, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) but `start`, under edits."""
+        every = torch.arange(start, len(self.z) if n is None else n)
         size = 64 if self.gan.batchnorm.get("generator") == "batch" else _BATCH
         return torch.cat([self.draw(edits, rows).cpu() for rows in every.split(size)])

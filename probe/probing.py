@@ -62,10 +62,10 @@ class Labelled:
         """Vectors of a layer inside boxes, and of all other places of all images, at most `most` of them, at random."""
         maps = self.maps[name]
         cells = torch.stack([self.boxes.cells(i, maps.shape[-1], self.size) for i in self.boxes.images])
-        vectors = maps.permute(0, 2, 3, 1)
-        elsewhere = vectors[~cells]
+        vectors = maps.permute(0, 2, 3, 1).flatten(0, 2)
+        inside, elsewhere = (places.flatten().nonzero()[:, 0] for places in (cells, ~cells))
         chosen = torch.randperm(len(elsewhere), generator=torch.Generator().manual_seed(seed))[:most]
-        return vectors[cells], elsewhere[chosen]
+        return vectors[inside], vectors[elsewhere[chosen]]
 
     def gather(self, name: str, negatives: str, seed: int) -> Places:
         """Places of a layer."""

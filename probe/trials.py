@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from probe import measures
 from probe.bench import Bench, Edits, Scores
@@ -83,18 +84,20 @@ def _as_good(one: Scores, best: Scores) -> bool:
     return best.removal - one.removal <= (high - low) / (2 * 1.96)
 
 
-def _match(edits: Dosed, start: float, most: float, target: float, bench: Bench) -> float:
-    """The scale at which a random edit's collateral is the method's (5 %), on the first latents.
+def _matched(edits: Dosed, start: float, most: float, target: float, bench: Bench) -> Scores:
+    """Scores of a random edit at the scale at which its collateral is the method's (5 %), on the first latents.
 
     Proportional steps, since collateral grows with the scale at most in proportion; the last scale where eight fall short.
     """
     scale = start
-    for _ in range(8):
-        ratio = target / max(bench.collateral(edits(scale), _MATCHED), 1e-6)
+    for _ in range(9):
+        edit = edits(scale)
+        first = bench.replay.images(edit, _MATCHED)
+        ratio = target / max(bench.collateral(first), 1e-6)
         if abs(ratio - 1) <= 0.05 or (ratio > 1 and scale >= most):
             break
         scale = float(np.clip(scale * ratio, scale / 50, min(scale * 20, most)))
-    return scale
+    return bench.compare(torch.cat([first, bench.replay.images(edit, start=_MATCHED)]))
 
 
 def control(
@@ -105,13 +108,13 @@ def control(
     Returns the published numbers, the p-value, and (removal, collateral) of every draw, (draws, 2).
     """
     own = bench.score(method.edits(dose))
-    target = bench.collateral(method.edits(dose), _MATCHED)
+    target = bench.collateral(bench.replay.images(method.edits(dose), _MATCHED))
     rng = np.random.default_rng(seed)
     points = np.zeros((draws, 2))
     everything = len(method.units(dose)) == method.sites[0].maps  # the one random set of all maps is that of the method
 
     def tried(edits: Dosed) -> tuple[float, float]:
-        scores = bench.score(edits(_match(edits, method.start(dose), method.most, target, bench)))
+        scores = _matched(edits, method.start(dose), method.most, target, bench)
         return scores.removal, scores.collateral
 
     drawn = [method.random(dose, rng) for _ in range(1 if everything else draws)]

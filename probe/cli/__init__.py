@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so `probe --help` answers at on
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -49,6 +50,7 @@ def _root(
 
 def main() -> None:
     """Run the command: exit 0, 2 for a user's mistake or bad input, 130 on Ctrl-C; never a traceback for those."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its cache is, is nobody's business
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
