@@ -121,12 +121,13 @@ def lay_out(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
 
 
 def best_precision(device: str | torch.device) -> str:
-    """`bfloat16` where the hardware multiplies matrices of it (on a CPU: AMX; without it float32 is faster), else `float32`."""
+    """`bfloat16` where the hardware multiplies it (on a CPU: AMX or AVX-512 BF16; else float32 is faster), else `float32`."""
     kind = torch.device(device).type
     if kind == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
-    has_units = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bfloat16" if kind == "cpu" and has_units() and torch.backends.mkldnn.is_available() else "float32"
+    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    has_units = any(getattr(torch.cpu, name, lambda: False)() for name in known)
+    return "bfloat16" if kind == "cpu" and has_units and torch.backends.mkldnn.is_available() else "float32"
 
 
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
