@@ -22,7 +22,7 @@ from probe.captions import captions, escape
 from probe.errors import ProbeError
 from probe.plots import FIGURES, draw
 from probe.plots.common import OKABE_ITO, tile
-from probe.plots.style import WIDTHS, Look, finish, inches
+from probe.plots.style import WIDTHS, Look, extent, finish, inches
 from probe.provenance import read, repeated, told
 from probe.result import Result, load
 
@@ -81,13 +81,30 @@ def test_text_is_legible_whole_and_apart(committed: dict[str, Result], look: Loo
             figure = FIGURES[result.command](result)
             finish(figure, look, result.command)
             figure.set_dpi(100)
-            found, page = texts(figure), 100 * figure.get_figwidth()
+            found, part = texts(figure), extent(figure, look)
         for text, box in found:
             assert text.get_fontsize() >= 5, (name, text)
-            assert -1 < box.x0 < box.x1 < page + 1, (name, text)
+            assert 100 * part.x0 - 1 < box.x0 < box.x1 < 100 * part.x1 + 1, (name, text)
         for (a, x), (b, y) in combinations(found, 2):
             wide, tall = min(x.x1, y.x1) - max(x.x0, y.x0), min(x.y1, y.y1) - max(x.y0, y.y0)
             assert wide < 2 or tall < 2.5, (name, a, b)
+
+
+@pytest.mark.parametrize("look", [Look("paper", 3.0), Look("notebook", 3.0), Look("talk", 3.3)])
+@pytest.mark.parametrize("name", ["fig7_arithmetic", "glasses_study_gates", "memorization_dcgan_200", "fig4_walk"])
+def test_the_narrowest_page_holds_all_that_is_drawn(tmp_path: Path, name: str, look: Look) -> None:
+    result = load(COMMITTED / name)
+    with look.context(result.command):
+        figure = FIGURES[result.command](result)
+        finish(figure, look, result.command)
+        page, drawn = extent(figure, look), figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+        assert page.width == pytest.approx(look.width)
+        assert page.x0 - 0.01 < drawn.x0 < drawn.x1 < page.x1 + 0.01
+    draw(result, tmp_path, ["png"], look)
+    with Image.open(tmp_path / "figure.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels[-30:] < 200).any()  # no blank foot
+    assert (pixels[:30] < 200).any()
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -38,6 +38,7 @@ _NATURAL = {"walk": 6.0}  # others are made for a page of 7 inches
 _NARROWEST = 3.0
 _TALK = 1.8  # a talk's figure is that of a page this much narrower, enlarged
 _SMALLEST = 5.0  # points
+_ROUNDS = 8  # of making a drawing smaller until its letters fit on the page
 _RC: Any = {
     "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "axes.linewidth": 0.6, "legend.fontsize": 6.5,
     "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
@@ -110,8 +111,25 @@ def finish(figure: Figure, look: Look, command: str) -> str:
             per_line = int((page - 0.12) * 72 / (0.53 * _size(note)))  # DejaVu Sans is 0.53 em wide on average
             lines = textwrap.wrap(" ".join(note.get_text().split()), per_line)
             note.set(text="\n".join(lines), x=0.06 / page, y=-0.02, va="top")
-    _resize(figure, (look.asked or figure.get_figwidth()) / figure.get_figwidth(), look.style)
+    width = look.asked or figure.get_figwidth()
+    _resize(figure, width / figure.get_figwidth(), look.style)
+    for _ in range(_ROUNDS if look != Look() else 0):  # letters do not shrink below a size, so once is not enough
+        left, right = _ends(figure)
+        if right - left <= width + 0.005:
+            break
+        _resize(figure, width / (right - left), look.style)
     return said
+
+
+def _drawn(figure: Figure) -> Bbox:
+    """What is drawn, in inches."""
+    return figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
+
+
+def _ends(figure: Figure) -> tuple[float, float]:
+    """Left and right end in inches of the page and whatever sticks out of it."""
+    drawn = _drawn(figure)
+    return min(0.0, drawn.x0), max(float(figure.get_figwidth()), drawn.x1)
 
 
 def _size(text: Text) -> float:
@@ -142,9 +160,8 @@ def _resize(figure: Figure, times: float, style: str) -> None:
 
 
 def extent(figure: Figure, look: Look) -> Bbox | None:
-    """The part of the page to save, in inches: all of its width, as high as what is drawn; None for the page itself."""
+    """The part to save, in inches: as wide as was asked for, as high as what is drawn; None for the page itself."""
     if look == Look():
         return None
-    canvas = FigureCanvasAgg(figure)
-    drawn = figure.get_tightbbox(canvas.get_renderer())
-    return Bbox([[0, drawn.y0 - 0.03], [figure.get_figwidth(), drawn.y1 + 0.03]])
+    drawn, (left, right) = _drawn(figure), _ends(figure)
+    return Bbox([[left, drawn.y0 - 0.03], [left + (look.asked or right - left), drawn.y1 + 0.03]])

@@ -42,7 +42,7 @@ def _arrow(figure: Figure, result: Result, top: float, side: float) -> None:
         at = left + 1.12 * side if k == 0 else left - 0.12 * side
         figure.text(
             at / page(),
-            1 - (top + 0.82 * side) / height,
+            1 - (top + max(0.82 * side, 0.5 * side + 0.11)) / height,
             name,
             ha="left" if k == 0 else "right",
             va="center",
@@ -60,7 +60,13 @@ def _arrow(figure: Figure, result: Result, top: float, side: float) -> None:
         "",
         (1, 0.5),
         (0, 0.5),
-        arrowprops={"arrowstyle": "-|>", "ls": (0, (6, 3)), "lw": 1.6, "color": "0.35", "mutation_scale": 14},
+        arrowprops={
+            "arrowstyle": "-|>",
+            "ls": (0, (6, 3)),
+            "lw": 1.6,
+            "color": "0.35",
+            "mutation_scale": min(14, 30 * side),
+        },
     )
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()

@@ -27,7 +27,8 @@ def _profile(axes: Any, values: np.ndarray[Any, Any], top: float, resolved: bool
     sharp = values > _SHARP
     if not resolved and not sharp.any():
         sharp = values == values.max()
-    axes.plot(at[sharp], np.full(sharp.sum(), top), "v", color=_RED, ms=3.5, clip_on=False, mec="none")
+    if sharp.any():  # an empty line would have a place of its own on the page
+        axes.plot(at[sharp], np.full(sharp.sum(), top), "v", color=_RED, ms=3.5, clip_on=False, mec="none")
     axes.set(yscale="log", xlim=(0, 1), ylim=(_LOW, top), xticks=[], yticks=[1, 10])
     axes.set_yticklabels(["1", "10"], fontsize=4.5)
     axes.yaxis.set_minor_locator(NullLocator())
