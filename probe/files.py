@@ -25,7 +25,7 @@ def writing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise ProbeError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+        raise ProbeError(f"{path}: cannot write there ({error.strerror}); choose another place") from error
     temporary = Path(name)
     try:
         yield temporary
@@ -35,7 +35,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         raise ProbeError(
-            f"{path}: could not be written ({error.strerror or error}); free some space or choose another --out"
+            f"{path}: could not be written ({error.strerror or error}); free some space or choose another place"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of `folder`, or of what it links to, when the block ends well."""
     folder = folder.resolve() if folder.is_symlink() else folder
     if folder.exists() and not folder.is_dir():
-        raise ProbeError(f"{folder}: is a file; expected a folder, choose another --out")
+        raise ProbeError(f"{folder}: is no folder; expected one, choose another --out")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -65,6 +65,8 @@ def replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             os.replace(folder, old)
         os.replace(temporary, folder)
+    except ProbeError as error:  # about a file that nobody knows by the name it has here
+        raise ProbeError(str(error).replace(str(temporary), str(folder))) from error
     except OSError as error:
         if old.exists() and not folder.exists():
             os.replace(old, folder)

@@ -62,7 +62,7 @@ def test_writing_leaves_the_old_in_place_on_an_exception(tmp_path, error):
 def test_a_full_disk(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("old")
-    message = r"x\.json: could not be written \(No space left on device\); free some space or choose another --out$"
+    message = r"x\.json: could not be written \(No space left on device\); free some space or choose another place$"
     with pytest.raises(ProbeError, match=message), files.writing(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old"
@@ -114,6 +114,16 @@ def test_replacing_leaves_the_old_in_place_on_an_exception(tmp_path, error):
         fail()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["old"]
+
+
+def test_what_went_wrong_inside_is_told_by_the_name_asked_for(tmp_path):
+    def full(folder: Path) -> None:
+        with files.writing(folder / "x.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    message = rf"^{tmp_path}/out/x\.json: could not be written \(No space left on device\)"
+    with pytest.raises(ProbeError, match=message), files.replacing(tmp_path / "out") as temporary:
+        full(temporary)
 
 
 def test_replacing_puts_the_old_back_when_the_last_rename_fails(tmp_path, monkeypatch):
