@@ -54,6 +54,14 @@ class Block:
     erase: int = 0
     patch: int = 0
 
+    def side(self, before: int) -> int:
+        """The side of its feature maps where those before have side `before`, latents 1."""
+        if self.kind == "linear":
+            return self.grid
+        if self.kind == "conv":
+            return (before + 2 * self.padding - self.kernel) // self.stride + 1
+        return (before - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding
+
 
 class Erase(nn.Module):
     """One-sided erasure of K directions at every place: x -> max(0, x - Σ_k max(0, w_k·x + b_k) v_k), maps (N, C, H, W).

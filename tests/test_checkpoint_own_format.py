@@ -127,6 +127,9 @@ def edited(**changes: Any) -> Callable[[Path], None]:
         (edited(nz=6), r"the blocks of its generator do not follow one another"),
         (edited(block={"colour": 1}), r"description is damaged \(TypeError: .*colour"),
         (edited(block={"inputs": 10**7}), r"the blocks of its generator do not follow one another"),
+        (edited(block={"output_padding": 10**9}), r"its generator has maps of \d+ px, larger than its images"),
+        (edited(block={"stride": 0}), r"description is damaged \("),
+        (edited(block={"padding": 9}), r"description is damaged \("),
         (edited(block={"bias": True}), r"weights do not fit the network \(.*layer1.conv.bias"),
         (
             edited(tensors={"generator.layer1.norm.bias": torch.full((8,), torch.inf)}),

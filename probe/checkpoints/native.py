@@ -104,17 +104,27 @@ def _assembled(about: dict[str, Any], tree: dict[str, Tensor]) -> GAN:
 def _network(
     kind: type[_Model], role: str, about: dict[str, Any], tree: dict[str, Tensor], takes: Shape, makes: Shape
 ) -> _Model:
-    """One network, checked to turn a batch of shape `takes` into one of shape `makes`."""
+    """One network, checked to turn a batch of shape `takes` into one of shape `makes`.
+
+    It is run for that, once no layer can have maps larger than the images: a description costs no memory. (Shapes on the
+    device `meta` would make torch import its compiler, for a second.)
+    """
     blocks = [Block(**block) for block in about[role]]
     pairs = [(a, b) for a, b in pairwise(blocks) if b.kind != "linear"]
     if blocks[0].inputs != takes[1] or any(a.outputs != b.inputs for a, b in pairs):
         raise ProbeError(f"the blocks of its {role} do not follow one another; fetch or save it again")
-    with torch.device("meta"):
-        shape = tuple(kind(blocks).eval()(torch.empty(takes)).shape)
-    if shape != makes:
-        raise ProbeError(f"its {role} makes {shape} where {makes} is described; fetch or save it again")
+    side, most = 1 if role == "generator" else about["size"], about["size"]
+    for block in blocks:
+        side = block.side(side)
+        if side > most:
+            raise ProbeError(f"its {role} has maps of {side} px, larger than its images; fetch or save it again")
     state = {key.removeprefix(f"{role}."): value for key, value in tree.items() if key.startswith(f"{role}.")}
     if not all(value.isfinite().all() for value in state.values()):
         raise ProbeError(f"its {role} holds NaN or infinite weights; use an earlier checkpoint")
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    return assemble(role, kind, blocks, state, about["batchnorm"].get(role) == "batch")
+    network = assemble(role, kind, blocks, state, about["batchnorm"].get(role) == "batch")
+    with torch.no_grad():
+        shape = tuple(network(torch.zeros(takes)).shape)
+    if shape != makes:
+        raise ProbeError(f"its {role} makes {shape} where {makes} is described; fetch or save it again")
+    return network
