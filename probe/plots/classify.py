@@ -81,8 +81,9 @@ def _matrix(axes: Any, result: Result) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     k, names = len(shares), [str(name) for name in result.metrics["classes"]]
     classes = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
+    named = k <= _MOST_CLASSES and max(map(len, classes)) > 2
     if k <= _MOST_CLASSES:
-        axes.set_xticks(range(k), classes, fontsize=5.5, rotation=90 if max(map(len, classes)) > 2 else 0)
+        axes.set_xticks(range(k), classes, fontsize=5.5, rotation=90 if named else 0)
         axes.set_yticks(range(k), classes, fontsize=5.5)
     if k <= 10:
         for i, j in np.ndindex(k, k):
@@ -98,7 +99,10 @@ def _matrix(axes: Any, result: Result) -> None:
                 )
     axes.tick_params(length=0, pad=1.5)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="predicted class", ylabel="true class", title="confusion (%)")
+    if named:  # names take the room of the labels
+        axes.set_title("true / predicted (%)")
+    else:
+        axes.set(xlabel="predicted class", ylabel="true class", title="confusion (%)")
 
 
 def classification(result: Result) -> Figure:
