@@ -67,14 +67,14 @@ def provenance(gan: GAN, seed: int) -> dict[str, Any]:
 
 def check_output(out: Path) -> None:
     """Refuse, before any work, to replace a folder that is not a result of probe, or that holds more than one."""
-    held = sorted(path for path in out.rglob("*") if not path.is_dir() or path.is_symlink()) if out.is_dir() else []
-    if (out.exists() and not out.is_dir()) or (held and not (out / "result.json").exists()):
+    if out.exists() and not (out.is_dir() and ((out / "result.json").exists() or not any(out.iterdir()))):
         raise ProbeError(f"{out}: exists and is not a result of probe; choose another --out")
-    foreign = [path.relative_to(out).as_posix() for path in held]
-    foreign = [name for name in foreign if not _OF_A_RESULT.fullmatch(name)]
+    held = (path for path in out.rglob("*") if not path.is_dir() or path.is_symlink())
+    names = (path.relative_to(out).as_posix() for path in held)
+    foreign = next((name for name in names if not _OF_A_RESULT.fullmatch(name)), None)
     if foreign:
         raise ProbeError(
-            f"{out}: holds {foreign[0]}, which is no part of a result and would be lost; move it or choose another --out"
+            f"{out}: holds {foreign}, which is no part of a result and would be lost; move it or choose another --out"
         )
     parent = next(p for p in (out, *out.resolve().parents) if p.exists())
     if not os.access(parent, os.W_OK):
