@@ -26,8 +26,6 @@ from probe.gan import Prior, from_bytes, lay_out
 
 SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 """What may change where a run is resumed."""
-
-
 _MOST = {"size": 1024, "nz": 10_000, "width": 10_000, "depth": 32, "batch": 100_000, "steps": 10**9}
 
 

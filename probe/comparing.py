@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from probe.errors import ProbeError
-from probe.files import writing
+from probe.files import picture, writing
 from probe.result import Result, load
 
 VERDICTS = ("settings", "metrics", "arrays", "drawing")
@@ -202,11 +201,9 @@ def _picture(folder: Path, result: Result) -> Array | None:
 def pixels(path: Path) -> Array:
     """A picture as (H, W, 3) in 0-255; raises ProbeError where it is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB")).astype(np.int16)
-    except (OSError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with picture(path) as image:
+            return np.asarray(image.convert("RGB")).astype(np.int16)
+    except OSError as error:
         raise ProbeError(f"{path}: not a picture ({error}); draw it again") from error
 
 

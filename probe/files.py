@@ -1,17 +1,21 @@
-"""Writing so that nobody ever sees half a file: a temporary name in the same folder, then a rename."""
+"""Writing so that nobody ever sees half a file (a temporary name in the same folder, then a rename); opening pictures."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from probe.errors import ProbeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @contextmanager
@@ -39,6 +43,21 @@ def writing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[Image]:
+    """Open a picture; OSError also where it is too large to be one of ours (PIL warns of decompression bombs)."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            opened = Image.open(path)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise OSError(str(error)) from error
+        with opened:
+            yield opened
 
 
 def save_text(path: Path, text: str) -> None:

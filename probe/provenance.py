@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from probe.errors import ProbeError
+from probe.files import picture
 
 _SUBJECT = re.compile(rb"/Subject \(((?:\\.|[^\\)])*)\)", re.DOTALL)
 _DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
@@ -25,8 +25,6 @@ _RECIPE = re.compile(r"analyses\.\w+")
 
 def read(path: Path) -> dict[str, Any]:
     """The provenance inside a figure; raises ProbeError where there is none."""
-    from PIL import Image
-
     found: str | bytes | None = None
     try:
         if path.suffix == ".pdf":
@@ -35,19 +33,10 @@ def read(path: Path) -> dict[str, Any]:
         elif path.suffix == ".svg":
             found = ElementTree.parse(path).findtext(f".//{_DESCRIPTION}")
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)  # no figure of ours is as large
-                with Image.open(path) as image:
-                    found = image.info.get("probe")
+            with picture(path) as image:
+                found = image.info.get("probe")
         about = json.loads(found or "null")
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        ElementTree.ParseError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, ValueError, RecursionError, ElementTree.ParseError) as error:
         if isinstance(error, FileNotFoundError | IsADirectoryError):
             raise ProbeError(f"{path}: {error.strerror}; expected a figure that probe drew") from error
         about = None

@@ -7,16 +7,15 @@ region(text, size)    "x0,y0,x1,y1" in pixels, or a mask image (white = inside) 
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from probe.errors import ProbeError
+from probe.files import picture
 
 _MOST = 100_000
 
@@ -55,15 +54,13 @@ def region(text: str, size: int) -> Tensor:
         return _box(text, size, found.groups())
     path = Path(text)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L"), dtype=np.float32) / 255
+        with picture(path) as image:
+            pixels = np.asarray(image.convert("L"), dtype=np.float32) / 255
     except FileNotFoundError:
         raise ProbeError(
             f"region {text}: neither a box x0,y0,x1,y1 in pixels nor a file; expected one of them"
         ) from None
-    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ProbeError(
             f"region {path.name}: not an image that can be read ({reason}); expected a mask, white inside"

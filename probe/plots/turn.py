@@ -42,7 +42,9 @@ def _arrow(figure: Figure, result: Result, top: float, side: float) -> None:
         at = left + 1.12 * side if k == 0 else left - 0.12 * side
         figure.text(
             at / page(),
-            1 - (top + max(0.82 * side, 0.5 * side + 0.11)) / height,
+            1
+            - (top + max(0.82 * side, 0.5 * side + 0.11))
+            / height,  # below the arrow's head, however small the pictures
             name,
             ha="left" if k == 0 else "right",
             va="center",
