@@ -18,6 +18,7 @@ from probe.checkpoints import load
 from probe.concepts import from_rooms
 from probe.forgetting import SHOWN, Settings, curve, forget, heldout_bench
 from probe.gan import best_precision, to_bytes
+from probe.layers import Replay
 from probe.trials import BOUND
 from probe.unlearning import Settings as Unlearning
 from probe.unlearning import linearity, snapshots
@@ -34,7 +35,7 @@ def main() -> None:
     settings = Settings(heldout=HELDOUT, draws=DRAWS, seed=SEED, methods=METHODS)
     result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
     z = gan.latents(LABELLED, LATENT_SEED)
-    has = Bench(gan, z, concept.chooser, concept.boxes, ["layer2"]).has
+    has = Bench(Replay(gan, z, ["layer2"]), concept.chooser, concept.boxes).has
     with_, without = z[np.flatnonzero(has)], z[np.flatnonzero(~has)]
     began = time.perf_counter()
     tuned = {
@@ -46,15 +47,15 @@ def main() -> None:
     seconds = (time.perf_counter() - began) / len(tuned)
     heldout = heldout_bench(gan, concept.judge, concept.boxes, settings)
     bench = heldout.having(2 * settings.random_latents)
-    scores = [bench.compare(g.images(bench.z)) for g in tuned.values()]
+    scores = [bench.compare(g.images(bench.replay.z)) for g in tuned.values()]
     rows = curve([1 - q for q in QUANTILES], scores)
     best = int(rows[:, 1].argmax())
     dose = QUANTILES[best]
-    metrics = heldout.compare(tuned[dose].images(heldout.z)).metrics()
+    metrics = heldout.compare(tuned[dose].images(heldout.replay.z)).metrics()
     about = {"layers": ["all"], "dose": 1 - dose, "maps_dropped": 0, "seconds": seconds, "p_value": None}
     about["linearity"], about["linearity_ci"] = linearity(with_, without)
     result.metrics["methods"]["finetune"] = {**about, **metrics}
-    drawn = to_bytes(tuned[dose].images(heldout.z[np.flatnonzero(heldout.has)[:SHOWN]])).numpy()
+    drawn = to_bytes(tuned[dose].images(heldout.replay.z[np.flatnonzero(heldout.has)[:SHOWN]])).numpy()
     small = rows[:, 2] <= BOUND
     matched = drawn if small[best] else result.arrays["before"]
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}

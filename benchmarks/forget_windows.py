@@ -19,7 +19,7 @@ import torch
 from probe.bench import Bench, Edits
 from probe.checkpoints import load
 from probe.concepts import from_rooms
-from probe.layers import edit
+from probe.layers import Replay, edit
 from probe.measures import change
 from probe.methods import scaler
 
@@ -31,7 +31,7 @@ def draw_seconds() -> tuple[float, float]:
     gan = load("rooms")
     concept = from_rooms(gan, "window", 60, 0)
     z = gan.latents(LATENTS, 1)
-    bench = Bench(gan, z, concept.judge, concept.boxes, ["layer3"])
+    bench = Bench(Replay(gan, z, ["layer3"]), concept.judge, concept.boxes)
 
     def plainly(edits: Edits) -> None:
         with edit(gan.generator, edits):

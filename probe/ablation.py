@@ -90,7 +90,7 @@ class _Bench:
         z = gan.latents(settings.latents, settings.seed * 1000 + HELDOUT)
         self.name, self.judge = site.name, judge
         self.replay = Replay(gan, z, [site.name])
-        self.before = self.replay.images({})
+        self.before = self.replay.unedited
         inside = torch.zeros(gan.size, gan.size) if where is None else where
         self.inside = (inside > 0.5).expand(len(z), -1, -1)
         self.areas = self._areas(self.before)

@@ -8,6 +8,7 @@ compare(...)    two methods' collateral at equal removal, paired by image
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from probe import measures, parallel
-from probe.gan import GAN
 from probe.labels import Boxes
 from probe.layers import Replay
 from probe.measures import Array
@@ -71,19 +71,18 @@ class Scores:
 
 
 class Bench:
-    """Fixed latents, their unedited images and what a reader saw in them; scores edits on the same latents.
+    """A replay of fixed latents and what a reader saw in their unedited images; scores edits on the same latents.
 
     An image has the concept when the reader sees at least a quarter of the median box's area of it.
     """
 
-    def __init__(self, gan: GAN, z: Tensor, reader: Reader, boxes: Boxes, names: list[str]) -> None:
-        self.gan, self.z, self.reader, self.boxes, self.names = gan, z, reader, boxes, names
+    def __init__(self, replay: Replay, reader: Reader, boxes: Boxes) -> None:
+        self.replay, self.reader, self.boxes = replay, reader, boxes
         self.value = reader.objects.index(boxes.concept)
-        self.replay = Replay(gan, z, names)
-        self.images = self.replay.images({})
-        labels = reader.labels(self.images)
-        self.masks = labels == self.value
-        self.areas = measures.areas(labels, len(reader.objects))  # (N, objects)
+        self.images = replay.unedited
+        self.labels = reader.labels(self.images)
+        self.masks = self.labels == self.value
+        self.areas = measures.areas(self.labels, len(reader.objects))  # (N, objects)
         self.before = self.areas[:, self.value]
         self.has = self.before >= boxes.typical_area / 4
         self.near = measures.dilate(self.masks)
@@ -91,7 +90,7 @@ class Bench:
     def having(self, n: int) -> Bench:
         """A bench of the first n latents that have the concept."""
         chosen = torch.from_numpy(np.flatnonzero(self.has)[:n])
-        return Bench(self.gan, self.z[chosen], self.reader, self.boxes, self.names)
+        return Bench(self.replay.take(chosen), self.reader, self.boxes)
 
     def collateral(self, after: Tensor) -> float:
         """Collateral alone, of images of the first latents: no reader is asked."""
@@ -114,14 +113,22 @@ class Bench:
     def score(self, edits: Edits) -> Scores:
         return self.compare(self.replay.images(edits))
 
+    def workers(self) -> AbstractContextManager[parallel.Map[Any, Any]]:
+        """What maps a function over items, side by side where edits need no hooks, which would be seen by all."""
+        apart = self.replay.stems and self.replay.gan.device.type == "cpu"
+        return parallel.workers() if apart else nullcontext(map)
+
     def each(self, function: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
-        """function(item) of each, side by side where edits need no hooks, which would be seen by all."""
-        apart = self.replay.stems and self.gan.device.type == "cpu"
-        return parallel.each(function, items) if apart else map(function, items)
+        """function(item) of each, side by side where that can be."""
+        with self.workers() as run:
+            yield from run(function, items)
 
     def compare(self, after: Tensor) -> Scores:
         """Scores of images (N, C, S, S) in [-1, 1] drawn from the same latents by whatever was done to the generator."""
-        labels = self.reader.labels(after)
+        changed = (after != self.images).flatten(1).any(1)
+        labels = self.labels.clone()
+        if changed.any():
+            labels[changed] = self.reader.labels(after[changed])
         outside, inside = measures.change(self.images, after, self.near)
         areas = measures.areas(labels, len(self.reader.objects))
         others = {

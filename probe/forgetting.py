@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe import surgery
+from probe import parallel, surgery
 from probe.bench import Bench, Scores, compare
 from probe.dcgan import Generator
 from probe.errors import ProbeError
@@ -111,7 +111,7 @@ def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
 def _bench(gan: GAN, reader: Reader, boxes: Boxes, names: list[str], n: int, seed: int, least: int) -> Bench:
     """A bench of n latents of a seed, doubled up to eight times n until `least` of them show the concept."""
     for size in (n, 2 * n, 4 * n, 8 * n):
-        bench = Bench(gan, gan.latents(size, seed), reader, boxes, names)
+        bench = Bench(Replay(gan, gan.latents(size, seed), names), reader, boxes)
         if bench.has.sum() >= least:
             return bench
     if bench.has.sum() >= 16:
@@ -169,25 +169,26 @@ def curve(doses: Sequence[float], scores: Sequence[Scores]) -> Array:
 
 
 def _trial(
-    method: Method, dose: float, heldout: Bench, small: Bench, labelled: Labelled, s: Settings, tell: Report
+    method: Method, dose: float, benches: Sequence[Bench], labelled: Labelled, s: Settings, tell: Report
 ) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
-    """One method's numbers at its dose, what the figure needs, and the scores of its curve."""
+    """One method's numbers at its dose, what the figure needs, and the scores of its curve.
+
+    The benches: all held-out latents, those for curves and those for random controls.
+    """
+    heldout, bench, small = benches
     random, p, points = control(method, dose, small, s.draws, s.seed, tell)
     about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": len(method.units(dose))}
     about |= {"units": method.units(dose)} if method.units(dose) else {}
     metrics = {**about, **method.about, **heldout.score(method.edits(dose)).metrics()}
     if s.label_draws:
         metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
-    bench = heldout.having(2 * s.random_latents)
     scores = list(bench.each(bench.score, map(method.edits, method.doses)))
     rows = curve(method.doses, scores)
     within = [row[0] for row in rows if row[2] <= BOUND and row[0] <= dose]
     metrics["matched_dose"] = max(within) if within else None
     first = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
-    shown = Replay(heldout.gan, heldout.z[first], heldout.names)
-    matched = method.edits(max(within)) if within else {}
-    arrays = {"": shown.images(method.edits(dose)), "_matched": shown.images(matched)}
-    drawn = {key: to_bytes(images).numpy() for key, images in arrays.items()}
+    shown = {"": method.edits(dose), "_matched": method.edits(max(within)) if within else {}}
+    drawn = {key: to_bytes(heldout.replay.images(edits, first)).numpy() for key, edits in shown.items()}
     return {**metrics, "random": random, "p_value": p}, {**drawn, "_curve": rows, "_random": points}, scores
 
 
@@ -210,7 +211,8 @@ def forget(
     boxes.require_absence()
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
     labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
-    aucs = {p.name: cross_auc(labelled.maps[p.name], boxes, gan.size, s.seed) for p in places}
+    found = parallel.each(lambda name: cross_auc(labelled.maps[name], boxes, gan.size, s.seed), names)
+    aucs = dict(zip(names, found, strict=True))
     fit = Fit(
         gan,
         labelled,
@@ -224,7 +226,7 @@ def forget(
         judge_iou >= READABLE,
     )
     heldout = heldout_bench(gan, judge, boxes, s)
-    small = heldout.having(s.random_latents)
+    benches = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
     tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
     tuning = tuning.having(s.tuning)
 
@@ -241,7 +243,7 @@ def forget(
         else:
             method, dose = tune(options, tuning, tell)
         seconds = time.perf_counter() - began
-        methods[name], drawn, curves[name] = _trial(method, dose, heldout, small, labelled, s, tell)
+        methods[name], drawn, curves[name] = _trial(method, dose, benches, labelled, s, tell)
         methods[name]["seconds"] = seconds
         arrays |= {name + suffix: array for suffix, array in drawn.items()}
         if name == "paper":

@@ -205,7 +205,7 @@ def insert(
         gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(labelled, box)(strength),
         exemplars(gan.images(z_labelled), boxes), s.positions, lambda k, n: tell("positions", k, n),
     )  # fmt: skip
-    after = heldout.replay.images(candidate.fitted(labelled, where)(strength), SHOWN)
+    after = heldout.replay.images(candidate.fitted(labelled, where)(strength), torch.arange(SHOWN))
     arrays |= {
         "before": to_bytes(heldout.images[:SHOWN]).numpy(),
         "after": to_bytes(after).numpy(),

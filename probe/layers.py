@@ -13,10 +13,12 @@ contexts restore the model when they end, however they end.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -25,10 +27,14 @@ from torch.nn import functional as F
 
 from probe.dcgan import Discriminator, Generator
 from probe.errors import ProbeError
+from probe.fusion import fused, subpixel
 from probe.gan import GAN
 
 LATENT = "<latent>"
-"""The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two."""
+"""The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two.
+
+Where a latent stays as it is, both are the same, and such an edit must leave the image as it is.
+"""
 Role = Literal["generator", "discriminator"]
 _BATCH = 16  # images at a time: a CPU's cache holds their feature maps
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
@@ -188,6 +194,16 @@ class Replay:
             self.stems = {
                 numbers[n]: torch.cat(kept).contiguous(memory_format=torch.channels_last) for n, kept in parts.items()
             }
+            self.layers = [fused(layer) for layer in gan.generator.layers()]
+            last = self.layers[-1].get_submodule("conv")
+            shuffled = subpixel(last) if isinstance(last, nn.ConvTranspose2d) else None
+            if shuffled:
+                self.layers[-1].add_module("conv", shuffled)
+
+    @cached_property
+    def unedited(self) -> Tensor:
+        """The images (N, C, S, S) in [-1, 1] without an edit, on the CPU."""
+        return self._images({}, torch.arange(len(self.z)))
 
     def draw(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
         """Images (M, C, S, S) in [-1, 1] of some of the latents, by index (M,), under edits; differentiable in them."""
@@ -200,22 +216,44 @@ class Replay:
                 images: Tensor = generator(z)
                 return images
         assert isinstance(generator, Generator)
-        layers = generator.layers()
         first = min((i for i in self.stems if f"layer{i}" in edits), default=max(self.stems))
         x = self.stems[first][rows.to(z.device)]
         if LATENT in edits:
             other = generator.enter(edits[LATENT](z))
-            for layer in layers[:first]:
+            for layer in self.layers[:first]:
                 other = layer(other)
             x = torch.cat([x, other])
-        for i, layer in enumerate(layers[first - 1 :], first):
+        for i, layer in enumerate(self.layers[first - 1 :], first):
             x = x if i == first else layer(x)
             x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
         return x
 
+    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor | None = None) -> Tensor:
+        """Images (M, C, S, S) in [-1, 1] on the CPU of some of the latents, by index (M,), or of all, under edits."""
+        rows = torch.arange(len(self.z)) if rows is None else rows
+        if LATENT not in edits or self.batched:
+            return self._images(edits, rows)
+        z = self.z[rows].to(self.gan.device)
+        moved = (edits[LATENT](z) != z).flatten(1).any(1).cpu()
+        images = self.unedited[rows]
+        if moved.any():
+            images[moved] = self._images(edits, rows[moved])
+        return images
+
+    def take(self, rows: Tensor) -> Replay:
+        """The replay of some of the latents, by index (M,)."""
+        if self.batched:
+            return Replay(self.gan, self.z[rows], sorted(self.names))
+        part = copy.copy(self)
+        part.z, part.unedited = self.z[rows], self.unedited[rows]
+        part.stems = {number: x[rows.to(x.device)] for number, x in self.stems.items()}
+        return part
+
+    @property
+    def batched(self) -> bool:
+        """Whether an image depends on the others drawn with it."""
+        return self.gan.batchnorm.get("generator") == "batch"
+
     @torch.no_grad()
-    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], n: int | None = None, start: int = 0) -> Tensor:
-        """Images (n - start, C, S, S) in [-1, 1] on the CPU of the first n latents (all by default) but `start`, under edits."""
-        every = torch.arange(start, len(self.z) if n is None else n)
-        size = 64 if self.gan.batchnorm.get("generator") == "batch" else _BATCH
-        return torch.cat([self.draw(edits, rows).cpu() for rows in every.split(size)])
+    def _images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
+        return torch.cat([self.draw(edits, part).cpu() for part in rows.split(64 if self.batched else _BATCH)])

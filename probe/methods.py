@@ -27,7 +27,7 @@ from torch import Tensor
 from probe import surgery
 from probe.bench import Bench
 from probe.gan import GAN, support
-from probe.layers import Site
+from probe.layers import Replay, Site
 from probe.measures import Array
 from probe.probing import Labelled, logistic
 from probe.readers import Reader
@@ -197,7 +197,7 @@ def counterfactual(
     if not refined:
         return found
     pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
-    bench = Bench(fit.gan, pool, fit.chooser, fit.labelled.boxes, [site.name])
+    bench = Bench(Replay(fit.gan, pool, [site.name]), fit.chooser, fit.labelled.boxes)
     return refine(found, bench, site.name, fit.refinement, seed)
 
 

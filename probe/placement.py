@@ -151,12 +151,12 @@ class Spot:
         self.inside = cells(box, gan.size, gan.size)
         self.near = measures.dilate(self.inside[None])[0]
         self.replay = Replay(gan, z, names)
-        self.images = self.replay.images({})
+        self.images = self.replay.unedited
         self.labels = reader.labels(self.images)
 
     def change(self, edits: Edits, n: int) -> float:
         """Mean change inside the box, on the first n latents: no reader is asked."""
-        after = self.replay.images(edits, n)
+        after = self.replay.images(edits, torch.arange(n))
         return float(measures.change(self.images[:n], after, self.inside.expand(len(after), -1, -1))[1].mean())
 
     def covered(self, images: Tensor) -> Array:

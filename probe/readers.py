@@ -53,7 +53,7 @@ class Reader:
 
     @cached_property
     def _lean(self) -> nn.Module:
-        """The network for label maps alone, made when they are first asked for."""
+        """The network for label scores alone, made when they are first asked for."""
         return lay_out(lean(self.network, self.size), torch.channels_last)
 
     def _prepared(self, images: Tensor) -> Tensor:
@@ -70,11 +70,11 @@ class Reader:
         A `batch` of 8 stays in a CPU's cache.
         """
         maps = [self._enlarged(self._lean(self._prepared(part)), images) for part in images.split(batch)]
-        return torch.cat([scores.argmax(1).to(torch.uint8) for scores in maps])
+        return torch.cat([_highest(scores) for scores in maps])
 
     def scores(self, images: Tensor) -> Tensor:
         """Class logits (N, classes, S, S) at the images' own size; differentiable."""
-        return self._enlarged(self.network(self._prepared(images))[0], images)
+        return self._enlarged(self._lean(self._prepared(images)), images)
 
     def _enlarged(self, scores: Tensor, images: Tensor) -> Tensor:
         if scores.shape[-1] != images.shape[-1]:
@@ -92,6 +92,16 @@ class Reader:
             sine, cosine = raw[:, len(_FLAGS) + 1 + 2 * i], raw[:, len(_FLAGS) + 2 + 2 * i]
             out[:, column] = torch.atan2(sine, cosine) / (2 * torch.pi) % 1
         return out
+
+
+def _highest(scores: Tensor) -> Tensor:
+    """scores.argmax(1) of (N, K, S, S) as uint8, the places of a plane side by side: several times as fast."""
+    best = scores[:, 0]
+    found = torch.zeros_like(best, dtype=torch.uint8)
+    for k, plane in enumerate(scores.unbind(1)[1:], 1):
+        torch.maximum(found, (plane > best).to(torch.uint8).mul_(k), out=found)
+        best = torch.maximum(best, plane)
+    return found
 
 
 N_ATTRIBUTE_OUTPUTS = len(_FLAGS) + 1 + 2 * len(_HUES)

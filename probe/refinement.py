@@ -83,28 +83,35 @@ def refine(
     """Adjust how latents move, on the latents of a bench and by its reader (the chooser); returns a new counterfactual.
 
     The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
-    batches of the latents that show the concept.
+    batches of the latents that show the concept: its mean over two halves, which go side by side.
     """
     wide = _widened(found, settings.directions, seed)
-    patch = wide.patch().to(bench.gan.device)
+    patch = wide.patch().to(bench.replay.gan.device)
     tensors = [patch.weight, patch.bias, patch.step]
     for tensor in tensors:
         tensor.requires_grad_()
+
+    def gradients(half: tuple[Tensor, int]) -> tuple[Tensor, ...]:
+        drift: list[Tensor] = []
+        edits = patch_edits(patch, layer, lambda own, other: drift.append(_elsewhere(patch, own, other)))
+        area, collateral = bench.soft_scores(edits, half[0], torch.Generator().manual_seed(half[1]))
+        loss = area + settings.price * collateral + settings.nearness * drift.pop()
+        return torch.autograd.grad(loss, tensors)
+
     optimiser = torch.optim.Adam(tensors, settings.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     generator = torch.Generator().manual_seed(seed)
     shown = torch.from_numpy(np.flatnonzero(bench.has))
-    drift: list[Tensor] = []
-    edits = patch_edits(patch, layer, lambda own, other: drift.append(_elsewhere(patch, own, other)))
-    for done in range(1, settings.steps + 1):
-        rows = shown[torch.randperm(len(shown), generator=generator)[: settings.batch]]
-        area, collateral = bench.soft_scores(edits, rows, generator)
-        loss = area + settings.price * collateral + settings.nearness * drift.pop()
-        for tensor, gradient in zip(tensors, torch.autograd.grad(loss, tensors), strict=True):
-            tensor.grad = gradient
-        optimiser.step()
-        schedule.step()
-        if report:
-            report(done, settings.steps)
+    with bench.workers() as run:
+        for done in range(1, settings.steps + 1):
+            rows = shown[torch.randperm(len(shown), generator=generator)[: settings.batch]]
+            seeds = torch.randint(2**31, (2,), generator=generator).tolist()
+            halves = run(gradients, zip(rows.chunk(2), seeds, strict=False))
+            for tensor, *both in zip(tensors, *halves, strict=True):
+                tensor.grad = torch.stack(both).mean(0)
+            optimiser.step()
+            schedule.step()
+            if report:
+                report(done, settings.steps)
     weight, bias, step = (t.detach().cpu() for t in tensors)
     return replace(wide, weight=weight, bias=bias, step=step)

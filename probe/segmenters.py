@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from probe.fusion import Pointwise, fused
 
 
 def _unit(inputs: int, outputs: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
@@ -78,34 +79,39 @@ class _LeanUNet(nn.Module):
 
     def __init__(self, net: UNet) -> None:
         super().__init__()
-        self.down = nn.ModuleList(_folded(unit) for unit in net.down)
+        down, ups = ([_convolution(unit) for unit in fused(units).children()] for units in (net.down, net.up))
+        self.down = nn.ModuleList(down)
         self.up, self.skip = nn.ModuleList(), nn.ModuleList()
-        for unit, below in zip(net.up, reversed(net.down[:-1]), strict=True):
-            whole, shared = _folded(unit), _folded(below).out_channels
+        for whole, below in zip(ups, reversed(down[:-1]), strict=True):
+            shared = below.out_channels
             enlarged, skip = whole.weight.detach().split([whole.in_channels - shared, shared], 1)
             up = nn.ConvTranspose2d(enlarged.shape[1], len(enlarged), 4, 2, 1, bias=False)
             up.weight = nn.Parameter(_enlarging(_enlarging(enlarged, -1), -2).transpose(0, 1).contiguous())
             whole.weight = nn.Parameter(skip.contiguous())
             self.up.append(up)
             self.skip.append(whole)
-        self.masks = net.masks
+        self.masks = Pointwise(net.masks)
 
     def forward(self, x: Tensor) -> Tensor:
         skips = []
         for i, conv in enumerate(self.down):
-            x = F.relu_(conv(F.max_pool2d(x, 2) if i else x))
+            x = F.relu_(conv(_pooled(x) if i else x))
             skips.append(x)
         for up, conv, skip in zip(self.up, self.skip, reversed(skips[:-1]), strict=True):
             x = F.relu_(up(x).add_(conv(skip)))
         return self.masks(x)  # type: ignore[no-any-return]
 
 
-def _folded(unit: nn.Module) -> nn.Conv2d:
-    """A unit's convolution with its BatchNorm in it."""
-    conv, norm = unit.get_submodule("0"), unit.get_submodule("1")
+def _convolution(unit: nn.Module) -> nn.Conv2d:
+    conv = unit.get_submodule("0")
     assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    return fuse_conv_bn_eval(conv, norm)
+    return conv
+
+
+def _pooled(x: Tensor) -> Tensor:
+    """F.max_pool2d(x, 2) of maps (N, C, H, W) of even sides, which would note the places as well."""
+    x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+    return torch.maximum(x[..., ::2], x[..., 1::2])
 
 
 def _enlarging(taps: Tensor, axis: int) -> Tensor:
@@ -119,7 +125,7 @@ class _Scores(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net = net
+        self.net = fused(net)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)[0]  # type: ignore[no-any-return]
@@ -128,7 +134,7 @@ class _Scores(nn.Module):
 def lean(network: nn.Module, size: int) -> nn.Module:
     """A network in eval mode for label scores (N, classes, S, S) of images of side S alone, equal up to rounding.
 
-    A UNet is rebuilt where sides can be halved three times; it then shares its last layer with the one given.
+    A UNet is rebuilt where sides can be halved three times.
     """
-    fits = isinstance(network, UNet) and not network.training and size % 8 == 0
+    fits = isinstance(network, UNet) and size % 8 == 0
     return _LeanUNet(network).eval() if fits else _Scores(network)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ label_draws     the method refitted to labelled images drawn anew
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,22 +61,38 @@ def tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, f
     doses with collateral up to BOUND (of all where there is none such) that of least collateral whose removal is no more
     than a standard error, of the difference on the same images, below the largest (the one-standard-error rule, Breiman
     et al. 1984): a longer dose on a plateau buys collateral alone.
+
+    A dose is passed over where on a quarter of the images the upper end of the interval is below the aim already.
     """
     reached: list[tuple[float, Method, float]] = []
-    tried: list[tuple[Scores, Method, float]] = []
-    for k, method in enumerate(methods):
-        for dose in (d for d in method.doses if d >= method.least):
-            scores = bench.score(method.edits(dose))
-            tried.append((scores, method, dose))
-            if 1 - measures.ratio_ci(scores.after, scores.before)[1] >= method.aim:
+    few = bench.having(len(bench.has) // 4)
+    allowed = [[dose for dose in method.doses if dose >= method.least] for method in methods]
+    for k, (method, doses) in enumerate(zip(methods, allowed, strict=True)):
+        for dose in doses:
+            edits = method.edits(dose)
+            if _removed(few.score(edits))[1] < method.aim:
+                continue
+            scores = bench.score(edits)
+            if _removed(scores)[0] >= method.aim:
                 reached.append((scores.collateral, method, dose))
                 break
         report(f"tuning {method.name}", k + 1, len(methods))
     if reached:
         return min(reached, key=lambda r: r[0])[1:]
+    tried = [
+        (bench.score(method.edits(dose)), method, dose)
+        for method, doses in zip(methods, allowed, strict=True)
+        for dose in doses
+    ]
     small = [t for t in tried if t[0].collateral <= BOUND] or tried
     best = max((scores for scores, _, _ in small), key=lambda scores: scores.removal)
     return min((t for t in small if _as_good(t[0], best)), key=lambda t: t[0].collateral)[1:]
+
+
+def _removed(scores: Scores) -> tuple[float, float]:
+    """The ends of a removal's interval over images."""
+    low, high = measures.ratio_ci(scores.after, scores.before)
+    return 1 - high, 1 - low
 
 
 def _as_good(one: Scores, best: Scores) -> bool:
@@ -84,20 +101,28 @@ def _as_good(one: Scores, best: Scores) -> bool:
     return best.removal - one.removal <= (high - low) / (2 * 1.96)
 
 
-def _matched(edits: Dosed, start: float, most: float, target: float, bench: Bench) -> Scores:
+def _matched(
+    edits: Dosed, start: float, most: float, target: float, bench: Bench, power: float = 1.0
+) -> tuple[Scores, float]:
     """Scores of a random edit at the scale at which its collateral is the method's (5 %), on the first latents.
 
-    Proportional steps, since collateral grows with the scale at most in proportion; the last scale where eight fall short.
+    Collateral is taken for a power of the scale: that of the last two scales tried, `power` at first. Returns the last
+    power, too; the last scale where eight fall short.
     """
-    scale = start
+    rows = torch.arange(len(bench.has)).tensor_split([_MATCHED])
+    scale, tried = start, []
     for _ in range(9):
         edit = edits(scale)
-        first = bench.replay.images(edit, _MATCHED)
-        ratio = target / max(bench.collateral(first), 1e-6)
+        first = bench.replay.images(edit, rows[0])
+        ratio = max(target, 1e-6) / max(bench.collateral(first), 1e-6)
         if abs(ratio - 1) <= 0.05 or (ratio > 1 and scale >= most):
             break
-        scale = float(np.clip(scale * ratio, scale / 50, min(scale * 20, most)))
-    return bench.compare(torch.cat([first, bench.replay.images(edit, start=_MATCHED)]))
+        tried.append((np.log(scale), np.log(ratio)))
+        if len(tried) > 1 and tried[-1][0] != tried[-2][0]:
+            (s, r), (s0, r0) = tried[-1], tried[-2]
+            power = float(np.clip((r0 - r) / (s - s0), 1 / 3, 3))
+        scale = float(np.clip(scale * ratio ** (1 / power), scale / 50, min(scale * 20, most)))
+    return bench.compare(torch.cat([first, bench.replay.images(edit, rows[1])])), power
 
 
 def control(
@@ -107,19 +132,20 @@ def control(
 
     Returns the published numbers, the p-value, and (removal, collateral) of every draw, (draws, 2).
     """
-    own = bench.score(method.edits(dose))
-    target = bench.collateral(bench.replay.images(method.edits(dose), _MATCHED))
+    images = bench.replay.images(method.edits(dose))
+    own, target = bench.compare(images), bench.collateral(images[:_MATCHED])
     rng = np.random.default_rng(seed)
     points = np.zeros((draws, 2))
     everything = len(method.units(dose)) == method.sites[0].maps  # the one random set of all maps is that of the method
 
-    def tried(edits: Dosed) -> tuple[float, float]:
-        scores = _matched(edits, method.start(dose), method.most, target, bench)
-        return scores.removal, scores.collateral
+    def matched(edits: Dosed, power: float = 1.0) -> tuple[Scores, float]:
+        return _matched(edits, method.start(dose), method.most, target, bench, power)
 
     drawn = [method.random(dose, rng) for _ in range(1 if everything else draws)]
-    for k, point in enumerate(bench.each(tried, drawn)):
-        points[k:] = point
+    first, power = matched(drawn[0])  # the others start from the power that it found
+    others = bench.each(lambda edits: matched(edits, power)[0], drawn[1:])
+    for k, scores in enumerate(itertools.chain([first], others)):
+        points[k:] = scores.removal, scores.collateral
         report(f"random control of {method.name}", k + 1, draws)
     removal, collateral = points.T
     summary = {

@@ -14,7 +14,7 @@ from probe.errors import ProbeError
 from probe.forgetting import Settings, _negatives, feature_maps, forget
 from probe.gan import GAN, latents
 from probe.labels import Boxes, from_masks
-from probe.layers import sites
+from probe.layers import Replay, sites
 from probe.measures import dilate
 from probe.methods import energy_matched
 from probe.probing import cross_auc
@@ -119,9 +119,28 @@ def test_contract_of_metrics(found: forgetting.Result) -> None:
     assert found.metrics["probe_auc"] > 0.99
 
 
+def test_images_that_do_not_change_are_not_read_again(toy: GAN) -> None:
+    bench = Bench(
+        Replay(toy, toy.latents(12, 5), ["first"]),
+        Reader(),
+        from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3),
+    )
+    read: list[int] = []
+    bench.reader.labels = lambda images: read.append(len(images)) or Reader.labels(bench.reader, images)  # type: ignore[method-assign,func-returns-value]
+    after = bench.images.clone()
+    after[[2, 7]] = -1
+    scores = bench.compare(after)
+    assert read == [2]
+    np.testing.assert_array_equal(scores.after, (Reader().labels(after) == 1).sum((1, 2)))
+    assert bench.compare(bench.images).removal == 0
+    assert read == [2]
+
+
 def test_scores_against_a_loop(toy: GAN) -> None:
     z = toy.latents(12, 5)
-    bench = Bench(toy, z, Reader(), from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3), ["first"])
+    bench = Bench(
+        Replay(toy, z, ["first"]), Reader(), from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    )
     scores = bench.score({"first": lambda x: x * 0.5})
     with layers.edit(toy.generator, {"first": lambda x: x * 0.5}):
         after = toy.images(z)
@@ -225,7 +244,7 @@ def test_label_draws_and_linear_erasure(toy: GAN) -> None:
 def test_refinement_lowers_its_own_loss() -> None:
     toy = GAN(Toy(smooth=True).eval(), None, nz=10, size=SIZE, channels=3)
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    bench = Bench(toy, toy.latents(48, 9), Reader(), boxes, ["first", "second"])
+    bench = Bench(Replay(toy, toy.latents(48, 9), ["first", "second"]), Reader(), boxes)
     gate = torch.eye(MAPS)[0]
     weak = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), gate, torch.tensor(0.0), 5.0)
     before = weak.step.clone()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.errors import ProbeError
-from probe.gan import GAN
+from probe.gan import GAN, use_batch_statistics
 from probe.layers import Replay, Site, capture, edit, resolve, sites
 
 Edits = dict[str, Callable[[Tensor], Tensor]]
@@ -164,7 +164,7 @@ def test_edit_and_replay_against_a_forward_pass(tiny_gan, edits):
     torch.testing.assert_close(tiny_gan.images(z), plain)
     replay = Replay(tiny_gan, z, list(edits))
     torch.testing.assert_close(replay.images(edits), expected)
-    torch.testing.assert_close(replay.images(edits, 66), expected[:66])
+    torch.testing.assert_close(replay.images(edits, torch.arange(66)), expected[:66])
     torch.testing.assert_close(replay.images({}), plain)
     only_last = {list(edits)[-1]: edits[list(edits)[-1]]}
     torch.testing.assert_close(replay.images(only_last), forward_with(tiny_gan.generator, z, only_last))
@@ -175,15 +175,37 @@ def test_replay_does_not_run_again_what_lies_before(tiny_gan):
     z = tiny_gan.latents(3)
     replay = Replay(tiny_gan, z, ["layer2"])
     expected = forward_with(tiny_gan.generator, z, EDITS[0])
-    ran: list[str] = []
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        tiny_gan.generator.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.append(name))
-    torch.testing.assert_close(replay.images(EDITS[0]), expected)
-    assert ran == ["layer3", "layer4"]
+    assert layers_run(replay, EDITS[0], expected) == [3, 4]
     replay = Replay(tiny_gan, z, ["layer1", "layer2"])
-    ran.clear()
-    torch.testing.assert_close(replay.images(EDITS[0]), expected)
-    assert ran == ["layer3", "layer4"]  # from the layer that is edited, not from the first that could be
+    assert layers_run(replay, EDITS[0], expected) == [3, 4]  # from the layer edited, not from the first that could be
+
+
+def layers_run(replay: Replay, edits: Edits, expected: Tensor) -> list[int]:
+    """The numbers of the layers that run for the images of an edit, which must be those expected."""
+    ran: list[int] = []
+    for i, layer in enumerate(replay.layers, 1):
+        layer.register_forward_hook(lambda *_, i=i: ran.append(i))
+    torch.testing.assert_close(replay.images(edits), expected)
+    return ran
+
+
+@pytest.mark.parametrize("names", [["layer2"], ["layer1", "layer3"]])
+def test_a_part_of_a_replay_is_the_replay_of_a_part(tiny_gan, names):
+    z, rows = tiny_gan.latents(20), torch.tensor([7, 3, 19])
+    part, anew = Replay(tiny_gan, z, names).take(rows), Replay(tiny_gan, z[rows], names)
+    edits = {names[0]: lambda x: x * 0.5}
+    assert torch.equal(part.z, z[rows])
+    torch.testing.assert_close(part.unedited, anew.unedited)
+    torch.testing.assert_close(part.images(edits), anew.images(edits))
+
+
+def test_a_part_of_a_replay_with_batch_statistics_is_drawn_anew(tiny_gan):
+    use_batch_statistics(tiny_gan.generator)
+    tiny_gan.batchnorm["generator"] = "batch"
+    z, rows = tiny_gan.latents(20), torch.arange(5)
+    part = Replay(tiny_gan, z, ["layer2"]).take(rows)
+    torch.testing.assert_close(part.unedited, tiny_gan.images(z[rows]))
+    assert (part.unedited - tiny_gan.images(z)[:5]).abs().max() > 0.01
 
 
 def test_replay_of_a_plain_sequential():
@@ -193,7 +215,7 @@ def test_replay_of_a_plain_sequential():
     with torch.no_grad():
         expected = gan.generator[4:](gan.generator[:4](z) * 2)
     torch.testing.assert_close(replay.images({"3": lambda x: x * 2}), expected)
-    torch.testing.assert_close(replay.images({"3": lambda x: x * 2}, 5), expected[:5])
+    torch.testing.assert_close(replay.images({"3": lambda x: x * 2}, torch.tensor([4, 0])), expected[[4, 0]])
     assert hooks(gan.generator) == 0
 
 

@@ -69,6 +69,24 @@ def test_the_running_edit_equals_the_operation(tiny_gan):
     assert torch.allclose(tiny_gan.images(Z), Replay(tiny_gan, Z, ["layer2"]).images({}), atol=1e-5)  # no hook is left
 
 
+def test_only_latents_that_move_are_drawn_again(tiny_gan):
+    """The others' images are the unedited ones to the last bit."""
+    found = random_patch(directions=1)
+    edits = patch_edits(found.patch(1.5), "layer2")
+    z = Z.clamp(-found.limit, found.limit)
+    replay = Replay(tiny_gan, z, ["layer2"])
+    stays = (z @ found.weight.T + found.bias)[:, 0] <= 0
+    assert 0 < stays.sum() < len(z)
+    drawn: list[int] = []
+    replay.layers[-1].register_forward_hook(lambda _, inputs, __: drawn.append(len(inputs[0])))
+    images = replay.images(edits)
+    assert torch.equal(images[stays], replay.unedited[stays])
+    assert torch.allclose(images, patch(tiny_gan, "layer2", found, 1.5).images(z), atol=1e-5)
+    assert drawn == [len(z), int((~stays).sum())]  # the unedited ones once
+    rows = torch.tensor([5, 1, 0])
+    assert torch.allclose(replay.images(edits, rows), images[rows], atol=1e-5)
+
+
 def test_the_latent_edit_is_undone_after_an_error(tiny_gan):
     before = tiny_gan.images(Z)
     with edit(tiny_gan.generator, {LATENT: lambda z: -z}):

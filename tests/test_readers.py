@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +66,10 @@ def test_a_lean_network_scores_the_same(architecture, size):
 class Stub(nn.Module):
     """Scores that are known: the first channel, its negative, and a constant."""
 
+    seen: ClassVar[list[torch.Size]] = []
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        self.seen = x.shape
+        self.seen.append(x.shape)
         grey = x[:, :1]
         return torch.cat([-grey, grey, torch.full_like(grey, 0.25)], 1), x.mean((2, 3)) @ torch.eye(3, 8)
 
@@ -84,7 +88,7 @@ def test_images_of_another_size_are_read_at_the_readers_and_answered_at_their_ow
     network = Stub()
     reader = Reader(network, "stub", ("a", "b", "c"), size=32)
     scores = reader.scores(smooth)
-    assert network.seen == (2, 3, 32, 32)
+    assert network.seen[-1] == (2, 3, 32, 32)
     torch.testing.assert_close(scores[:, 1], smooth[:, 0], atol=0.03, rtol=0)
     smooth.requires_grad_()
     reader.scores(smooth)[:, 1].sum().backward()

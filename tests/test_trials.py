@@ -53,8 +53,19 @@ def test_compare_of_a_curve_that_comes_back() -> None:
 class FakeBench:
     """Answers with the scores that a dose's edit carries."""
 
+    has = np.ones(N, dtype=bool)
+
+    def __init__(self, first: int = N) -> None:
+        self.first, self.scored = first, []
+
+    def having(self, n: int) -> FakeBench:
+        self.few = FakeBench(n)
+        return self.few
+
     def score(self, edits: Scores) -> Scores:
-        return edits
+        self.scored.append(edits)
+        n = self.first
+        return Scores(edits.before[:n], edits.after[:n], edits.outside[:n], edits.inside[:n], edits.has[:n])
 
 
 def method(name: str, removals: list[float], collaterals: list[float], **options: float) -> Method:
@@ -85,6 +96,27 @@ def method(name: str, removals: list[float], collaterals: list[float], **options
 def test_tune(options: list[Method], chosen: tuple[str, float]) -> None:
     found, dose = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]
     assert (found.name, dose) == chosen
+
+
+def test_what_a_quarter_of_the_images_rules_out_is_not_scored_on_all() -> None:
+    bench = FakeBench()
+    doses = method("a", [0.2, 0.5, 0.96, 0.97], [0.01] * 4)
+    assert tune([doses], bench, lambda *_: None)[1] == 3.0  # type: ignore[arg-type]
+    assert bench.few.first == N // 4
+    assert bench.scored == [doses.edits(3.0)]
+    assert bench.few.scored == [doses.edits(d) for d in (1.0, 2.0, 3.0)]
+
+
+def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
+    """One image of the first ten keeps the concept: their interval reaches up to the aim, that of all images as well."""
+    before, has, none = np.full(N, 100.0), np.ones(N, dtype=bool), np.full(N, 0.01)
+    after = np.zeros(N)
+    after[0] = 60
+    scores = Scores(before, after, none, none, has)
+    option = Method("a", (), (1.0,), lambda _: scores, lambda *_: None, lambda *_: None)  # type: ignore[arg-type,return-value]
+    bench = FakeBench()
+    assert tune([option], bench, lambda *_: None)[1] == 1.0  # type: ignore[arg-type]
+    assert bench.scored == [scores]
 
 
 @pytest.mark.parametrize(("spread", "chosen"), [(10.0, 1.0), (0.0, 3.0)])
