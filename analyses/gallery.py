@@ -15,7 +15,7 @@ LONG = {  # recipes that take long and are run on request: what they make, how l
     "train_discriminators": (
         "the discriminators of table1_cifar10 and table1_fashion",
         "40 minutes each",
-        "2026-11-25",
+        "2026-11-26",
     ),
     "train_copiers": ("the five generators of memorization_validation", "30 minutes", "2026-11-25"),
 }

@@ -195,7 +195,7 @@ class Replay:
                 numbers[n]: torch.cat(kept).contiguous(memory_format=torch.channels_last) for n, kept in parts.items()
             }
             self.layers = [fused(layer) for layer in gan.generator.layers()]
-            last = self.layers[-1].get_submodule("conv")
+            last = getattr(self.layers[-1], "conv", None)
             shuffled = subpixel(last) if isinstance(last, nn.ConvTranspose2d) else None
             if shuffled:
                 self.layers[-1].add_module("conv", shuffled)

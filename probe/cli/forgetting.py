@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,8 +44,8 @@ def forget_windows(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make the generator forget windows (figure 6). Measures what else it lost, beside controls."""
-    gan = load_gan(ckpt, disc, model, prior, device)
-    _forget(gan, "window", labels, label_seed, samples, layer, negatives, draws, save, out, seed, formats, as_json)
+    opened = partial(load_gan, ckpt, disc, model, prior, device)
+    _forget(opened, "window", labels, label_seed, samples, layer, negatives, draws, save, out, seed, formats, as_json)
 
 
 @app.command()
@@ -60,12 +62,12 @@ def forget(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make the generator forget a concept boxed by hand. Measures what else it lost, beside controls."""
-    gan = load_gan(ckpt, disc, model, prior, device)
-    _forget(gan, concept, labels, label_seed, 0, layer, negatives, draws, save, out, seed, formats, as_json)
+    opened = partial(load_gan, ckpt, disc, model, prior, device)
+    _forget(opened, concept, labels, label_seed, 0, layer, negatives, draws, save, out, seed, formats, as_json)
 
 
 def _forget(
-    gan: GAN, concept: str, labels: Path | None, label_seed: int | None, samples: int, layer: str | None, negatives: str,
+    opened: Callable[[], GAN], concept: str, labels: Path | None, label_seed: int | None, samples: int, layer: str | None, negatives: str,
     draws: int, save: Path | None, out: Path, seed: int, formats: str, as_json: bool,
 ) -> None:  # fmt: skip
     from probe import questions, runs
@@ -74,6 +76,7 @@ def _forget(
 
     wanted = figure_formats(formats)
     runs.check_output(out)
+    gan = opened()
     if save is not None:
         runs.check_rebuildable(gan, save)
     with runs.progress(as_json) as tell:
