@@ -79,11 +79,10 @@ def tune(methods: list[Method], bench: Bench, report: Report) -> tuple[Method, f
         report(f"tuning {method.name}", k + 1, len(methods))
     if reached:
         return min(reached, key=lambda r: r[0])[1:]
-    tried = [
-        (bench.score(method.edits(dose)), method, dose)
-        for method, doses in zip(methods, allowed, strict=True)
-        for dose in doses
-    ]
+    tried: list[tuple[Scores, Method, float]] = []
+    for k, (method, doses) in enumerate(zip(methods, allowed, strict=True)):
+        tried += [(bench.score(method.edits(dose)), method, dose) for dose in doses]
+        report(f"tuning {method.name}, no dose reaches {method.aim:g}", k + 1, len(methods))
     small = [t for t in tried if t[0].collateral <= BOUND] or tried
     best = max((scores for scores, _, _ in small), key=lambda scores: scores.removal)
     return min((t for t in small if _as_good(t[0], best)), key=lambda t: t[0].collateral)[1:]
