@@ -5,7 +5,7 @@ The shipped discriminator, analyses/weights/cifar10.safetensors, is that of anal
 With --more each image is joined by its mirror image, both by copies moved by up to 4 px, and the largest value of each
 cell by its mean; random weights are the only baseline (half an hour).
 With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays unread.
-The baselines do not depend on its weights; they are kept in --baselines and used again, for another checkpoint say.
+The baselines do not depend on its weights; they are kept in --baselines and used again, for another of its width say.
 The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer K-means 82.0,
 view-invariant K-means 81.9, exemplar CNN 84.3. Ours has five eighths of its width and has seen none of its images.
 """
@@ -88,7 +88,7 @@ def main() -> None:
     task = tasks.make(*images, settings.validation, settings.seed)
     known = {}
     for name in args.only or settings.baselines:
-        kept = args.baselines / recipe / f"{name}.json"
+        kept = args.baselines / f"{recipe}-{gan.require_discriminator().blocks[0].outputs}" / f"{name}.json"
         if not kept.exists():
             found = baseline(name, gan, task, settings, say)
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -29,24 +29,28 @@ class Pointwise(nn.Module):
         n, maps, *grid = x.shape
         places = x.permute(0, 2, 3, 1).reshape(-1, maps)  # (N·H·W, C)
         planes: Tensor = torch.addmm(self.bias, self.weight, places.T)
-        return planes.view(-1, n, *grid).transpose(0, 1)  # (N, K, H, W)
+        return planes.view(len(self.weight), n, *grid).transpose(0, 1)  # (N, K, H, W)
+
+
+def _is_product(conv: nn.Conv2d) -> bool:
+    return (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
 
 
 def fused(network: nn.Module) -> nn.Module:
-    """A copy in eval mode without BatchNorms and small products that convolutions do slowly.
+    """A copy in eval mode: each BatchNorm2d with statistics is part of the convolution before it in a Sequential.
 
-    Each BatchNorm2d with statistics becomes part of the convolution before it in a Sequential.
+    1x1 convolutions to a few maps, which convolutions do slowly, are products.
     """
     network = copy.deepcopy(network).eval()
     for part in [*network.modules()]:
         for name, conv in part.named_children():
-            if isinstance(conv, nn.Conv2d) and conv.kernel_size == (1, 1) and conv.out_channels < _FEW:
+            if isinstance(conv, nn.Conv2d) and _is_product(conv) and conv.out_channels < _FEW:
                 setattr(part, name, Pointwise(conv))
     for part in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
         for (name, conv), (after, norm) in itertools.pairwise([*part.named_children()]):
             if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
                 continue
-            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and conv.groups == 1:
                 setattr(part, name, fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d)))
                 setattr(part, after, nn.Identity())
     return network
@@ -58,14 +62,15 @@ def subpixel(deconv: nn.ConvTranspose2d) -> nn.Sequential | None:
     out[2i + a] = Σ_s in[i + s] w[a + p - 2s], p the padding and s from -1 to 1: one map for each of the four (a, b), with
     up to 9 products a place in place of 4, which still is faster where the maps are few (an image's), as they fill a vector.
     """
-    form = (deconv.kernel_size, deconv.padding, deconv.output_padding, deconv.stride)
-    known = [tuple((n, n) for n in numbers) for numbers in ((4, 1, 0, 2), (5, 2, 1, 2))]
+    form = (deconv.kernel_size, deconv.padding, deconv.output_padding, deconv.stride, deconv.dilation)
+    known = [tuple((n, n) for n in numbers) for numbers in ((4, 1, 0, 2, 1), (5, 2, 1, 2, 1))]
     if form not in known or deconv.groups > 1:
         return None
     kernel, pad = deconv.kernel_size[0], int(deconv.padding[0])
     weight = deconv.weight.detach()  # (inputs, outputs, kernel, kernel)
     inputs, outputs = weight.shape[:2]
-    conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None).to(weight)
+    with torch.random.fork_rng(devices=[]):
+        conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1, bias=deconv.bias is not None).to(weight)
     taps = torch.zeros_like(conv.weight).view(outputs, 2, 2, inputs, 3, 3)
     for a, b, s, r in itertools.product((0, 1), (0, 1), (-1, 0, 1), (-1, 0, 1)):
         k, m = a + pad - 2 * s, b + pad - 2 * r

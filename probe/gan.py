@@ -159,6 +159,11 @@ def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed
     estimate_statistics(generator, (z.to(device) for z in latents(n, nz, seed, prior).split(256)))
 
 
+def takes_batch_statistics(model: nn.Module) -> bool:
+    """Whether a BatchNorm takes the statistics of the batch at hand in eval mode, so that images depend on each other."""
+    return any(isinstance(m, _BATCH_NORMS) and m.running_mean is None for m in model.modules())
+
+
 def use_batch_statistics(model: nn.Module) -> None:
     """Make BatchNorm use the statistics of the batch at hand, in eval mode too; in place."""
     for m in model.modules():

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from probe.dcgan import Discriminator, Generator
 from probe.errors import ProbeError
 from probe.fusion import fused, subpixel
-from probe.gan import GAN
+from probe.gan import GAN, takes_batch_statistics
 
 LATENT = "<latent>"
 """The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two.
@@ -179,10 +179,14 @@ def _module(model: nn.Module, name: str) -> nn.Module:
 
 
 class Replay:
-    """A generator's images of fixed latents under many edits, without running again what lies before the edits."""
+    """A generator's images of fixed latents under many edits, without running again what lies before the edits.
+
+    Of a `Generator` it keeps copies of the layers as they are when it is made, without hooks of their own.
+    """
 
     def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
         self.gan, self.z, self.names = gan, z, set(names)
+        self.batched = takes_batch_statistics(gan.generator)  # an image depends on the others drawn with it
         self.stems: dict[int, Tensor] = {}  # feature maps of the layers by number, from 1 on
         if isinstance(gan.generator, Generator) and not gan.generator.patched:
             parts: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -249,11 +253,9 @@ class Replay:
         part.stems = {number: x[rows.to(x.device)] for number, x in self.stems.items()}
         return part
 
-    @property
-    def batched(self) -> bool:
-        """Whether an image depends on the others drawn with it."""
-        return self.gan.batchnorm.get("generator") == "batch"
-
     @torch.no_grad()
     def _images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
-        return torch.cat([self.draw(edits, part).cpu() for part in rows.split(64 if self.batched else _BATCH)])
+        if self.batched:  # in the same company whichever are asked for
+            parts = torch.arange(len(self.z)).split(64)
+            return torch.cat([self.draw(edits, part).cpu() for part in parts])[rows]
+        return torch.cat([self.draw(edits, part).cpu() for part in rows.split(_BATCH)])

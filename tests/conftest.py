@@ -91,3 +91,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for server in running:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """torch with two threads, which work side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from probe import forgetting, layers
-from probe.bench import Bench
+from probe.bench import Bench, Edits
 from probe.directions import Counterfactual
 from probe.errors import ProbeError
 from probe.forgetting import Settings, _negatives, feature_maps, forget
 from probe.gan import GAN, latents
 from probe.labels import Boxes, from_masks
-from probe.layers import Replay, sites
+from probe.layers import Replay, Site, sites
 from probe.measures import dilate
 from probe.methods import energy_matched
 from probe.probing import cross_auc
 from probe.refinement import Settings as RefinementSettings
 from probe.refinement import patch_edits, refine
+from probe.trials import Dosed, Method, control
 
 SIZE, MAPS = 32, 6
 
@@ -117,6 +118,32 @@ def test_contract_of_metrics(found: forgetting.Result) -> None:
         assert inner | {"concept_free_change", "random", "p_value"} <= set(method)
         assert {"removal_mean", "removal_p95", "collateral", "draws"} <= set(method["random"])
     assert found.metrics["probe_auc"] > 0.99
+
+
+def test_random_edits_have_the_methods_collateral_on_all_latents(toy: GAN) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
+
+    def edits(dose: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.3 * dose)}
+
+    def random(_: float, rng: np.random.Generator) -> Dosed:
+        power = rng.uniform(0.6, 2)  # how collateral grows with the scale
+        return lambda scale: {"first": lambda x: x * (1 + 0.05 * scale**power)}
+
+    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
+    summary, _, points = control(method, 1.0, bench, 12, 0, lambda *_: None)
+    own = bench.score(edits(1.0)).collateral
+    assert own > 0.01
+    np.testing.assert_allclose(points[:, 1], own, rtol=0.051)
+    assert summary["method_collateral"] == own
+
+
+def test_only_edits_without_hooks_run_side_by_side(toy: GAN, tiny_gan: GAN, two_threads: None) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    for gan, name, apart in ((toy, "first", False), (tiny_gan, "layer2", True)):
+        with Bench(Replay(gan, gan.latents(4), [name]), Reader(), boxes).workers() as run:
+            assert (run is not map) == apart
 
 
 def test_images_that_do_not_change_are_not_read_again(toy: GAN) -> None:

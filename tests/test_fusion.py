@@ -41,6 +41,24 @@ def test_batchnorms_that_cannot_be_part_of_a_convolution_stay():
     assert len([m for m in lean.modules() if isinstance(m, nn.BatchNorm2d)]) == 3
 
 
+@torch.no_grad()
+def test_convolutions_that_are_no_products_stay():
+    network = nn.Sequential(
+        nn.Conv2d(4, 3, 1, stride=2), nn.Conv2d(3, 3, 1, padding=1), nn.Conv2d(3, 3, 1, groups=3), nn.BatchNorm2d(3)
+    ).eval()
+    x = random(2, 4, 6, 6)
+    torch.testing.assert_close(fused(network)(x), network(x))
+
+
+def test_the_callers_random_numbers_are_left_alone():
+    torch.manual_seed(5)
+    subpixel(nn.ConvTranspose2d(4, 3, 4, 2, 1))
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    nn.ConvTranspose2d(4, 3, 4, 2, 1)
+    assert torch.equal(torch.rand(2), expected)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("kernel", "padding", "extra"), [(4, 1, 0), (5, 2, 1)])
 @torch.no_grad()
@@ -58,6 +76,7 @@ def test_subpixel_is_the_transposed_convolution(kernel, padding, extra, bias):
         nn.ConvTranspose2d(4, 2, 5, 2, 1, 0),
         nn.ConvTranspose2d(4, 2, (4, 5), 2, 1),
         nn.ConvTranspose2d(4, 2, 4, 2, 1, groups=2),
+        nn.ConvTranspose2d(4, 2, 4, 2, 1, dilation=2),
     ],
 )
 def test_other_transposed_convolutions_are_left(deconv):

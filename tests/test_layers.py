@@ -199,13 +199,16 @@ def test_a_part_of_a_replay_is_the_replay_of_a_part(tiny_gan, names):
     torch.testing.assert_close(part.images(edits), anew.images(edits))
 
 
-def test_a_part_of_a_replay_with_batch_statistics_is_drawn_anew(tiny_gan):
+def test_with_batch_statistics_images_keep_their_company(tiny_gan):
+    """Some of the latents are drawn together with all of them; a part is drawn anew."""
     use_batch_statistics(tiny_gan.generator)
-    tiny_gan.batchnorm["generator"] = "batch"
-    z, rows = tiny_gan.latents(20), torch.arange(5)
-    part = Replay(tiny_gan, z, ["layer2"]).take(rows)
+    z, rows = tiny_gan.latents(70), torch.arange(5)
+    replay = Replay(tiny_gan, z, ["layer2"])
+    torch.testing.assert_close(replay.unedited, tiny_gan.images(z))
+    torch.testing.assert_close(replay.images({"layer2": lambda x: x * 1.0}, rows), replay.unedited[:5])
+    part = replay.take(rows)
     torch.testing.assert_close(part.unedited, tiny_gan.images(z[rows]))
-    assert (part.unedited - tiny_gan.images(z)[:5]).abs().max() > 0.01
+    assert (part.unedited - replay.unedited[:5]).abs().max() > 0.01
 
 
 def test_replay_of_a_plain_sequential():

@@ -11,14 +11,6 @@ import torch
 from probe.parallel import each
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_in_order_side_by_side_on_a_thread_each(two_threads):
     together = threading.Barrier(2, timeout=20)  # passed by none before two are there
 

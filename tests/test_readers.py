@@ -83,6 +83,16 @@ def test_labels_are_the_highest_class():
     np.testing.assert_array_equal(found, expected)
 
 
+def test_of_equal_classes_the_first_is_taken():
+    scores = torch.randint(0, 3, (2, 5, 6, 6), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(readers._highest(scores), scores.argmax(1).to(torch.uint8))
+
+
+def test_no_image_has_no_labels():
+    for reader in load_rooms().values():
+        assert reader.labels(torch.zeros(0, 3, 64, 64)).shape == (0, 64, 64)
+
+
 def test_images_of_another_size_are_read_at_the_readers_and_answered_at_their_own():
     smooth = F.interpolate(torch.linspace(-1, 1, 4).expand(2, 3, 4, 4), 48, mode="bilinear")
     network = Stub()

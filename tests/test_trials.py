@@ -102,7 +102,7 @@ def test_what_a_quarter_of_the_images_rules_out_is_not_scored_on_all() -> None:
     bench = FakeBench()
     doses = method("a", [0.2, 0.5, 0.96, 0.97], [0.01] * 4)
     assert tune([doses], bench, lambda *_: None)[1] == 3.0  # type: ignore[arg-type]
-    assert bench.few.first == N // 4
+    assert bench.few.first == 16
     assert bench.scored == [doses.edits(3.0)]
     assert bench.few.scored == [doses.edits(d) for d in (1.0, 2.0, 3.0)]
 

@@ -21,7 +21,7 @@ from probe.checkpoints import conversion, factories, native, weightfiles
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
 from probe.errors import ProbeError
-from probe.gan import GAN, Prior, recalibrate, use_batch_statistics
+from probe.gan import GAN, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
 
 __all__ = ["BUILTIN", "describe", "load", "save"]
 
@@ -280,7 +280,8 @@ def _from_factory(spec: str, path: Path | None, prior: Prior | None) -> GAN:
     source = "given" if prior else "assumed"
     prior = prior or "normal"
     generator, nz, images = factories.build(spec, tree, prior)
-    gan = GAN(generator, None, nz, images[-1], images[1], prior, {"generator": "running"})
+    statistics = "batch" if takes_batch_statistics(generator) else "running"
+    gan = GAN(generator, None, nz, images[-1], images[1], prior, {"generator": statistics})
     digest = "" if path is None else weightfiles.sha256([path])
     gan.provenance = {"checkpoint": spec if path is None else path.name, "sha256": digest}
     gan.provenance |= {"format": f"model {spec}", "prior_source": source}
