@@ -139,6 +139,28 @@ def test_random_edits_have_the_methods_collateral_on_all_latents(toy: GAN) -> No
     assert summary["method_collateral"] == own
 
 
+def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(toy: GAN, monkeypatch) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
+    drawn: list[int] = []
+    images = bench.replay.images
+    monkeypatch.setattr(bench.replay, "images", lambda *a: drawn.append(1) or images(*a))
+
+    def edits(dose: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.3 * dose)}
+
+    def random(_: float, rng: np.random.Generator) -> Dosed:
+        return lambda scale: {"first": lambda x: x * (1 + 0.02 * scale**2)}
+
+    counts = []
+    for draws in (1, 6):
+        drawn.clear()
+        control(Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random), 1.0, bench, draws, 0, lambda *_: None)  # fmt: skip
+        counts.append(len(drawn))
+    each = (counts[1] - counts[0]) / 5
+    assert each < counts[0] - 2  # besides the method's own two
+
+
 def test_only_edits_without_hooks_run_side_by_side(toy: GAN, tiny_gan: GAN, two_threads: None) -> None:
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     for gan, name, apart in ((toy, "first", False), (tiny_gan, "layer2", True)):

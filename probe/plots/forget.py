@@ -100,8 +100,8 @@ def _table(figure: Figure, result: Result, top: float) -> None:
     concept = result.metrics["concept"]
     text = (
         f"Held-out latents, read by the judge (IoU {known}). Images: the first held-out samples in which the judge sees {concept}, "
-        "not chosen.\nCurves: every dose, band the 95 % interval over images; clouds: random edits scaled to the collateral of the "
-        "dot of their colour;\ndot: the dose chosen on other latents, by the chooser."
+        "not chosen.\nCurves: every dose, band the 95 % interval over images; clouds: random edits scaled to their method's "
+        "collateral\non fewer samples than the dot's; dot: the dose chosen on other latents, by the chooser."
     )
     note(figure, 0.08, top - 0.13 * len(rows) - 0.06, text, va="top", color="0.25")
 
