@@ -125,7 +125,7 @@ class Bench:
 
     def compare(self, after: Tensor) -> Scores:
         """Scores of images (N, C, S, S) in [-1, 1] drawn from the same latents by whatever was done to the generator."""
-        changed = (after != self.images).flatten(1).any(1)
+        changed = torch.tensor([not torch.equal(a, b) for a, b in zip(after, self.images, strict=True)])
         labels = self.labels.clone()
         if changed.any():
             labels[changed] = self.reader.labels(after[changed])

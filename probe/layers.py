@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from probe.dcgan import Discriminator, Generator
 from probe.errors import ProbeError
 from probe.fusion import fused, subpixel
-from probe.gan import GAN, takes_batch_statistics
+from probe.gan import GAN, lay_out, takes_batch_statistics
 
 LATENT = "<latent>"
 """The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two.
@@ -198,7 +198,7 @@ class Replay:
             self.stems = {
                 numbers[n]: torch.cat(kept).contiguous(memory_format=torch.channels_last) for n, kept in parts.items()
             }
-            self.layers = [fused(layer) for layer in gan.generator.layers()]
+            self.layers = [lay_out(fused(layer), torch.channels_last) for layer in gan.generator.layers()]
             last = getattr(self.layers[-1], "conv", None)
             shuffled = subpixel(last) if isinstance(last, nn.ConvTranspose2d) else None
             if shuffled:

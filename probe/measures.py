@@ -43,11 +43,9 @@ def change(before: Tensor, after: Tensor, masks: Tensor) -> tuple[Array, Array]:
 
     Images (N, C, S, S) in [-1, 1], masks (N, S, S) boolean; nan where there is no such pixel.
     """
-    difference = (before - after).abs().mean(1) / 2  # (N, S, S)
-    inside = masks.flatten(1).float()
-    flat = difference.flatten(1)
-    outside = (flat * (1 - inside)).sum(1) / (1 - inside).sum(1)
-    within = (flat * inside).sum(1) / inside.sum(1)
+    difference = (before - after).abs_().mean(1).flatten(1).div_(2)
+    inside = masks.flatten(1)
+    outside, within = ((difference * part).sum(1) / part.sum(1) for part in (~inside, inside))
     return outside.numpy(), within.numpy()
 
 

@@ -11,12 +11,14 @@ reader that reads well all the same: `forget` adjusts where the readers' IoU is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from probe.bench import Bench, Edits
 from probe.dcgan import Patch
@@ -37,7 +39,7 @@ class Settings:
 
     directions: int = 128
     latents: int = 512
-    steps: int = 150
+    steps: int = 100
     batch: int = 16
     rate: float = 3e-3
     price: float = 3.0
@@ -98,20 +100,24 @@ def refine(
         loss = area + settings.price * collateral + settings.nearness * drift.pop()
         return torch.autograd.grad(loss, tensors)
 
-    optimiser = torch.optim.Adam(tensors, settings.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     generator = torch.Generator().manual_seed(seed)
     shown = torch.from_numpy(np.flatnonzero(bench.has))
+    first, second = ([torch.zeros_like(t) for t in tensors] for _ in range(2))  # Adam's moments
+    steps = [torch.tensor(0.0) for _ in tensors]
     with bench.workers() as run:
-        for done in range(1, settings.steps + 1):
+        for done in range(settings.steps):
             rows = shown[torch.randperm(len(shown), generator=generator)[: settings.batch]]
             seeds = torch.randint(2**31, (2,), generator=generator).tolist()
             halves = run(gradients, zip(rows.chunk(2), seeds, strict=False))
-            for tensor, *both in zip(tensors, *halves, strict=True):
-                tensor.grad = torch.stack(both).mean(0)
-            optimiser.step()
-            schedule.step()
+            slopes = [torch.stack(both).mean(0) for both in zip(*halves, strict=True)]
+            rate = settings.rate * (1 + math.cos(math.pi * done / settings.steps)) / 2
+            with torch.no_grad():
+                # the class torch.optim.Adam would import torch's compiler first, for a second
+                adam(
+                    tensors, slopes, first, second, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
+                    weight_decay=0.0, eps=1e-8, maximize=False,
+                )  # fmt: skip
             if report:
-                report(done, settings.steps)
+                report(done + 1, settings.steps)
     weight, bias, step = (t.detach().cpu() for t in tensors)
     return replace(wide, weight=weight, bias=bias, step=step)

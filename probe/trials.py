@@ -101,26 +101,28 @@ def _as_good(one: Scores, best: Scores) -> bool:
 
 
 def _matched(
-    edits: Dosed, start: float, most: float, targets: tuple[float, float], bench: Bench, power: float = 1.0
+    edits: Dosed, scale: float, most: float, targets: tuple[float, float], bench: Bench, power: float = 1.0
 ) -> tuple[Scores, float]:
     """Scores of a random edit at the scale at which its collateral is the method's: roughly on the first latents, then on all.
 
     Collateral is taken for a power of the scale: that of the last two scales tried, `power` at first. Returns the last
-    power, too. Within 5 % on all latents; the last scale tried where four fall short.
+    power, too. Within 10 % on all latents; the last scale tried where four fall short.
     """
-    scale = start
-    every = torch.arange(len(bench.has))
-    for rows, target, tolerance, tries in ((every[:_FIRST], targets[0], 0.15, 9), (every, targets[1], 0.05, 4)):
+    images, drawn = bench.images[:0], scale  # what has been drawn, and at which scale
+    n = len(bench.has)
+    for rows, target, tolerance, tries in ((min(_FIRST, n), targets[0], 0.15, 9), (n, targets[1], 0.1, 4)):
         tried: list[tuple[float, float]] = []
         for _ in range(tries):
-            images = bench.replay.images(edits(scale), rows)
+            kept = images if scale == drawn else images[:0]
+            images = torch.cat([kept, bench.replay.images(edits(scale), torch.arange(len(kept), rows))])
+            drawn = scale
             ratio = max(target, 1e-6) / max(bench.collateral(images), 1e-6)
-            if abs(ratio - 1) <= tolerance or (ratio > 1 and scale >= most):
-                break
             tried.append((np.log(scale), np.log(ratio)))
-            if len(tried) > 1 and tried[-1][0] != tried[-2][0]:
+            if len(tried) > 1:
                 (s, r), (s0, r0) = tried[-1], tried[-2]
                 power = float(np.clip((r0 - r) / (s - s0), 1 / 3, 3))
+            if abs(ratio - 1) <= tolerance or (ratio > 1 and scale >= most):
+                break
             scale = float(np.clip(scale * ratio ** (1 / power), scale / 50, min(scale * 20, most)))
     return bench.compare(images), power
 

@@ -135,7 +135,7 @@ def test_random_edits_have_the_methods_collateral_on_all_latents(toy: GAN) -> No
     summary, _, points = control(method, 1.0, bench, 12, 0, lambda *_: None)
     own = bench.score(edits(1.0)).collateral
     assert own > 0.01
-    np.testing.assert_allclose(points[:, 1], own, rtol=0.051)
+    np.testing.assert_allclose(points[:, 1], own, rtol=0.101)
     assert summary["method_collateral"] == own
 
 
@@ -150,7 +150,7 @@ def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(t
         return {"first": lambda x: x * (1 - 0.3 * dose)}
 
     def random(_: float, rng: np.random.Generator) -> Dosed:
-        return lambda scale: {"first": lambda x: x * (1 + 0.02 * scale**2)}
+        return lambda scale: {"first": lambda x: x * (1 + 0.06 * scale**2)}
 
     counts = []
     for draws in (1, 6):
@@ -159,6 +159,29 @@ def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(t
         counts.append(len(drawn))
     each = (counts[1] - counts[0]) / 5
     assert each < counts[0] - 2  # besides the method's own two
+
+
+def test_a_random_edit_that_matches_at_once_is_drawn_once_on_each_latent(toy: GAN, monkeypatch) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
+    drawn: list[int] = []
+    draw = bench.replay.images
+
+    def images(edits: Edits, rows: Tensor | None = None) -> Tensor:
+        drawn.extend([] if rows is None else rows.tolist())
+        return draw(edits, rows)
+
+    monkeypatch.setattr(bench.replay, "images", images)
+
+    def edits(dose: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.5 * dose)}
+
+    own = bench.score(edits(1.0))
+    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, lambda *_: edits)
+    _, p, points = control(method, 1.0, bench, 3, 0, lambda *_: None)
+    np.testing.assert_array_equal(points, [(own.removal, own.collateral)] * 3)
+    assert p == 1
+    assert drawn == [*range(8), *range(40), *range(40), *range(40)]  # the first eight are of the method
 
 
 def test_only_edits_without_hooks_run_side_by_side(toy: GAN, tiny_gan: GAN, two_threads: None) -> None:
