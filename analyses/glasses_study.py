@@ -1,12 +1,12 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
 Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown unedited,
-after the paper's rule and after an erasure that figures/faces_glasses, or figures/faces_glasses_all, chose: 600 pictures in one
-random order. Four automated observers each time (a vision-language model shown the sheets, no panel of people), who did
-not know what was done said of each whether it wears glasses and whether the face is damaged:
-analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a gate as wide as
-boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no study had used.
-glasses_study_gates shows the wider and the narrower one on the same faces to the same observers.
+after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with readers fitted anew it
+chose another layer since): 600 pictures in one random order. Four automated observers each time (a vision-language model
+shown the sheets, no panel of people), who did not know what was done said of each whether it wears glasses and whether the
+face is damaged: analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a
+gate as wide as boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no
+study had used. glasses_study_gates shows the wider and the narrower one on the same faces to the same observers.
 Run with --sheets FOLDER to make the pictures to be judged.
 """
 

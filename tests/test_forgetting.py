@@ -14,7 +14,7 @@ from probe.errors import ProbeError
 from probe.forgetting import Settings, _negatives, feature_maps, forget
 from probe.gan import GAN, latents
 from probe.labels import Boxes, from_masks
-from probe.layers import Replay, Site, sites
+from probe.layers import LATENT, Replay, Site, sites
 from probe.measures import dilate
 from probe.methods import energy_matched
 from probe.probing import cross_auc
@@ -117,6 +117,7 @@ def test_contract_of_metrics(found: forgetting.Result) -> None:
     for method in found.metrics["methods"].values():
         assert inner | {"concept_free_change", "random", "p_value"} <= set(method)
         assert {"removal_mean", "removal_p95", "collateral", "draws"} <= set(method["random"])
+        assert method["random"]["latents"] == found.settings["random_latents"]
     assert found.metrics["probe_auc"] > 0.99
 
 
@@ -334,6 +335,23 @@ def test_refinement_lowers_its_own_loss() -> None:
     assert torch.equal(found.gate, gate)  # only how latents move is adjusted
     again = refine(weak, bench, "first", settings, seed=1)
     assert torch.equal(found.step, again.step)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_descent_follows_both_halves_of_a_batch(toy: GAN, monkeypatch, seed: int) -> None:
+    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    bench = Bench(Replay(toy, toy.latents(24, 9), ["first"]), Reader(), boxes)
+    one = int(np.flatnonzero(bench.has)[0])
+
+    def soft_scores(edits: Edits, rows: Tensor, _: torch.Generator) -> tuple[Tensor, Tensor]:
+        edits["first"](torch.zeros(2, MAPS, 8, 8))
+        pull = 3.0 if one in rows else -1.0  # upwards as long as both count, downwards without the half that holds `one`
+        return pull * edits[LATENT](torch.ones(1, 10)).sum(), torch.zeros(())
+
+    monkeypatch.setattr(bench, "soft_scores", soft_scores)
+    start = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), torch.eye(MAPS)[0], torch.tensor(0.0), 5.0)  # fmt: skip
+    found = refine(start, bench, "first", RefinementSettings(steps=1, nearness=0.0, batch=48), seed)
+    assert (found.step[0] > 0).all()
 
 
 def test_unknown_method() -> None:
