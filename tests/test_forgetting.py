@@ -345,7 +345,9 @@ def test_the_descent_follows_both_halves_of_a_batch(toy: GAN, monkeypatch, seed:
 
     def soft_scores(edits: Edits, rows: Tensor, _: torch.Generator) -> tuple[Tensor, Tensor]:
         edits["first"](torch.zeros(2, MAPS, 8, 8))
-        pull = 3.0 if one in rows else -1.0  # upwards as long as both count, downwards without the half that holds `one`
+        pull = (
+            3.0 if one in rows else -1.0
+        )  # upwards as long as both count, downwards without the half that holds `one`
         return pull * edits[LATENT](torch.ones(1, 10)).sum(), torch.zeros(())
 
     monkeypatch.setattr(bench, "soft_scores", soft_scores)
