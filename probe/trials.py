@@ -101,29 +101,32 @@ def _as_good(one: Scores, best: Scores) -> bool:
 
 
 def _matched(
-    edits: Dosed, scale: float, most: float, targets: tuple[float, float], bench: Bench, power: float = 1.0
+    edits: Dosed, start: float, most: float, targets: tuple[float, float], bench: Bench, growth: float = 1.0
 ) -> tuple[Scores, float]:
     """Scores of a random edit at the scale at which its collateral is the method's: roughly on the first latents, then on all.
 
-    Collateral is taken for a power of the scale: that of the last two scales tried, `power` at first. Returns the last
-    power, too. Within 10 % on all latents; the last scale tried where four fall short.
+    Collateral is taken for a power of the scale: that of the last two scales tried, `growth` at first. Returns the last
+    power, too. Within 10 % on all latents; the last scale tried where eight fall short. Where the first latents cannot be
+    matched, because the edit leaves them alone, they have no say.
     """
-    images, drawn = bench.images[:0], scale  # what has been drawn, and at which scale
-    n = len(bench.has)
-    for rows, target, tolerance, tries in ((min(_FIRST, n), targets[0], 0.15, 9), (n, targets[1], 0.1, 4)):
+    scale, power, n = start, growth, len(bench.has)
+    images, drawn = bench.images[:0], start  # what has been drawn, and at which scale
+    for rows, target, tolerance, tries in ((min(_FIRST, n), targets[0], 0.15, 4), (n, targets[1], 0.1, 8)):
         tried: list[tuple[float, float]] = []
         for _ in range(tries):
             kept = images if scale == drawn else images[:0]
             images = torch.cat([kept, bench.replay.images(edits(scale), torch.arange(len(kept), rows))])
             drawn = scale
-            ratio = max(target, 1e-6) / max(bench.collateral(images), 1e-6)
-            tried.append((np.log(scale), np.log(ratio)))
+            excess = max(bench.collateral(images), 1e-6) / max(target, 1e-6)
+            tried.append((np.log(scale), np.log(excess)))
             if len(tried) > 1:
-                (s, r), (s0, r0) = tried[-1], tried[-2]
-                power = float(np.clip((r0 - r) / (s - s0), 1 / 3, 3))
-            if abs(ratio - 1) <= tolerance or (ratio > 1 and scale >= most):
+                (s, e), (s0, e0) = tried[-1], tried[-2]
+                power = float(np.clip((e - e0) / (s - s0), 1 / 3, 3))
+            if abs(excess - 1) <= tolerance or (excess < 1 and scale >= most):
                 break
-            scale = float(np.clip(scale * ratio ** (1 / power), scale / 50, min(scale * 20, most)))
+            scale = float(np.clip(scale / excess ** (1 / power), scale / 50, min(scale * 20, most)))
+        else:
+            scale, power = start, growth
     return bench.compare(images), power
 
 
@@ -141,12 +144,12 @@ def control(
     points = np.zeros((draws, 2))
     everything = len(method.units(dose)) == method.sites[0].maps  # the one random set of all maps is that of the method
 
-    def matched(edits: Dosed, power: float = 1.0) -> tuple[Scores, float]:
-        return _matched(edits, method.start(dose), method.most, targets, bench, power)
+    def matched(edits: Dosed, growth: float = 1.0) -> tuple[Scores, float]:
+        return _matched(edits, method.start(dose), method.most, targets, bench, growth)
 
     drawn = [method.random(dose, rng) for _ in range(1 if everything else draws)]
-    pilot, power = matched(drawn[0])  # the others start from the power that it found
-    others = bench.each(lambda edits: matched(edits, power)[0], drawn[1:])
+    pilot, growth = matched(drawn[0])  # the others start from the power that it found
+    others = bench.each(lambda edits: matched(edits, growth)[0], drawn[1:])
     for k, scores in enumerate(itertools.chain([pilot], others)):
         points[k:] = scores.removal, scores.collateral
         report(f"random control of {method.name}", k + 1, draws)
