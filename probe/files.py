@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` when the block ends well and vanishes when it does not.
+    """Yield a temporary path that becomes `path`, or what it links to, when the block ends well and vanishes when it does not.
 
-    Raises ProbeError with the system's reason (no space, no permission) in place of OSError.
+    Raises ProbeError with the system's reason (no space, no permission) in place of OSError, and where there is something
+    else than a file: a folder, a device, a pipe.
     """
     try:
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if path.exists() and not path.is_file():
+            raise ProbeError(f"{path}: is no file; expected one, or a name that is not taken")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)

@@ -88,8 +88,8 @@ def check_rebuildable(gan: GAN, path: Path, ordinary: bool = False) -> None:
     """
     from probe.checkpoints import export
 
-    if not path.name or path.is_dir():
-        raise ProbeError(f"--save {path}: is a folder; expected a file's name, such as edited.safetensors")
+    if not path.name or (path.exists() and not path.is_file()):
+        raise ProbeError(f"--save {path}: is no file; expected a file's name, such as edited.safetensors")
     if not hasattr(gan.generator, "blocks"):
         kind = type(gan.generator).__name__
         raise ProbeError(f"--save {path}: the generator is a {kind}; only a DCGAN read by probe can be rebuilt")

@@ -239,7 +239,7 @@ BAD = {
         "a convolution's weights are the same at every place",
     ),
     "save a negative": (["--layer", "layer2", "--units", "3", "--scale", "-1", "--save", "x.pth"], "factor -1 is negative"),
-    "save without a name": (["--layer", "layer2", "--units", "3", "--save", ""], "--save .: is a folder; expected a file's name"),
+    "save without a name": (["--layer", "layer2", "--units", "3", "--save", ""], "--save .: is no file; expected a file's name"),
     "save to nowhere": (["--layer", "layer2", "--units", "3", "--save", "text.png/x.pth"], "cannot write there"),
     "format": (["--layer", "layer2", "--units", "3", "--format", "bmp"], "expected png, pdf or svg"),
     "no units": (["--layer", "layer2"], "--units"),
