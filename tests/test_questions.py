@@ -71,13 +71,16 @@ def test_words_say_no_where_the_control_says_no() -> None:
         "removal": 0.5,
         "removal_ci": [0.4, 0.6],
         "collateral": 0.1,
-        "random": {"removal_mean": 0.6, "draws": 200},
+        "random": {"removal_mean": 0.6, "draws": 200, "collateral": 0.095, "method_collateral": 0.1},
         "p_value": 0.9,
     }
     said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": method}}))
     assert said.holds is False
-    assert "does NOT beat" in said.verdict
-    few = {**method, "random": {"removal_mean": 0.6, "draws": 10}}
+    assert said.verdict == "erase does NOT beat random edits of equal collateral"
+    weak = {**method, "random": {**method["random"], "collateral": 0.07}}  # type: ignore[dict-item]
+    said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": weak}}))
+    assert said.verdict == "erase does NOT beat random edits of less collateral, 0.070"
+    few = {**method, "random": {**method["random"], "draws": 10}}  # type: ignore[dict-item]
     assert (
         "too few draws to tell"
         in summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": few}})).verdict
