@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probe import forgetting, layers
 from probe.bench import Bench, Edits
@@ -14,61 +14,17 @@ from probe.errors import ProbeError
 from probe.forgetting import Settings, _negatives, feature_maps, forget
 from probe.gan import GAN, latents
 from probe.labels import Boxes, from_masks
-from probe.layers import LATENT, Replay, Site, sites
+from probe.layers import LATENT, Replay, sites
 from probe.measures import dilate
-from probe.methods import energy_matched
 from probe.probing import cross_auc
 from probe.refinement import Settings as RefinementSettings
 from probe.refinement import patch_edits, refine
-from probe.trials import Dosed, Method, control
-
-SIZE, MAPS = 32, 6
-
-
-class Toy(nn.Module):
-    """Map 0 holds a bright "window" in one of four corners where z_0 > 0; the other maps hold smooth wallpaper.
-
-    Where it is `smooth`, the window fades as z_0 falls to 0.
-    """
-
-    def __init__(self, smooth: bool = False) -> None:
-        super().__init__()
-        self.smooth = smooth
-        self.first, self.second = nn.ReLU(), nn.ReLU()
-        generator = torch.Generator().manual_seed(0)
-        self.register_buffer("paper", torch.rand(MAPS, 8, 8, generator=generator))
-        self.mix = nn.Parameter(torch.rand(3, MAPS, generator=generator) * 0.08)
-
-    def forward(self, z: Tensor) -> Tensor:
-        maps = self.paper * (1 + 0.3 * z[:, 1 : MAPS + 1, None, None])
-        maps[:, 0] = 0
-        corner = (z[:, 7] > 0).long() * 2 + (z[:, 8] > 0).long()
-        for i in torch.nonzero(z[:, 0] > 0)[:, 0].tolist():
-            y, x = 1 + 4 * (corner[i] // 2), 1 + 4 * (corner[i] % 2)
-            maps[i, 0, y : y + 2, x : x + 2] = (4 * z[i, 0]).clamp(max=4) if self.smooth else 4.0
-        h = self.first(maps)
-        h = self.second(h.repeat_interleave(2, 2).repeat_interleave(2, 3))  # (N, 6, 16, 16)
-        image = torch.einsum("nchw,dc->ndhw", h, self.mix)
-        image[:, 0] = image[:, 0] + 0.4 * h[:, 0]
-        return torch.tanh(image - 0.8).repeat_interleave(2, 2).repeat_interleave(2, 3)  # (N, 3, 32, 32)
-
-
-class Reader:
-    """Sees a window where the red channel is bright."""
-
-    objects = ("background", "window")
-
-    def labels(self, images: Tensor, batch: int = 64) -> Tensor:
-        return (images[:, 0] > 0.2).to(torch.uint8)
-
-    def scores(self, images: Tensor) -> Tensor:
-        bright = 20 * (images[:, 0] - 0.2)
-        return torch.stack([-bright, bright], 1)
+from tests.toy import MAPS, SIZE, Reader, toy_gan
 
 
 @pytest.fixture(scope="module")
 def toy() -> GAN:
-    return GAN(Toy().eval(), None, nz=10, size=SIZE, channels=3)
+    return toy_gan()
 
 
 @pytest.fixture(scope="module")
@@ -121,94 +77,6 @@ def test_contract_of_metrics(found: forgetting.Result) -> None:
     assert found.metrics["probe_auc"] > 0.99
 
 
-def test_random_edits_have_the_methods_collateral_on_all_latents(toy: GAN) -> None:
-    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
-
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
-
-    def random(_: float, rng: np.random.Generator) -> Dosed:
-        power = rng.uniform(0.6, 2)  # how collateral grows with the scale
-        return lambda scale: {"first": lambda x: x * (1 + 0.05 * scale**power)}
-
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
-    summary, _, points = control(method, 1.0, bench, 12, 0, lambda *_: None)
-    own = bench.score(edits(1.0)).collateral
-    assert own > 0.01
-    np.testing.assert_allclose(points[:, 1], own, rtol=0.1)
-    assert summary["method_collateral"] == own
-
-
-@pytest.mark.parametrize("left_alone", [8, 7])
-def test_random_edits_that_leave_the_first_latents_alone_are_matched(toy: GAN, left_alone: int) -> None:
-    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    z = toy.latents(400, 5)
-    z = z[z[:, 0] > 0.5][:48]
-    z = z[z[:, 2].argsort()]  # map 1 grows with it
-    height = toy.generator.paper[1].mean() * (1 + 0.3 * z[left_alone - 1 : left_alone + 1, 2].mean())
-    bench = Bench(Replay(toy, z, ["first"]), Reader(), boxes)
-
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
-
-    def random(_: float, rng: np.random.Generator) -> Dosed:
-        def change(x: Tensor, scale: float) -> Tensor:
-            moved = x[:, 1].mean((1, 2)) > height
-            return x * (1 + min(scale, 30.0) * 0.3 * moved[:, None, None, None])  # no further than that
-
-        return lambda scale: {"first": lambda x: change(x, scale)}
-
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
-    _, _, points = control(method, 1.0, bench, 3, 0, lambda *_: None)
-    np.testing.assert_allclose(points[:, 1], bench.score(edits(1.0)).collateral, rtol=0.1)
-
-
-def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(toy: GAN, monkeypatch) -> None:
-    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
-    drawn: list[int] = []
-    images = bench.replay.images
-    monkeypatch.setattr(bench.replay, "images", lambda *a: drawn.append(1) or images(*a))
-
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
-
-    def random(_: float, rng: np.random.Generator) -> Dosed:
-        return lambda scale: {"first": lambda x: x * (1 + 0.06 * scale**2)}
-
-    counts = []
-    for draws in (1, 6):
-        drawn.clear()
-        control(Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random), 1.0, bench, draws, 0, lambda *_: None)  # fmt: skip
-        counts.append(len(drawn))
-    each = (counts[1] - counts[0]) / 5
-    assert each < counts[0] - 2  # besides the method's own two
-
-
-def test_a_random_edit_that_matches_at_once_is_drawn_once_on_each_latent(toy: GAN, monkeypatch) -> None:
-    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
-    bench = Bench(Replay(toy, toy.latents(40, 5), ["first"]), Reader(), boxes)
-    drawn: list[int] = []
-    draw = bench.replay.images
-
-    def images(edits: Edits, rows: Tensor | None = None) -> Tensor:
-        drawn.extend([] if rows is None else rows.tolist())
-        return draw(edits, rows)
-
-    monkeypatch.setattr(bench.replay, "images", images)
-
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.5 * dose)}
-
-    own = bench.score(edits(1.0))
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, lambda *_: edits)
-    _, p, points = control(method, 1.0, bench, 3, 0, lambda *_: None)
-    np.testing.assert_array_equal(points, [(own.removal, own.collateral)] * 3)
-    assert p == 1
-    assert drawn == [*range(8), *range(40), *range(40), *range(40)]  # the first eight are of the method
-
-
 def test_only_edits_without_hooks_run_side_by_side(toy: GAN, tiny_gan: GAN, two_threads: None) -> None:
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     for gan, name, apart in ((toy, "first", False), (tiny_gan, "layer2", True)):
@@ -252,16 +120,6 @@ def test_scores_against_a_loop(toy: GAN) -> None:
         assert scores.after[i] == (after[i, 0] > 0.2).sum()
         assert scores.outside[i] == pytest.approx(difference[~grown].mean(), abs=1e-6)
         assert (dilate(torch.from_numpy(mask)[None])[0].numpy() == grown).all()
-
-
-def test_energy_matched_sets() -> None:
-    rng = np.random.default_rng(0)
-    energy = rng.gamma(0.5, size=64)
-    units = rng.choice(64, 20, replace=False)
-    draws = [energy_matched(energy, units, rng) for _ in range(50)]
-    assert all(len(set(d.tolist())) == 20 for d in draws)
-    assert all(abs(energy[d].sum() / energy[units].sum() - 1) <= 0.1 for d in draws)
-    assert len({tuple(sorted(d.tolist())) for d in draws}) > 40
 
 
 def test_concept_too_rare(toy: GAN) -> None:
@@ -339,7 +197,7 @@ def test_label_draws_and_linear_erasure(toy: GAN) -> None:
 
 
 def test_refinement_lowers_its_own_loss() -> None:
-    toy = GAN(Toy(smooth=True).eval(), None, nz=10, size=SIZE, channels=3)
+    toy = toy_gan(smooth=True)
     boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     bench = Bench(Replay(toy, toy.latents(48, 9), ["first", "second"]), Reader(), boxes)
     gate = torch.eye(MAPS)[0]
