@@ -14,7 +14,7 @@ from probe.concepts import from_rooms
 from probe.forgetting import Settings, forget
 
 SAMPLES, HELDOUT, DRAWS = 150, 256, 200
-LABEL_DRAWS = {0: 8, 1: 0, 2: 0}  # by seed; erase is adjusted anew for each draw, which takes ten seconds
+LABEL_DRAWS = {0: 8, 1: 0, 2: 0}  # by seed; erase is adjusted anew for each draw, which takes five seconds
 AIM = "erase: removal >= 0.95 at collateral <= 0.025, below iou and causal at every removal they share"
 
 

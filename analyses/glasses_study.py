@@ -2,7 +2,7 @@
 
 Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown unedited,
 after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with readers fitted anew it
-chose another layer since): 600 pictures in one random order. Four automated observers each time (a vision-language model
+has since chosen another layer): 600 pictures in one random order. Four automated observers each time (a vision-language model
 shown the sheets, no panel of people), who did not know what was done said of each whether it wears glasses and whether the
 face is damaged: analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a
 gate as wide as boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no

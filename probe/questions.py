@@ -232,7 +232,7 @@ def forget(
 
     The concept is read by the built-in readers on rooms (boxed on `samples` samples), or fitted to the boxes of a COCO
     file. Removal is 1 - ΣA'/ΣA, A the concept's area by the judge on held-out latents; collateral is the mean |x - x'| outside
-    of it, pixels in [0, 1]. `draws` random edits of equal collateral are the control of each method. Metrics:
+    of it, pixels in [0, 1]. `draws` random edits, of equal collateral where maps at zero allow it, are the control of each method. Metrics:
     `methods` with `removal`, `removal_ci`, `collateral`, `random`, `p_value`. `result.gan` is the GAN operated by
     `erase`; the one given stays as it was.
 

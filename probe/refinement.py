@@ -112,7 +112,7 @@ def refine(
             slopes = [torch.stack(both).mean(0) for both in zip(*halves, strict=True)]
             rate = settings.rate * (1 + math.cos(math.pi * done / settings.steps)) / 2
             with torch.no_grad():
-                # the class torch.optim.Adam would import torch's compiler first, for a second
+                # the class torch.optim.Adam imports torch's compiler when made, which takes a second
                 adam(
                     tensors, slopes, first, second, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
                     weight_decay=0.0, eps=1e-8, maximize=False,

@@ -47,7 +47,7 @@ SECTIONS = {
         "Forgetting", "Where does the generator draw the concept, and can it be made to forget it?",
         "Removal is the share of the concept's area that is gone on held-out samples, by a judge that took no part in fitting; "
         "collateral is the mean change of the rest of the picture, pixels in [0, 1]. An edit means something only where it removes "
-        "more than random edits of equal collateral.",
+        "more than random edits of equal collateral (less, where a set of maps is at zero already).",
     ),
     "arithmetic": (
         "Vector arithmetic", "Does A − B + C give what it promises, and how often?",

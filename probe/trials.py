@@ -105,9 +105,9 @@ def _matched(
 ) -> tuple[Scores, float]:
     """Scores of a random edit at the scale at which its collateral is the method's: roughly on the first latents, then on all.
 
-    Collateral is taken for a power of the scale: that of the last two scales tried, `growth` at first. Returns the last
-    power, too. Within 10 % on all latents; the last scale tried where eight fall short. Where the first latents cannot be
-    matched, because the edit leaves them alone, they have no say.
+    Collateral is taken for a power of the scale: that of the last two scales tried, `growth` at first. Returns that
+    power, too (`growth` where nothing matched). Within 10 % on all latents; the last scale tried where eight fall short. Where
+    four do not match the first latents (an edit may leave them alone), the search on all starts over.
     """
     scale, power, n = start, growth, len(bench.has)
     images, drawn = bench.images[:0], start  # what has been drawn, and at which scale
