@@ -7,10 +7,10 @@ samples, and the area of every object by the judge beside 50 random sets of as m
 from __future__ import annotations
 
 from analyses.common import FIGURES, arguments, publish
-from probe.ablation import Settings, effect
 from probe.checkpoints import load
-from probe.readers import load_rooms
-from probe.result import load as load_result
+from probe.concepts.segmenters import load_rooms
+from probe.questions.ablate.run import Settings, effect
+from probe.results.result import load as load_result
 
 LAYER, CONCEPT, UNITS, SAMPLES, DRAWS, SEED = "16x16", "window", 8, tuple(range(12)), 50, 0
 

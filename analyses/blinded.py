@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from probe.measures import mean_ci, share_ci
+from probe.measures.statistics import mean_ci, share_ci
 
 
 def sheets(

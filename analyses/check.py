@@ -17,8 +17,8 @@ from pathlib import Path
 
 from analyses import ablate_rooms, fig3_samples, fig4_walk, gallery
 from analyses.common import FIGURES
-from probe.comparing import Comparison, Tolerance, compare, drawing, pixels, redrawn
-from probe.result import load
+from probe.results.compare import Comparison, Tolerance, compare, drawing, pixels, redrawn
+from probe.results.result import load
 
 QUICK = (fig3_samples, fig4_walk, ablate_rooms)
 TOLERANCE = Tolerance()

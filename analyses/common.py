@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from probe import runs
-from probe.gan import GAN
-from probe.result import Result
+from probe.models.gan import GAN
+from probe.results import runs
+from probe.results.result import Result
 
 FIGURES = Path(__file__).parents[1] / "figures"
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from analyses.copy_trials import Sizes, null_trials, power, rates
-from probe import rooms
 from probe.checkpoints import load
-from probe.features import feature
-from probe.gan import from_bytes
-from probe.recovery import recover
+from probe.data.rooms import scenes as rooms
+from probe.measures.features import feature
+from probe.models.gan import from_bytes
+from probe.questions.memorization.recovery import recover
 
 SIZE = 32
 SIMULATED, SIMULATED_RUNS, DIMENSIONS, NOISE = Sizes(200, 200, 200, 499), 334, 16, 0.35  # runs for each of three kinds

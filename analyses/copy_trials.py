@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe import copying, measures
-from probe.copying import Neighbours, Permutations
+from probe.measures import statistics as measures
+from probe.questions.memorization import copying
+from probe.questions.memorization.copying import Neighbours, Permutations
 
 Kinds = dict[str, Callable[[np.random.Generator], Tensor]]
 

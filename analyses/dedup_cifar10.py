@@ -17,11 +17,12 @@ import numpy as np
 from PIL import Image
 
 from analyses.common import arguments
-from probe import data, runs
-from probe.deduplication import Settings, dedup, recall
-from probe.matching import Hashed, Matches, Rule, leaders
-from probe.measures import share_ci
-from probe.result import versions
+from probe.data import loading as data
+from probe.measures.statistics import share_ci
+from probe.questions.dedup.matching import Hashed, Matches, Rule, leaders
+from probe.questions.dedup.run import Settings, dedup, recall
+from probe.results import runs
+from probe.results.result import versions
 
 SETTINGS = Settings()
 BASELINES = {

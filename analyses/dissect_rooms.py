@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.dissection import Settings, dissect, from_reader
-from probe.readers import load_rooms
+from probe.concepts.segmenters import load_rooms
+from probe.questions.dissect.run import Settings, dissect, from_reader
 
 LAYER, SAMPLES, TOP, SHUFFLES, SEED = "16x16", 256, 8, 100, 0
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from analyses.common import arguments, publish
-from probe import data
-from probe.backbones import backbone
 from probe.checkpoints import load
-from probe.evaluation import Settings, evaluate
+from probe.data import loading as data
+from probe.questions.evaluate.backbones import backbone
+from probe.questions.evaluate.run import Settings, evaluate
 
 IMAGES, FRESH, SEED = 2500, "rooms:5000@77", 0
 BACKBONES = {"reader": "evaluate_rooms", "random": "evaluate_rooms_random"}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.exemplars import Exemplars
-from probe.exemplars import load as load_exemplars
-from probe.expressions import parse
-from probe.latent_arithmetic import Settings, arithmetic
-from probe.turning import Settings as TurnSettings
-from probe.turning import turn
+from probe.concepts.exemplars import Exemplars
+from probe.concepts.exemplars import load as load_exemplars
+from probe.concepts.expressions import parse
+from probe.questions.arithmetic.run import Settings, arithmetic
+from probe.questions.turn.run import Settings as TurnSettings
+from probe.questions.turn.run import turn
 
 EXEMPLARS = Path(__file__).parent / "labels" / "faces-exemplars.json"
 SMILE = "smiling woman - neutral woman + neutral man = smiling man"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.concepts import from_labels
-from probe.forgetting import Settings, forget
-from probe.gan import GAN
+from probe.concepts.sources import from_labels
+from probe.models.gan import GAN
+from probe.questions.forget.run import Settings, forget
 
 LABELS = Path(__file__).parent / "labels"
 RUNS = {

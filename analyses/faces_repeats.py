@@ -17,11 +17,12 @@ import torch
 from analyses.blinded import counts, sheets
 from analyses.common import arguments, publish
 from analyses.faces_arithmetic import EXEMPLARS, GLASSES, SMILE
-from probe import checkpoints, draws
-from probe.exemplars import Exemplars, load
-from probe.expressions import Expression, Term, parse
-from probe.gan import GAN, to_bytes
-from probe.result import Result
+from probe import checkpoints
+from probe.concepts import draws
+from probe.concepts.exemplars import Exemplars, load
+from probe.concepts.expressions import Expression, Term, parse
+from probe.models.gan import GAN, to_bytes
+from probe.results.result import Result
 
 ANSWERS = Path(__file__).parent / "labels" / "faces-arithmetic-answers.json"
 REPEATS, AVERAGED, TURN_AVERAGED, SEED, ORDER_SEED = 20, 3, 4, 0, 20260000

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 
 from analyses.common import arguments, publish
-from probe import rooms
-from probe.gan import best_precision
-from probe.sampling import sample
-from probe.training import Settings, train
+from probe.data.rooms import scenes as rooms
+from probe.models.gan import best_precision
+from probe.questions.sample.run import sample
+from probe.training.loop import Settings, train
 
 RENDERS, BATCH, WIDTH, SEED, SHOWN = 24_000, 128, 48, 0, 50
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.sampling import sample
+from probe.questions.sample.run import sample
 
 SEED, SHOWN = 0, 60
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.features import feature
-from probe.walking import Settings, walk
+from probe.measures.features import feature
+from probe.questions.walk.run import Settings, walk
 
 POINTS, FRAMES, SEED, FEATURE = 9, 8, 0, "random-conv"
 AIM = "resolved, no sharp transition, as the paper's picture suggests"

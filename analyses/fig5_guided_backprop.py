@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from analyses.common import arguments, publish
-from probe import data, sanity
 from probe.checkpoints import load
-from probe.guided import Settings, guided
-from probe.lens import from_images
-from probe.readers import load_rooms
+from probe.concepts.segmenters import load_rooms
+from probe.data import loading as data
+from probe.questions.guided_backprop import sanity
+from probe.questions.guided_backprop.lens import from_images
+from probe.questions.guided_backprop.run import Settings, guided
 
 DATA = "rooms:2048@1"  # the discriminator saw rooms of seed 0
 LAYER, UNITS, CROPS, RULE, SEED, UNTRAINED = "-1", "0-5", 5, "guided", 0, 99

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.guided import Settings, guided
-from probe.lens import from_samples
+from probe.questions.guided_backprop.lens import from_samples
+from probe.questions.guided_backprop.run import Settings, guided
 
 IMAGES = 4096
 LAYER, UNITS, CROPS, RULE, SEED = "-1", "0-5", 5, "guided", 0

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.concepts import from_rooms
-from probe.forgetting import Settings, forget
+from probe.concepts.sources import from_rooms
+from probe.questions.forget.run import Settings, forget
 
 SAMPLES, HELDOUT, DRAWS = 150, 256, 200
 LABEL_DRAWS = {0: 8, 1: 0, 2: 0}  # by seed; erase is adjusted anew for each draw, which takes five seconds

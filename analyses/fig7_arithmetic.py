@@ -9,12 +9,12 @@ second is of the paper's kind: a difference learnt in one setting, applied in an
 from __future__ import annotations
 
 from analyses.common import arguments, publish
-from probe.attributes import Vocabulary
 from probe.checkpoints import load
-from probe.exemplars import label
-from probe.expressions import parse
-from probe.latent_arithmetic import Settings, arithmetic
-from probe.result import Result
+from probe.concepts.attributes import Vocabulary
+from probe.concepts.exemplars import label
+from probe.concepts.expressions import parse
+from probe.questions.arithmetic.run import Settings, arithmetic
+from probe.results.result import Result
 
 EXPRESSIONS = {
     "fig7_arithmetic": ("window/day - nowindow/day + nowindow/day", "night - day + day"),

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.exemplars import label
-from probe.latent_directions import METHODS
-from probe.turning import Settings, turn
+from probe.concepts.exemplars import label
+from probe.concepts.latent_directions import METHODS
+from probe.questions.turn.run import Settings, turn
 
 TURNS = {"camera": ("left", "right"), "light": ("day", "night"), "window": ("nowindow", "window")}
 EXEMPLARS, STEPS, REACH, ROWS, SCORED, DRAWS, SAMPLES, SEED = (1, 2, 4, 8), 11, 1.0, 5, 200, 200, 2048, 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from analyses.common import FIGURES
-from probe.result import load
+from probe.results.result import load
 
 Metrics = dict[str, Any]
 LONG = {  # recipes that take long and are run on request: what they make, how long, when they were last run

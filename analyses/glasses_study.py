@@ -21,14 +21,15 @@ import numpy as np
 from analyses.blinded import agreement, difference, rates, seen, sheets
 from analyses.common import FIGURES, arguments, publish
 from analyses.faces_glasses import LABELS, RUNS
-from probe import labels, surgery
 from probe.checkpoints import load
-from probe.forgetting import feature_maps
-from probe.gan import GAN, support, to_bytes
-from probe.layers import resolve
-from probe.probing import Labelled
-from probe.result import Result
-from probe.result import load as load_result
+from probe.concepts import labels
+from probe.concepts.probing import Labelled
+from probe.edits import surgery
+from probe.models.gan import GAN, support, to_bytes
+from probe.models.hooks import resolve
+from probe.questions.forget.run import feature_maps
+from probe.results.result import Result
+from probe.results.result import load as load_result
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
-from probe.concepts import from_rooms
-from probe.insertion import Settings, insert
+from probe.concepts.sources import from_rooms
+from probe.questions.insert.run import Settings, insert
 
 CONCEPT, BOX, SAMPLES, BOUND, DRAWS, SEED = "window", (12.0, 14.0, 32.0, 34.0), 150, 0.03, 100, 0
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from analyses.common import arguments, publish
 from analyses.copy_nulls import IMAGES, SIZE, null_rates, trials
-from probe import rooms
 from probe.checkpoints import load
-from probe.features import feature
-from probe.memorizing import Settings, memorization
-from probe.result import Result
-from probe.training import own_split
+from probe.data.rooms import scenes as rooms
+from probe.measures.features import feature
+from probe.questions.memorization.run import Settings, memorization
+from probe.results.result import Result
+from probe.training.loop import own_split
 
 MODELS, DISTANCE, ROOMS_SEED = ("fitted", "dcgan_50", "dcgan_200", "dcgan_1000", "dcgan_all"), "pixels", 11
 TOLD = [

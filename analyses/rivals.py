@@ -13,15 +13,15 @@ import time
 import numpy as np
 
 from analyses.common import arguments, publish
-from probe.bench import Bench
 from probe.checkpoints import load
-from probe.concepts import from_rooms
-from probe.forgetting import SHOWN, Settings, curve, forget, heldout_bench
-from probe.gan import best_precision, to_bytes
-from probe.layers import Replay
-from probe.trials import BOUND
-from probe.unlearning import Settings as Unlearning
-from probe.unlearning import linearity, snapshots
+from probe.concepts.sources import from_rooms
+from probe.edits.scoring import Bench
+from probe.edits.tuning import BOUND
+from probe.edits.unlearning import Settings as Unlearning
+from probe.edits.unlearning import linearity, snapshots
+from probe.models.gan import best_precision, to_bytes
+from probe.models.hooks import Replay
+from probe.questions.forget.run import SHOWN, Settings, curve, forget, heldout_bench
 
 SEED, SAMPLES, HELDOUT, DRAWS = 0, 150, 256, 200
 METHODS = ("iou", "causal", "erase", "lda", "leace")

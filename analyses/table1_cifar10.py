@@ -17,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from analyses.common import arguments, publish
-from probe import data, tasks
 from probe.checkpoints import load
-from probe.classification import BASELINES, Settings, baseline, classify
-from probe.data import Images
-from probe.gan import GAN
-from probe.result import Result
-from probe.tables import write_accuracies
+from probe.data import loading as data
+from probe.data.loading import Images
+from probe.models.gan import GAN
+from probe.questions.classify import tasks
+from probe.questions.classify.run import BASELINES, Settings, baseline, classify
+from probe.results.result import Result
+from probe.results.tables import write_accuracies
 
 CHECKPOINT = Path(__file__).parent / "weights" / "cifar10.safetensors"
 PAPER = {"DCGAN and L2-SVM": 82.8, "1-layer K-means": 80.6, "exemplar CNN": 84.3}

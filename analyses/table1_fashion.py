@@ -13,9 +13,9 @@ from pathlib import Path
 
 from analyses.common import arguments
 from analyses.table1_cifar10 import report, say
-from probe import data
 from probe.checkpoints import load
-from probe.classification import Settings, classify
+from probe.data import loading as data
+from probe.questions.classify.run import Settings, classify
 
 CHECKPOINT = Path(__file__).parent / "weights" / "fashion.safetensors"
 ALL = Settings(validation=10_000, centroids=800)

@@ -14,10 +14,10 @@ Run: python -m analyses.table2_svhn --ckpt path/to/folder --train … --test …
 from __future__ import annotations
 
 from analyses.common import arguments, publish
-from probe import data
 from probe.checkpoints import load
-from probe.classification import SVHN_1000, classify
-from probe.tables import write_accuracies
+from probe.data import loading as data
+from probe.questions.classify.run import SVHN_1000, classify
+from probe.results.tables import write_accuracies
 
 PAPER = 22.48
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from analyses.train_rooms import say
-from probe import rooms
 from probe.checkpoints import save
-from probe.dcgan import Generator, generator_blocks, initialise
-from probe.gan import GAN, best_precision, from_bytes, latents, recalibrate
-from probe.training import Settings, split, train
+from probe.data.rooms import scenes as rooms
+from probe.models.dcgan import Generator, generator_blocks, initialise
+from probe.models.gan import GAN, best_precision, from_bytes, latents, recalibrate
+from probe.training.loop import Settings, split, train
 
 SIZE, WIDTH, NZ, BATCH, SEED, ROOMS_SEED = 32, 24, 100, 64, 0, 11
 SETS = {"dcgan_50": (50, 1000), "dcgan_200": (200, 1000), "dcgan_1000": (1000, 1000), "dcgan_all": (20_000, 4000)}

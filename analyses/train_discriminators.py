@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from analyses.train_rooms import say
-from probe import data
 from probe.checkpoints import save
-from probe.training import Settings, train
+from probe.data import loading as data
+from probe.training.loop import Settings, train
 
 CIFAR10 = Settings(
     steps=16_000,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 
-from probe import files, readers, rooms
-from probe.gan import from_bytes
-from probe.measures import iou
-from probe.result import Result, versions
+from probe.base import files
+from probe.concepts import segmenters as readers
+from probe.data.rooms import scenes as rooms
+from probe.measures.statistics import iou
+from probe.models.gan import from_bytes
+from probe.results.result import Result, versions
 
 RENDERS, STEPS = 6000, {"chooser": 1500, "judge": 1200}
 SEEDS = {"chooser": 102, "judge": 101}  # disjoint renders: training of the generator uses seed 0, tests 103

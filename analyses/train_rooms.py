@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from probe import rooms
 from probe.checkpoints import save
-from probe.gan import best_precision
-from probe.training import Progress, Settings, train
+from probe.data.rooms import scenes as rooms
+from probe.models.gan import best_precision
+from probe.training.loop import Progress, Settings, train
 
 RENDERS, WIDTH = 24_000, 48
 PHASES = (  # up to this step: instance noise, learning rate, decay of the averaged generator

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.svm import LinearSVC
 
-from probe import svm
+from probe.measures import svm
 
 ROWS, FEATURES, CLASSES, COST = 10_000, 3_000, 10, 0.3
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.deduplication import Settings, dedup
+from probe.questions.dedup.run import Settings, dedup
 
 DISTINCT, TIMES, SEED = 1000, 1000, 3
 SETTINGS = Settings(steps=200, planted=20)

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probe.bench import Bench, Edits
 from probe.checkpoints import load
-from probe.concepts import from_rooms
-from probe.layers import Replay, edit
-from probe.measures import change
-from probe.methods import scaler
+from probe.concepts.sources import from_rooms
+from probe.edits.methods import scaler
+from probe.edits.scoring import Bench, Edits
+from probe.measures.statistics import change
+from probe.models.hooks import Replay, edit
 
 TRIES, LATENTS = 10, 64
 

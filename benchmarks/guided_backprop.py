@@ -19,10 +19,10 @@ from captum.attr import NeuronGuidedBackprop
 from torch import Tensor, nn
 
 from probe.checkpoints import load
-from probe.gan import GAN
-from probe.layers import resolve
-from probe.lens import Lens, Source, scan
-from probe.receptive import cut
+from probe.models.gan import GAN
+from probe.models.hooks import resolve
+from probe.questions.guided_backprop.lens import Lens, Source, scan
+from probe.questions.guided_backprop.receptive import cut
 
 UNITS, CROPS, ROUNDS = 64, 9, 5
 

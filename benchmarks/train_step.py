@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from probe.adversaries import Run, Settings
-from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
-from probe.gan import best_precision, latents
+from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
+from probe.models.gan import best_precision, latents
+from probe.training.adversaries import Run, Settings
 
 AIM = 2.2
 

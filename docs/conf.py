@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from probe import __version__
-from probe.result import load
-from probe.summaries import summarise
+from probe.questions.summaries import summarise
+from probe.results.result import load
 
 ROOT = Path(__file__).parents[1]
 

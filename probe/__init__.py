@@ -13,19 +13,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "GAN": "probe.gan",
+    "GAN": "probe.models.gan",
     "load": "probe.checkpoints",
     "save": "probe.checkpoints",
     "describe": "probe.checkpoints",
-    "train": "probe.training",
-    "Result": "probe.result",
-    "ProbeError": "probe.errors",
+    "train": "probe.training.loop",
+    "Result": "probe.results.result",
+    "ProbeError": "probe.base.errors",
     **dict.fromkeys(
         (
             "sample", "walk", "guided_backprop", "dissect", "ablate", "insert", "forget", "arithmetic", "turn",
             "memorization", "evaluate", "classify", "dedup",
         ),
-        "probe.questions",
+        "probe.questions.calls",
     ),
 }  # fmt: skip
 __all__ = ["__version__", *_PUBLIC]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from probe.result import Result
+    from probe.results.result import Result
 
 
 class ProbeFigure(Protocol):
@@ -40,8 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def probe_figure(request: pytest.FixtureRequest, tmp_path: Path) -> ProbeFigure:
     """Call it with a result, and with a name where a test has several: fails where result or drawing changed."""
-    from probe.comparing import Tolerance, compare_trees
-    from probe.runs import publish
+    from probe.results.compare import Tolerance, compare_trees
+    from probe.results.runs import publish
 
     kept = request.config.getoption("--probe-figures")
     if request.config.getoption("--probe-figures-update") and not kept:

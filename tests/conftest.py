@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from probe.checkpoints import save
-from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
-from probe.gan import GAN
+from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
+from probe.models.gan import GAN
 from tests.browsing import CHROMIUM, FLAGS, Server, Start
 
 pytest.register_assert_rewrite("tests.originals")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from probe.gan import GAN
-from probe.layers import resolve
-from probe.lens import Lens
+from probe.models.gan import GAN
+from probe.models.hooks import resolve
+from probe.questions.guided_backprop.lens import Lens
 
 
 def looking(gan: GAN, layer: str = "-1", rule: str = "guided") -> Lens:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from probe import checkpoints
-from probe.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
-from probe.errors import ProbeError
-from probe.gan import GAN, use_batch_statistics
+from probe.base.errors import ProbeError
+from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks
+from probe.models.gan import GAN, use_batch_statistics
 
 NZ = 5
 

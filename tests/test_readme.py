@@ -20,9 +20,15 @@ from PIL import Image
 from pyarrow import parquet
 from torch import nn
 
-from probe import cli, forgetting, labels, planning, questions, readers, rooms
+from probe import cli
 from probe.checkpoints import load, save
-from probe.concepts import from_rooms
+from probe.concepts import labels
+from probe.concepts import segmenters as readers
+from probe.concepts.sources import from_rooms
+from probe.data.rooms import scenes as rooms
+from probe.questions import calls as questions
+from probe.questions.forget import run as forgetting
+from probe.report import plan as planning
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "gallery.md")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from probe.gan import GAN
+from probe.models.gan import GAN
 
 SIZE, MAPS = 32, 6
 

@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from probe.gan import GAN
-from probe.training import Settings
+from probe.models.gan import GAN
+from probe.training.loop import Settings
 
 TINY = Settings(size=28, channels=1, nz=5, width=4, batch=8, steps=6)
 COLOUR = replace(TINY, size=32, channels=3, prior="normal", ema=0.0, seed=3)

@@ -17,11 +17,11 @@ from typing import Any, get_args
 
 import torch
 
+from probe.base.errors import ProbeError
 from probe.checkpoints import conversion, factories, native, weightfiles
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
-from probe.errors import ProbeError
-from probe.gan import GAN, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
+from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
 
 __all__ = ["BUILTIN", "describe", "load", "save"]
 

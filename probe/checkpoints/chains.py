@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from probe.dcgan import Activation, Kind, Norm, kernel_geometry
+from probe.models.dcgan import Activation, Kind, Norm, kernel_geometry
 
 Role = Literal["generator", "discriminator"]
 Geometry = tuple[int, int, int]  # stride, padding, output padding

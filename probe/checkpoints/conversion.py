@@ -14,10 +14,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from probe.base.errors import ProbeError
 from probe.checkpoints.chains import Conventions, Geometry, Link, Network
-from probe.dcgan import Activation, Block, Discriminator, Generator
-from probe.errors import ProbeError
-from probe.gan import use_batch_statistics
+from probe.models.dcgan import Activation, Block, Discriminator, Generator
+from probe.models.gan import use_batch_statistics
 
 _Model = TypeVar("_Model", Generator, Discriminator)
 

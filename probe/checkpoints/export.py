@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from probe import files
+from probe.base import files
+from probe.base.errors import ProbeError
 from probe.checkpoints import native
-from probe.dcgan import Block, Generator
-from probe.errors import ProbeError
-from probe.gan import GAN
+from probe.models.dcgan import Block, Generator
+from probe.models.gan import GAN
 
 SUFFIXES = (".pth", ".pt")
 _EPS = 1e-5  # of nn.BatchNorm2d, which no state dict holds

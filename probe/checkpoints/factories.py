@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probe.base.errors import ProbeError
 from probe.checkpoints.formats import named_role, plain, state_dicts, words
-from probe.errors import ProbeError
-from probe.gan import Prior, latents
+from probe.models.gan import Prior, latents
 
 _NZ = ("nz", "latent_dim", "z_dim")
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from probe.base.errors import ProbeError
 from probe.checkpoints.chains import Conventions, MismatchError, Network, Role, read_network
-from probe.errors import ProbeError
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from probe import files
+from probe.base import files
+from probe.base.errors import ProbeError
 from probe.checkpoints import weightfiles
 from probe.checkpoints.chains import SIZES
 from probe.checkpoints.conversion import assemble
-from probe.dcgan import Block, Discriminator, Generator
-from probe.errors import ProbeError
-from probe.gan import GAN, Prior
+from probe.models.dcgan import Block, Discriminator, Generator
+from probe.models.gan import GAN, Prior
 
 SCHEMA = 1
 Shape = tuple[int, ...]

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 
 MAX_UNPACKED = 4 * 2**30  # bytes a zip archive may unpack to, and at most 20 times the file (torch does not compress)
 _SAVE_TENSORS = "where the file was made, save the tensors alone: torch.save(model.state_dict(), path)"

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from probe import __version__
+from probe.base.errors import ProbeError
 from probe.cli import (  # noqa: F401  (they add their commands to the app)
     arithmetic,
     classifying,
@@ -32,7 +33,6 @@ from probe.cli import (  # noqa: F401  (they add their commands to the app)
     walking,
 )
 from probe.cli.common import app
-from probe.errors import ProbeError
 
 _UsageError: type[Any] = typer.BadParameter.__mro__[
     2

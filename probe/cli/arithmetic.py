@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import (
     AsJson,
     Ckpt,
@@ -21,7 +22,6 @@ from probe.cli.common import (
     figure_formats,
     load_gan,
 )
-from probe.errors import ProbeError
 
 Concepts = Annotated[
     Path | None, typer.Option("--concepts", help="Exemplar file: JSON of concept names and sample numbers.")
@@ -45,8 +45,9 @@ def arithmetic(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Add and subtract concepts in latent space (figure 7). On rooms also how often that succeeds, beside controls."""
-    from probe import questions, runs
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)
@@ -80,7 +81,7 @@ def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
 
 def _one_source(concepts: Path | None, by_reader: bool, names: list[str]) -> None:
     """Exemplars come from the one place that is asked for, and on rooms have names that the readers know."""
-    from probe.material import known_on_rooms
+    from probe.questions.material import known_on_rooms
 
     if by_reader:
         known_on_rooms(*names)
@@ -105,9 +106,10 @@ def turn(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Move samples from one concept to another (figure 8). They are new ones; on rooms every step is scored."""
-    from probe import questions, runs
-    from probe.latent_directions import METHODS
-    from probe.summaries import summarise
+    from probe.concepts.latent_directions import METHODS
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import (
     AsJson,
     Ckpt,
@@ -22,7 +23,6 @@ from probe.cli.common import (
     figure_formats,
     load_gan,
 )
-from probe.errors import ProbeError
 
 
 @app.command()
@@ -46,9 +46,10 @@ def classify(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Classify images by D's features: tables 1 and 2. By a linear SVM, beside baselines; a figure, CSV and LaTeX."""
-    from probe import questions, runs
-    from probe.summaries import summarise
-    from probe.tables import write_accuracies
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
+    from probe.results.tables import write_accuracies
 
     names = [part for part in baselines.split(",") if part and baselines != "none"]
     wanted = figure_formats(formats)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 
 if TYPE_CHECKING:
-    from probe.gan import GAN
-    from probe.result import Result
+    from probe.models.gan import GAN
+    from probe.results.result import Result
 
 app = typer.Typer(
     name="probe", add_completion=False, rich_markup_mode=None,
@@ -41,7 +41,7 @@ Layer = Annotated[str | None, typer.Option("--layer", help="A layer by name (lay
 def load_gan(ckpt: str, disc: Path | None, model: str | None, prior: str | None, device: str) -> GAN:
     """Open what the common options name, on the device asked for."""
     from probe.checkpoints import load
-    from probe.runs import pick_device
+    from probe.results.runs import pick_device
 
     if prior not in (None, "uniform", "normal"):
         raise ProbeError(f"prior {prior}: expected uniform or normal")

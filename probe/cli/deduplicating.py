@@ -26,8 +26,10 @@ def dedup(
     seed: Seed = 0, formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Find near-duplicates in a source (section 4.1). Lists them in OUT/exclude.json, for `probe train --exclude`."""
-    from probe import exclusion, questions, runs
-    from probe.summaries import summarise
+    from probe.data import exclusion
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

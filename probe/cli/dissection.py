@@ -38,9 +38,10 @@ def dissect(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Score every unit of a layer against every concept. By overlap, ranking and causal effect; a table and a figure."""
-    from probe import questions, runs
-    from probe.summaries import summarise
-    from probe.tables import write_tables
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
+    from probe.results.tables import write_tables
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import AsJson, app, figure_formats, print_json
-from probe.errors import ProbeError
 
 if TYPE_CHECKING:
-    from probe.comparing import Comparison
+    from probe.results.compare import Comparison
 
 Rtol = Annotated[float, typer.Option("--rtol", help="Relative tolerance of numbers.", min=0)]
 Atol = Annotated[float, typer.Option("--atol", help="Absolute tolerance of numbers.", min=0)]
@@ -35,13 +35,13 @@ def draw(
 ) -> None:  # fmt: skip
     """Draw a result's figure again, without the checkpoint. For a column of a paper, a talk or a notebook; and its caption."""
     if where:
-        from probe.provenance import told
+        from probe.results.provenance import told
 
         return print(told(result))
     from probe.plots import draw as draw_result
     from probe.plots.style import Look, inches
-    from probe.result import load
-    from probe.runs import command_line
+    from probe.results.result import load
+    from probe.results.runs import command_line
 
     wanted = figure_formats(formats)
     look = Look(style, None if width is None else inches(width), font)
@@ -60,7 +60,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Say what changed between two results, or folders of them. Exit 1 where something did."""
-    from probe.comparing import Tolerance, compare_trees
+    from probe.results.compare import Tolerance, compare_trees
 
     _conclude(compare_trees(baseline, new, Tolerance(rtol, atol), out), as_json)
 
@@ -73,9 +73,9 @@ def rerun(
     rtol: Rtol = 1e-3, atol: Atol = 1e-5, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Repeat the command that made a result, and compare. Into a new folder; exit 1 where it comes out otherwise."""
-    from probe.comparing import Tolerance, compare_trees
-    from probe.provenance import repeated
-    from probe.result import load
+    from probe.results.compare import Tolerance, compare_trees
+    from probe.results.provenance import repeated
+    from probe.results.result import load
 
     found = load(result)
     words = repeated(found.provenance.get("command"), context.args, out)

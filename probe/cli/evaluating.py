@@ -34,8 +34,9 @@ def evaluate(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Fréchet distance, KID, precision and recall of samples. Between a floor and a ceiling; FID in Inception's features."""
-    from probe import questions, runs
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -27,7 +27,7 @@ from probe.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from probe.gan import GAN
+    from probe.models.gan import GAN
 
 
 @app.command("forget-windows")
@@ -70,9 +70,10 @@ def _forget(
     opened: Callable[[], GAN], concept: str, labels: Path | None, label_seed: int | None, samples: int, layer: str | None, negatives: str,
     draws: int, save: Path | None, out: Path, seed: int, formats: str, as_json: bool,
 ) -> None:  # fmt: skip
-    from probe import questions, runs
     from probe.checkpoints import save as save_checkpoint
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -39,9 +39,10 @@ def guided_backprop(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show what the discriminator's units see (figure 5). By guided backpropagation, beside random weights and sanity checks."""
-    from probe import questions, runs
-    from probe.plots.guided import atlas
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.guided_backprop.figure import atlas
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

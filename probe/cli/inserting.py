@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import (
     AsJson,
     Ckpt,
@@ -23,7 +24,6 @@ from probe.cli.common import (
     figure_formats,
     load_gan,
 )
-from probe.errors import ProbeError
 
 
 @app.command()
@@ -41,8 +41,9 @@ def insert(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make the generator draw a concept in a box. Measures how often it does, beside random edits of as much change."""
-    from probe import questions, runs
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted, box = figure_formats(formats), _box(where)
     runs.check_output(out)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import Ckpt, Device, Disc, Model, PriorOption, app, load_gan
-from probe.errors import ProbeError
 
 
 @app.command()

@@ -30,7 +30,7 @@ def inspect(
 ) -> None:
     """Say what is in a checkpoint. Its format, architecture, prior and BatchNorm policy."""
     from probe.checkpoints import describe
-    from probe.layers import sites
+    from probe.models.hooks import sites
 
     gan = load_gan(ckpt, disc, model, prior, "cpu")
     found = describe(gan)
@@ -53,8 +53,9 @@ def sample(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Draw samples as a grid. With --each also as numbered images with their latents."""
-    from probe import questions, runs
-    from probe.sampling import write_each
+    from probe.questions import calls as questions
+    from probe.questions.sample.run import write_each
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

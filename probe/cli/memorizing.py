@@ -38,8 +38,9 @@ def memorization(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Test for copies of training images. Against held-out ones: verdict, p-value, share of copies, power, nearest images."""
-    from probe import questions, runs
-    from probe.summaries import summarise
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -30,8 +30,10 @@ def report(
     """Ask everything that checkpoints allow: one HTML page. Self-contained: verdicts, figures, tables, what could not be run."""
     import sys
 
-    from probe import report_page, reporting, runs
-    from probe.planning import Settings, plan
+    from probe.report import page as report_page
+    from probe.report import run as reporting
+    from probe.report.plan import Settings, plan
+    from probe.results import runs
 
     reporting.check_output(out)
     settings = Settings(labels, label_seed, concepts, tuple(expression or ()), turn, data, train, holdout, quick, seed)

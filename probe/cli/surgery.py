@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import (
     AsJson,
     Ckpt,
@@ -21,7 +22,6 @@ from probe.cli.common import (
     figure_formats,
     load_gan,
 )
-from probe.errors import ProbeError
 
 
 @app.command()
@@ -38,10 +38,12 @@ def ablate(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Switch feature maps of the generator off, or scale them. Everywhere or in a region, beside random other maps."""
-    from probe import questions, runs, surgery
     from probe.checkpoints import save as save_checkpoint
-    from probe.regions import numbers
-    from probe.summaries import summarise
+    from probe.edits import surgery
+    from probe.questions import calls as questions
+    from probe.questions.ablate.region import numbers
+    from probe.questions.summaries import summarise
+    from probe.results import runs
 
     if where is not None and save is not None:
         raise ProbeError(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from probe.base.errors import ProbeError
 from probe.cli.common import (
     AsJson,
     Device,
@@ -15,7 +16,6 @@ from probe.cli.common import (
     app,
     print_json,
 )
-from probe.errors import ProbeError
 
 
 @app.command()
@@ -43,12 +43,13 @@ def train(
     seed: Seed = 0, device: Device = "auto", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Train a DCGAN by the paper's recipe. The checkpoint is OUT/checkpoint.safetensors."""
-    from probe import data as sources
-    from probe import exclusion, runs
     from probe.checkpoints import save
-    from probe.gan import best_precision
-    from probe.training import Settings
-    from probe.training import train as run_training
+    from probe.data import exclusion
+    from probe.data import loading as sources
+    from probe.models.gan import best_precision
+    from probe.results import runs
+    from probe.training.loop import Settings
+    from probe.training.loop import train as run_training
 
     if prior not in ("uniform", "normal"):
         raise ProbeError(f"prior {prior}: expected uniform or normal")

@@ -39,9 +39,10 @@ def walk(
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Walk between random latents (figure 4). Step lengths, sharp transitions, path length; a movie."""
-    from probe import questions, runs
-    from probe.summaries import summarise
-    from probe.walking import Settings, write_movie
+    from probe.questions import calls as questions
+    from probe.questions.summaries import summarise
+    from probe.questions.walk.run import Settings, write_movie
+    from probe.results import runs
 
     wanted = figure_formats(formats)
     runs.check_output(out)

@@ -14,27 +14,27 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from probe.captions import captions
-from probe.errors import ProbeError
-from probe.files import save_text, writing
-from probe.plots.ablate import ablation
-from probe.plots.arithmetic import arithmetic
-from probe.plots.classify import classification
-from probe.plots.dedup import deduplication
-from probe.plots.dissect import dissection
-from probe.plots.evaluate import evaluation
-from probe.plots.forget import forgetting
-from probe.plots.guided import guided_backprop
-from probe.plots.insert import insertion
-from probe.plots.memorize import memorization
+from probe.base.errors import ProbeError
+from probe.base.files import save_text, writing
 from probe.plots.repeats import repeats
-from probe.plots.samples import samples
 from probe.plots.study import study
 from probe.plots.style import Look, extent, finish
-from probe.plots.turn import turn
-from probe.plots.validate import validation
-from probe.plots.walk import walk
-from probe.result import Result
+from probe.questions.ablate.figure import ablation
+from probe.questions.arithmetic.figure import arithmetic
+from probe.questions.classify.figure import classification
+from probe.questions.dedup.figure import deduplication
+from probe.questions.dissect.figure import dissection
+from probe.questions.evaluate.figure import evaluation
+from probe.questions.forget.figure import forgetting
+from probe.questions.guided_backprop.figure import guided_backprop
+from probe.questions.insert.figure import insertion
+from probe.questions.memorization.figure import memorization
+from probe.questions.memorization.validation import validation
+from probe.questions.sample.figure import samples
+from probe.questions.turn.figure import turn
+from probe.questions.walk.figure import walk
+from probe.results.captions import captions
+from probe.results.result import Result
 
 FORMATS = ("png", "pdf", "svg")
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from probe.plots.common import BLUE, columns, note, page, show, tile
-from probe.result import Result
+from probe.results.result import Result
 
 _LEFT, _COLUMNS, _GAP = 1.3, 10, 2
 _FAILED = "#D55E00"

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from probe.plots.common import columns, flow, note, page, show, tile
-from probe.result import Result
+from probe.results.result import Result
 
 _NAMES = {"before": "before", "erase": "erase", "paper": "paper's rule", "narrow": "narrower gate"}
 _COLOURS = {"before": "0.55", "erase": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}

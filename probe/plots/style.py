@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 
 STYLES = ("notebook", "paper", "talk")
 # From the venues' LaTeX classes and guides for authors: NeurIPS and ICLR one column; ICML two with 0.25 in between, CVPR with

@@ -8,7 +8,7 @@ from typing import Any
 
 from nicegui import ui
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 
 
 class Labeller(ui.element, component="web/labeller.js"):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from nicegui import ui
 
-from probe.errors import ProbeError
-from probe.expressions import Expression, parse
+from probe.base.errors import ProbeError
+from probe.concepts.expressions import Expression, parse
 from probe.ui.components import Grid, picture, show, told
 from probe.ui.desk import Desk, Here
 from probe.ui.picks import combine, turned

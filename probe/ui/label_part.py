@@ -9,7 +9,7 @@ from typing import Any
 
 from nicegui import ui
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 from probe.ui import preview, suggest
 from probe.ui.components import Labeller, show, told
 from probe.ui.desk import Desk, Here

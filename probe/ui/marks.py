@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from probe import labels
-from probe.errors import ProbeError
-from probe.gan import GAN
-from probe.labels import Boxes
+from probe.base.errors import ProbeError
+from probe.concepts import labels
+from probe.concepts.labels import Boxes
+from probe.models.gan import GAN
 
 _MOST = 200  # boxes on one sample
 Listener = Callable[[int], None]

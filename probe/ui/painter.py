@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe.errors import ProbeError
-from probe.labels import Boxes
-from probe.layers import Site, capture, cover, edit, within
-from probe.measures import Array
-from probe.probing import logistic
+from probe.base.errors import ProbeError
+from probe.concepts.labels import Boxes
+from probe.concepts.probing import logistic
+from probe.concepts.units import unit_ious
+from probe.measures.statistics import Array
+from probe.models.hooks import Site, capture, cover, edit, within
 from probe.ui.suggest import LEAST, counts, labelled
 from probe.ui.workbench import Workbench
-from probe.units import unit_ious
 
 ORDERS = ("number", "activation here", "probe weight", "IoU with boxes")
 _STRONG = 0.99  # quantile of a unit's activations over all samples that `on` sets it to, as GAN Dissection's painter

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probe import exemplars
-from probe.errors import ProbeError
-from probe.exemplars import Exemplars
-from probe.expressions import Expression
-from probe.files import writing
-from probe.gan import GAN
+from probe.base.errors import ProbeError
+from probe.base.files import writing
+from probe.concepts import exemplars
+from probe.concepts.exemplars import Exemplars
+from probe.concepts.expressions import Expression
+from probe.models.gan import GAN
 
 
 class Picks:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probe import surgery
-from probe.errors import ProbeError
-from probe.labels import Boxes
-from probe.layers import Site, capture, edit
+from probe.base.errors import ProbeError
+from probe.concepts.labels import Boxes
+from probe.edits import surgery
+from probe.models.hooks import Site, capture, edit
 from probe.ui.suggest import LEAST, counts, fit, labelled, reader_of, reader_scores
 from probe.ui.workbench import Workbench
 

@@ -14,8 +14,8 @@ from fastapi import FastAPI, HTTPException, Response
 from nicegui import app as pages
 from nicegui import ui
 
-from probe.errors import ProbeError
-from probe.gan import GAN
+from probe.base.errors import ProbeError
+from probe.models.gan import GAN
 from probe.ui.desk import Desk
 from probe.ui.guard import Guard
 from probe.ui.marks import Marks

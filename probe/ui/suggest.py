@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probe.concepts import is_rooms
-from probe.errors import ProbeError
-from probe.labels import Boxes, from_masks
-from probe.measures import Array, iou, to_numpy
-from probe.probing import Labelled, Places, cross_auc, logistic
-from probe.readers import Reader, load_rooms
+from probe.base.errors import ProbeError
+from probe.concepts.labels import Boxes, from_masks
+from probe.concepts.probing import Labelled, Places, cross_auc, logistic
+from probe.concepts.segmenters import Reader, load_rooms
+from probe.concepts.sources import is_rooms
+from probe.measures.statistics import Array, iou, to_numpy
 from probe.ui.workbench import Workbench
 
 _SMALLEST = 12  # pixels of a region that the built-in reader sees

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from nicegui import ui
 
-from probe.errors import ProbeError
+from probe.base.errors import ProbeError
 from probe.ui import painter
 from probe.ui.components import Brush, Grid, picture, show
 from probe.ui.desk import Desk, Here

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from probe.gan import GAN, to_bytes
-from probe.layers import Site, capture, sites
+from probe.models.gan import GAN, to_bytes
+from probe.models.hooks import Site, capture, sites
 
 SHEET = 10
 """Samples of the browser come in sheets of SHEET x SHEET."""

@@ -1,0 +1,1 @@
+"""What images show: boxes and masks, segmenters, exemplars, expressions, and where concepts lie."""

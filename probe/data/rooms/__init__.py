@@ -1,0 +1,1 @@
+"""Procedural bedrooms with exact masks and attributes."""

@@ -1,0 +1,1 @@
+"""Numbers with intervals, distances, features, neighbours, the linear SVM."""

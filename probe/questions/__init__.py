@@ -1,0 +1,1 @@
+"""The questions of the DCGAN paper, a folder each."""

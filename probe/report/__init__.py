@@ -1,0 +1,1 @@
+"""Everything that a checkpoint allows, as one page."""

@@ -1,0 +1,1 @@
+"""Results on disk: provenance, captions, comparison, tables, HTML."""

@@ -1,0 +1,82 @@
+"""Where a figure comes from, read from the figure itself, and the command that repeats it; needs no torch.
+
+read(path)      the provenance inside a PNG, PDF or SVG that probe drew
+repeated(...)   a recorded command as words to run again, never through a shell
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from probe.base.errors import ProbeError
+from probe.base.files import picture
+
+_SUBJECT = re.compile(rb"/Subject \(((?:\\.|[^\\)])*)\)", re.DOTALL)
+_DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
+_WRITES = ("--out", "--save")  # the first is replaced, the second would write outside of the new folder
+_RECIPE = re.compile(r"analyses\.\w+")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The provenance inside a figure; raises ProbeError where there is none."""
+    found: str | bytes | None = None
+    try:
+        if path.suffix == ".pdf":
+            subject = _SUBJECT.search(path.read_bytes())
+            found = subject and re.sub(rb"\\(.)", rb"\1", subject[1])
+        elif path.suffix == ".svg":
+            found = ElementTree.parse(path).findtext(f".//{_DESCRIPTION}")
+        else:
+            with picture(path) as image:
+                found = image.info.get("probe")
+        about = json.loads(found or "null")
+    except (OSError, ValueError, RecursionError, ElementTree.ParseError) as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise ProbeError(f"{path}: {error.strerror}; expected a figure that probe drew") from error
+        about = None
+    if not isinstance(about, dict):
+        raise ProbeError(f"{path}: holds no provenance; expected a PNG, PDF or SVG that probe drew")
+    return about
+
+
+def told(path: Path) -> str:
+    """A figure's provenance in lines, and last the commands that made it."""
+    about = read(path)
+    commands = {"repeated by": about.pop("command", None), "drawn by": about.pop("drawn", None)}
+    lines = [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in about.items()]
+    return "\n".join([*lines, *(f"{key}: {value}" for key, value in commands.items() if value)])
+
+
+def repeated(command: str | None, extra: Sequence[str], out: Path) -> list[str]:
+    """The words of a recorded command, its options replaced by those of `extra`, writing to `out`."""
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        words = []
+    if words[:1] == ["probe"] and words[1:2] != ["rerun"]:
+        head = 1
+    elif words[:2] == ["python", "-m"] and len(words) > 2 and _RECIPE.fullmatch(words[2]):
+        head = 3
+    else:
+        raise ProbeError(
+            f"the result's command is {command!r}; expected one of probe's or a recipe's, nothing else is run"
+        )
+    given = {word.split("=")[0] for word in extra if re.match(r"--?[a-zA-Z]", word)}
+    return [*words[:head], *_without(words[head:], given.union(_WRITES)), *extra, "--out", str(out)]
+
+
+def _without(words: Sequence[str], names: set[str]) -> Iterator[str]:
+    """Words without some options and their values."""
+    skipped = False
+    for word in words:
+        named = word.split("=")[0] in names
+        value = skipped and not re.match(r"--?[a-zA-Z]", word)  # which may be negative
+        if not named and not value and word != "--json":
+            yield word
+        skipped = named and "=" not in word

@@ -1,0 +1,84 @@
+"""Results as tables: units against concepts, accuracies beside baselines; each as CSV and as LaTeX.
+
+write_tables      a dissection: every unit against every concept; the top units as LaTeX
+write_accuracies  a classification and its baselines
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probe.results.captions import escape
+from probe.results.result import Result
+
+_COLUMNS = ("iou", "auc", "effect", "threshold")
+
+
+def write_tables(result: Result, folder: Path) -> None:
+    """Write units.csv (unit, concept, iou, auc, effect, threshold; best first by concept) and units.tex into a folder."""
+    with (folder / "units.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("unit", "concept", *_COLUMNS))
+        for k, name in enumerate(result.metrics["concepts"]):
+            for unit in np.argsort(-result.arrays["iou"][:, k], kind="stable"):
+                values = [float(result.arrays[column][unit, k]) for column in _COLUMNS]
+                table.writerow((int(unit), name, *(f"{v:.6g}" if math.isfinite(v) else "" for v in values)))
+    (folder / "units.tex").write_text(_latex(result), encoding="utf-8")
+
+
+def _latex(result: Result) -> str:
+    """A plain LaTeX table of each concept's top units, which needs no package; with intervals, and p by concept."""
+    m = result.metrics
+    lines = [
+        f"% probe dissect: {m['layer']} ({m['maps_total']} units), {m['images']} images; brackets: 95 % intervals over images",
+        f"% p: best IoU of all units against {result.settings['shuffles']} shufflings of the images; effect in 1/1000 of the pixels",
+        r"\begin{tabular}{lrlrlr}", r"\hline",
+        r"concept & unit & IoU & AUC & effect ($\times 10^{-3}$) & $p$ \\", r"\hline",
+    ]  # fmt: skip
+    for name, concept in m["concepts"].items():
+        for i, row in enumerate(concept["units"]):
+            first = (escape(name), f"{concept['p_value']:.2g}") if i == 0 else ("", "")
+            lines.append(rf"{first[0]} & {_row(row)} & {first[1]} \\")
+        lines.append(r"\hline")
+    return "\n".join([*lines, r"\end{tabular}", ""])
+
+
+def write_accuracies(result: Result, folder: Path) -> None:
+    """Write table.csv and table.tex of a classification: accuracy with its 95 % interval, features and C by row."""
+    m = result.metrics
+    found = {"discriminator": m, **m["baselines"]}
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("representation", "accuracy", "low", "high", "features", "C"))
+        for name, row in found.items():
+            cost = "" if row["C"] is None else f"{row['C']:g}"
+            table.writerow((name, *(f"{v:.6g}" for v in (row["accuracy"], *row["accuracy_ci"])), row["features"], cost))
+    lines = [
+        f"% probe classify: {m['labels']} labels, {m['test_images']} test images, {m['draws']} draws; brackets: 95 % intervals",
+        r"\begin{tabular}{lrrr}", r"\hline", r"representation & features & $C$ & accuracy (\%) \\", r"\hline",
+    ]  # fmt: skip
+    for name, row in found.items():
+        low, high = (100 * v for v in row["accuracy_ci"])
+        cost = "--" if row["C"] is None else f"{row['C']:g}"
+        cells = (
+            escape(name.replace("_", " ")),
+            row["features"],
+            cost,
+            f"{100 * row['accuracy']:.2f} [{low:.2f}, {high:.2f}]",
+        )
+        lines.append(rf"{' & '.join(map(str, cells))} \\")
+    (folder / "table.tex").write_text("\n".join([*lines, r"\hline", r"\end{tabular}", ""]), encoding="utf-8")
+
+
+def _row(row: dict[str, Any]) -> str:
+    auc = "--" if not math.isfinite(row["auc"]) else f"{row['auc']:.3f}"
+    effect = "--"
+    if row["effect"] is not None:
+        low, high = row["effect_ci"]
+        effect = f"${1000 * row['effect']:.2f}$ [${1000 * low:.2f}$, ${1000 * high:.2f}$]"
+    return f"{row['unit']} & {row['iou']:.3f} [{row['iou_ci'][0]:.3f}, {row['iou_ci'][1]:.3f}] & {auc} & {effect}"

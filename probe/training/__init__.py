@@ -1,0 +1,1 @@
+"""Training a DCGAN by the paper's recipe."""
