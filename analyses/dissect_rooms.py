@@ -1,7 +1,7 @@
 """Which units of the built-in generator draw what: every unit of a layer against every object (a minute on 2 cores).
 
 After GAN Dissection (Bau et al. 2019): overlap of each unit's active region with each object, how well it ranks places,
-and its causal effect; here by the built-in chooser on 256 samples, beside the best unit of samples shuffled 100 times.
+and its causal effect; here by the built-in selector on 256 samples, beside the best unit of samples shuffled 100 times.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from analyses.common import arguments, publish
 from probe.checkpoints import load
 from probe.concepts.segmenters import load_rooms
-from probe.questions.dissect.run import Settings, dissect, from_reader
+from probe.questions.dissect.run import Settings, dissect, from_segmenter
 
 LAYER, SAMPLES, TOP, SHUFFLES, SEED = "16x16", 256, 8, 100, 0
 
@@ -17,7 +17,7 @@ LAYER, SAMPLES, TOP, SHUFFLES, SEED = "16x16", 256, 8, 100, 0
 def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
-    material = from_reader(gan, load_rooms()["chooser"], SAMPLES, SEED)
+    material = from_segmenter(gan, load_rooms()["selector"], SAMPLES, SEED)
     result = dissect(gan, material, Settings(LAYER, TOP, SHUFFLES, SEED))
     publish(result, gan, "dissect_rooms", args.out, SEED)
     for name, concept in result.metrics["concepts"].items():

@@ -15,7 +15,7 @@ from probe.questions.evaluate.backbones import backbone
 from probe.questions.evaluate.run import Settings, evaluate
 
 IMAGES, FRESH, SEED = 2500, "rooms:5000@77", 0
-BACKBONES = {"reader": "evaluate_rooms", "random": "evaluate_rooms_random"}
+BACKBONES = {"segmenter": "evaluate_rooms", "random": "evaluate_rooms_random"}
 WHERE = f"half of {FRESH}, never trained on; floor: its other half"
 
 

@@ -1,7 +1,7 @@
 """Fig. 8 on rooms: the camera turns, night falls, a window appears; and six ways to find such directions (about 10 minutes).
 
 Paper: a "turn" vector from four averaged samples of faces looking left and right, added to five new samples in 11 steps;
-judged by eye. Here: exemplars by the chooser, every step on 200 new samples scored by the judge, success over 200 draws
+judged by eye. Here: exemplars by the selector, every step on 200 new samples scored by the judge, success over 200 draws
 of exemplars with five controls. Then the same from many labelled latents (linear SVM, logistic regression, with and without
 conditional projection) and unsupervised (PCA of activations, eigenvectors of weights), within the original range,
 all as long as the difference of the means.

@@ -11,7 +11,7 @@ from probe.results.result import load
 Metrics = dict[str, Any]
 LONG = {  # recipes that take long and are run on request: what they make, how long, when they were last run
     "train_rooms": ("the built-in checkpoint", "over an hour", "2026-11-23"),
-    "train_readers": ("the readers of rooms, figures/readers", "20 minutes", "2026-11-23"),
+    "train_segmenters": ("the segmenters of rooms, figures/segmenters", "20 minutes", "2026-11-23"),
     "train_discriminators": (
         "the discriminators of table1_cifar10 and table1_fashion",
         "40 minutes each",
@@ -32,7 +32,7 @@ def number(m: Metrics, key: str) -> str:
 def forgetting(m: Metrics) -> str:
     return "; ".join(
         f"{name} removes {number(m['methods'][name], 'removal')} at {m['methods'][name]['collateral']:.3f}"
-        for name in ("erase", "paper", "finetune", "leace") if name in m["methods"]
+        for name in ("patch", "paper", "finetune", "leace") if name in m["methods"]
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
 Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown unedited,
-after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with readers fitted anew it
+after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with segmenters fitted anew it
 has since chosen another layer): 600 pictures in one random order. Four automated observers each time (a vision-language model
 shown the sheets, no panel of people), who did not know what was done said of each whether it wears glasses and whether the
 face is damaged: analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a
@@ -34,15 +34,15 @@ from probe.results.result import load as load_result
 
 @dataclass(frozen=True)
 class Study:
-    """What was judged: the erasure of a figure's labels at a layer, boundary and dose; on which faces; by whom.
+    """What was judged: the erasure of a figure's labels at a layer, boundary and strength; on which faces; by whom.
 
-    Beside it stands the paper's rule, or with `narrow` the same erasure at another boundary and dose.
+    Beside it stands the paper's rule, or with `narrow` the same erasure at another boundary and strength.
     """
 
     fitted: str
     layer: str
     boundary: float
-    dose: float
+    strength: float
     faces: str
     answers: str
     narrow: tuple[float, float] | None = None
@@ -73,15 +73,15 @@ def operated(gan: GAN, study: Study) -> dict[str, GAN]:
     latents = z[known.boxed], z[~known.boxed]
     inside = known.inside(place.name, SEED)
 
-    def erase(boundary: float, dose: float) -> GAN:
+    def erase(boundary: float, strength: float) -> GAN:
         found = surgery.fit_patch(latents, inside, boundary, support(gan.prior))
-        return surgery.patch(gan, place.name, found, dose)
+        return surgery.patch(gan, place.name, found, strength)
 
     if study.narrow:
         other = {"narrow": erase(*study.narrow)}
     else:
         other = {"paper": surgery.ablate(gan, paper["layers"][0], paper["units"])}
-    return {"before": gan, "erase": erase(study.boundary, study.dose), **other}
+    return {"before": gan, "patch": erase(study.boundary, study.strength), **other}
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def main() -> None:
     counts = {"wearers": len(faces["wearers"]), "others": len(faces["non_wearers"]), "observers": len(answers)}
     found = {**counts, "conditions": metrics, "agreement": agreement(answers)}
     if study.narrow:
-        found["narrow_less_erase"] = difference(answers, order, (2, 1), len(faces["wearers"]), len(who))
+        found["narrow_less_patch"] = difference(answers, order, (2, 1), len(faces["wearers"]), len(who))
     notes = [faces["about"], "rates are means over observers; intervals resample faces, not observers"]
     result = Result("study", found, {"order_seed": ORDER_SEED}, notes, arrays=arrays)
     publish(result, gan, args.study, args.out, SEED)

@@ -19,7 +19,7 @@ def main() -> None:
     gan = load(args.ckpt)
     known = from_rooms(gan, CONCEPT, SAMPLES, SEED)
     settings = Settings(bound=BOUND, draws=DRAWS, seed=SEED)
-    result = insert(gan, known.boxes, known.chooser, known.judge, BOX, settings, judge_iou=known.judge_iou)
+    result = insert(gan, known.boxes, known.selector, known.judge, BOX, settings, judge_iou=known.judge_iou)
     result.assumptions += known.assumptions
     publish(result, gan, "insert_rooms", args.out, SEED)
     m = result.metrics

@@ -2,7 +2,7 @@
 
 LEACE (Belrose et al. 2023): linear erasure at every place, x -> x + s (P(x - m) + m - x); s = 1 as published.
 Fine-tuning (Moon, Cho and Kim 2023): the generator is tuned so that a latent with the concept draws what the original
-draws at the latent moved back along (mean latent with it - mean latent without); its dose is how far back, the quantile.
+draws at the latent moved back along (mean latent with it - mean latent without); its strength is how far back, the quantile.
 Rooms, windows; the same 256 held-out latents and judge for all. `seconds` is what fitting and tuning took on this run.
 """
 
@@ -15,16 +15,16 @@ import numpy as np
 from analyses.common import arguments, publish
 from probe.checkpoints import load
 from probe.concepts.sources import from_rooms
-from probe.edits.scoring import Bench
+from probe.edits.scoring import Scorer
 from probe.edits.tuning import BOUND
 from probe.edits.unlearning import Settings as Unlearning
 from probe.edits.unlearning import linearity, snapshots
 from probe.models.gan import best_precision, to_bytes
 from probe.models.hooks import Replay
-from probe.questions.forget.run import SHOWN, Settings, curve, forget, heldout_bench
+from probe.questions.forget.run import SHOWN, Settings, curve, forget, heldout_scorer
 
 SEED, SAMPLES, HELDOUT, DRAWS = 0, 150, 256, 200
-METHODS = ("iou", "causal", "erase", "lda", "leace")
+METHODS = ("iou", "causal", "patch", "lda", "leace")
 LABELLED, LATENT_SEED, STEPS, QUANTILES = 2000, 5, 50, (0.75, 0.5, 0.25, 0.1, 0.05)
 
 
@@ -33,9 +33,9 @@ def main() -> None:
     gan = load(args.ckpt)
     concept = from_rooms(gan, "window", SAMPLES, SEED)
     settings = Settings(heldout=HELDOUT, draws=DRAWS, seed=SEED, methods=METHODS)
-    result, _ = forget(gan, concept.boxes, concept.chooser, concept.judge, settings, judge_iou=concept.judge_iou)
+    result, _ = forget(gan, concept.boxes, concept.selector, concept.judge, settings, judge_iou=concept.judge_iou)
     z = gan.latents(LABELLED, LATENT_SEED)
-    has = Bench(Replay(gan, z, ["layer2"]), concept.chooser, concept.boxes).has
+    has = Scorer(Replay(gan, z, ["layer2"]), concept.selector, concept.boxes).has
     with_, without = z[np.flatnonzero(has)], z[np.flatnonzero(~has)]
     began = time.perf_counter()
     tuned = {
@@ -45,22 +45,22 @@ def main() -> None:
         for q in QUANTILES
     }
     seconds = (time.perf_counter() - began) / len(tuned)
-    heldout = heldout_bench(gan, concept.judge, concept.boxes, settings)
-    bench = heldout.having(2 * settings.random_latents)
-    scores = [bench.compare(g.images(bench.replay.z)) for g in tuned.values()]
+    heldout = heldout_scorer(gan, concept.judge, concept.boxes, settings)
+    scorer = heldout.having(2 * settings.random_latents)
+    scores = [scorer.compare(g.images(scorer.replay.z)) for g in tuned.values()]
     rows = curve([1 - q for q in QUANTILES], scores)
     best = int(rows[:, 1].argmax())
-    dose = QUANTILES[best]
-    metrics = heldout.compare(tuned[dose].images(heldout.replay.z)).metrics()
-    about = {"layers": ["all"], "dose": 1 - dose, "maps_dropped": 0, "seconds": seconds, "p_value": None}
+    strength = QUANTILES[best]
+    metrics = heldout.compare(tuned[strength].images(heldout.replay.z)).metrics()
+    about = {"layers": ["all"], "strength": 1 - strength, "maps_dropped": 0, "seconds": seconds, "p_value": None}
     about["linearity"], about["linearity_ci"] = linearity(with_, without)
     result.metrics["methods"]["finetune"] = {**about, **metrics}
-    drawn = to_bytes(tuned[dose].images(heldout.replay.z[np.flatnonzero(heldout.has)[:SHOWN]])).numpy()
+    drawn = to_bytes(tuned[strength].images(heldout.replay.z[np.flatnonzero(heldout.has)[:SHOWN]])).numpy()
     small = rows[:, 2] <= BOUND
     matched = drawn if small[best] else result.arrays["before"]
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}
     result.assumptions.append(
-        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the chooser, L1 + L2 without MS-SSIM; its dose "
+        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; its strength "
         "is 1 - the quantile of latents without the concept that others are moved back to; the largest removal is the dot, chosen "
         "on the held-out latents, in its favour; no random control"
     )

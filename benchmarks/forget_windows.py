@@ -19,7 +19,7 @@ import torch
 from probe.checkpoints import load
 from probe.concepts.sources import from_rooms
 from probe.edits.methods import scaler
-from probe.edits.scoring import Bench, Edits
+from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import change
 from probe.models.hooks import Replay, edit
 
@@ -31,17 +31,17 @@ def draw_seconds() -> tuple[float, float]:
     gan = load("rooms")
     concept = from_rooms(gan, "window", 60, 0)
     z = gan.latents(LATENTS, 1)
-    bench = Bench(Replay(gan, z, ["layer3"]), concept.judge, concept.boxes)
+    scorer = Scorer(Replay(gan, z, ["layer3"]), concept.judge, concept.boxes)
 
     def plainly(edits: Edits) -> None:
         with edit(gan.generator, edits):
             images = gan.images(z)
         concept.judge.labels(images, batch=64)
-        change(bench.images, images, bench.near)
+        change(scorer.images, images, scorer.near)
 
     rng = np.random.default_rng(0)
     seconds = []
-    for score in (plainly, bench.score):
+    for score in (plainly, scorer.score):
         edits = [
             {"layer3": scaler(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
         ]

@@ -23,7 +23,7 @@ from torch import nn
 from probe import cli
 from probe.checkpoints import load, save
 from probe.concepts import labels
-from probe.concepts import segmenters as readers
+from probe.concepts import segmenters as segmenters
 from probe.concepts.sources import from_rooms
 from probe.data.rooms import scenes as rooms
 from probe.questions import calls as questions
@@ -116,11 +116,11 @@ def workplace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of these files to work in."""
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    known = readers.load_rooms()
-    # forgetting is tested elsewhere: here with readers at hand, two methods, few latents, one boundary, nothing adjusted
-    monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.5))
-    monkeypatch.setattr(readers, "rooms_iou", lambda *_: 0.5)
-    few = {"methods": ("paper", "erase"), "tuning": 16, "heldout": 32, "random_latents": 16, "boundaries": (0.5,)}
+    known = segmenters.load_rooms()
+    # forgetting is tested elsewhere: here with segmenters at hand, two methods, few latents, one boundary, nothing adjusted
+    monkeypatch.setattr(segmenters, "fit_to_boxes", lambda *_, **__: (known["selector"], known["judge"], 0.5))
+    monkeypatch.setattr(segmenters, "rooms_iou", lambda *_: 0.5)
+    few = {"methods": ("paper", "patch"), "tuning": 16, "heldout": 32, "random_latents": 16, "boundaries": (0.5,)}
     monkeypatch.setattr(forgetting, "Settings", partial(forgetting.Settings, **few))
     plan = planning.plan  # the whole report: tests/test_report.py
     monkeypatch.setattr(planning, "plan", lambda gan, settings: plan(gan, settings)[:2])
@@ -153,7 +153,7 @@ def test_the_command_runs(
     if words[0] == "compare":
         shutil.copytree("baseline", "new")
     assert words[0] in SMALL, f"say in SMALL with which options `probe {words[0]}` is small"
-    small = SMALL[words[0]].split() + (BY_READER.get(words[0], "").split() if "--by-reader" in words else [])
+    small = SMALL[words[0]].split() + (BY_READER.get(words[0], "").split() if "--by-segmenter" in words else [])
     if "--concepts" in words:
         small = []
     assert _run(monkeypatch, [*words, *small]) == 0, capsys.readouterr().err

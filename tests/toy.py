@@ -1,4 +1,4 @@
-"""A toy generator whose concept is known by construction, and a reader that sees it."""
+"""A toy generator whose concept is known by construction, and a segmenter that sees it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Toy(nn.Module):
         return torch.tanh(image - 0.8).repeat_interleave(2, 2).repeat_interleave(2, 3)  # (N, 3, 32, 32)
 
 
-class Reader:
+class Segmenter:
     """Sees a window where the red channel is bright."""
 
     objects = ("background", "window")

@@ -26,18 +26,21 @@ from probe.cli.common import (
 Concepts = Annotated[
     Path | None, typer.Option("--concepts", help="Exemplar file: JSON of concept names and sample numbers.")
 ]
-ByReader = Annotated[bool, typer.Option("--by-reader", help="On rooms: the chooser picks exemplars, the judge scores.")]
-Samples = Annotated[
-    int, typer.Option("--samples", help="With --by-reader: samples among which the chooser picks.", min=64, max=100_000)
+ByReader = Annotated[
+    bool, typer.Option("--by-segmenter", help="On rooms: the selector picks exemplars, the judge scores.")
 ]
-Draws = Annotated[int, typer.Option("--draws", help="With --by-reader: draws of exemplars.", min=2, max=100_000)]
+Samples = Annotated[
+    int,
+    typer.Option("--samples", help="With --by-segmenter: samples among which the selector picks.", min=64, max=100_000),
+]
+Draws = Annotated[int, typer.Option("--draws", help="With --by-segmenter: draws of exemplars.", min=2, max=100_000)]
 
 
 @app.command()
 def arithmetic(
     expressions: Annotated[list[str], typer.Argument(metavar="EXPRESSION...", help="'A - B + C', or 'A - B + C = name'; several make several rows.")],
     ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
-    concepts: Concepts = None, by_reader: ByReader = False,
+    concepts: Concepts = None, by_segmenter: ByReader = False,
     exemplars: Annotated[str, typer.Option("--exemplars", help="Exemplars averaged a concept; 1,2,3,5,10 makes a curve.")] = "3",
     draws: Draws = 200, samples: Samples = 2048,
     noise: Annotated[float, typer.Option("--noise", help="Uniform noise around the result, on each number.", min=0)] = 0.25,
@@ -51,8 +54,8 @@ def arithmetic(
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    counts = _counts(exemplars, by_reader)
-    _one_source(concepts, by_reader, expressions)
+    counts = _counts(exemplars, by_segmenter)
+    _one_source(concepts, by_segmenter, expressions)
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:
         result = questions.arithmetic(
@@ -64,7 +67,7 @@ def arithmetic(
     conclude(result, figure, as_json, summarise(result).text)
 
 
-def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
+def _counts(text: str, by_segmenter: bool) -> tuple[int, ...]:
     """The counts of --exemplars, rising; raises ProbeError for what is no list of counts."""
     try:
         counts = tuple(sorted({int(part) for part in text.split(",")}))
@@ -72,22 +75,22 @@ def _counts(text: str, by_reader: bool) -> tuple[int, ...]:
         counts = ()
     if not counts or counts[0] < 1:
         raise ProbeError(f"--exemplars {text}: expected counts of at least 1, such as 3 or 1,2,3,5,10")
-    if len(counts) > 1 and not by_reader:
+    if len(counts) > 1 and not by_segmenter:
         raise ProbeError(
-            f"--exemplars {text}: a curve of success needs a judge, so --by-reader on rooms; with --concepts give one count"
+            f"--exemplars {text}: a curve of success needs a judge, so --by-segmenter on rooms; with --concepts give one count"
         )
     return counts
 
 
-def _one_source(concepts: Path | None, by_reader: bool, names: list[str]) -> None:
-    """Exemplars come from the one place that is asked for, and on rooms have names that the readers know."""
+def _one_source(concepts: Path | None, by_segmenter: bool, names: list[str]) -> None:
+    """Exemplars come from the one place that is asked for, and on rooms have names that the segmenters know."""
     from probe.questions.material import known_on_rooms
 
-    if by_reader:
+    if by_segmenter:
         known_on_rooms(*names)
-    if (concepts is None) != by_reader:
-        what = "not both" if by_reader else "and neither is given"
-        raise ProbeError(f"exemplars come from --concepts FILE or, on rooms, from --by-reader, {what}")
+    if (concepts is None) != by_segmenter:
+        what = "not both" if by_segmenter else "and neither is given"
+        raise ProbeError(f"exemplars come from --concepts FILE or, on rooms, from --by-segmenter, {what}")
 
 
 @app.command()
@@ -95,12 +98,12 @@ def turn(
     before: Annotated[str, typer.Argument(metavar="FROM", help="The concept to start from.")],
     after: Annotated[str, typer.Argument(metavar="TO", help="The concept to end at.")],
     ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
-    concepts: Concepts = None, by_reader: ByReader = False,
+    concepts: Concepts = None, by_segmenter: ByReader = False,
     method: Annotated[str, typer.Option("--method", help="means (the paper), svm, logistic, conditional, pca, sefa; several with commas, or all.")] = "means",
     exemplars: Annotated[str, typer.Option("--exemplars", help="Exemplars averaged a side; 1,2,4,8 also counts successes at each.")] = "4",
     steps: Annotated[int, typer.Option("--steps", min=3, max=99)] = 11,
     reach: Annotated[float, typer.Option("--reach", help="How far to go each way; 0.5 is the exemplars' own range.", min=0.01)] = 1.0,
-    scored: Annotated[int, typer.Option("--scored", help="With --by-reader: new samples scored at every step.", min=2)] = 200,
+    scored: Annotated[int, typer.Option("--scored", help="With --by-segmenter: new samples scored at every step.", min=2)] = 200,
     draws: Draws = 200, samples: Samples = 2048,
     out: Annotated[Path, typer.Option("--out")] = Path("out/turn"),
     seed: Seed = 0, device: Device = "auto", formats: Formats = "png", as_json: AsJson = False,
@@ -113,9 +116,9 @@ def turn(
 
     wanted = figure_formats(formats)
     runs.check_output(out)
-    counts = _counts(exemplars, by_reader)
-    _one_source(concepts, by_reader, [before, after])
-    possible = [name for name in METHODS if by_reader or name != "conditional"]  # which needs attributes of its own
+    counts = _counts(exemplars, by_segmenter)
+    _one_source(concepts, by_segmenter, [before, after])
+    possible = [name for name in METHODS if by_segmenter or name != "conditional"]  # which needs attributes of its own
     methods = tuple(dict.fromkeys(possible if method == "all" else map(str.strip, method.split(","))))
     gan = load_gan(ckpt, disc, model, prior, device)
     with runs.progress(as_json) as tell:

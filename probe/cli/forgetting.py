@@ -35,7 +35,7 @@ def forget_windows(
     ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="COCO JSON of window boxes; not needed on rooms.")] = None,
     label_seed: LabelSeed = None,
-    samples: Annotated[int, typer.Option(help="Samples to label with the built-in reader.", min=16)] = 150,
+    samples: Annotated[int, typer.Option(help="Samples to label with the built-in segmenter.", min=16)] = 150,
     layer: Layer = None,
     negatives: Annotated[str, typer.Option(help="auto, same-image (the paper) or same-place, for the logistic weights.")] = "auto",
     draws: Annotated[int, typer.Option(help="Random edits a control.", min=1)] = 200,

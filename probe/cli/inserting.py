@@ -33,7 +33,7 @@ def insert(
     ckpt: Ckpt = "rooms", disc: Disc = None, model: Model = None, prior: PriorOption = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="COCO JSON of boxes on samples of this generator; not needed on rooms.")] = None,
     label_seed: LabelSeed = None,
-    samples: Annotated[int, typer.Option(help="Samples to label with the built-in reader.", min=16)] = 150,
+    samples: Annotated[int, typer.Option(help="Samples to label with the built-in segmenter.", min=16)] = 150,
     layer: Layer = None,
     bound: Annotated[float, typer.Option(help="Largest mean change outside the box, of images in [0, 1].")] = 0.03,
     draws: Annotated[int, typer.Option(help="Random edits of the control.", min=1)] = 100,

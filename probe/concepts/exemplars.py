@@ -1,8 +1,8 @@
-"""Exemplars: latents that show a concept, by name; from a file written by hand, or chosen by a reader on rooms.
+"""Exemplars: latents that show a concept, by name; from a file written by hand, or chosen by a segmenter on rooms.
 
     Exemplars        concept -> latents
     load(...)        from an exemplar file
-    from_chooser()   by the built-in chooser, concepts named as attributes.py says
+    from_selector()   by the built-in selector, concepts named as attributes.py says
 
 An exemplar file is JSON: {"seed": 0, "concepts": {"smiling woman": [12, 40, 77], …}}. Numbers are samples of
 that seed, as `probe sample --each --seed 0` numbers them; a list of numbers in place of one is a latent itself.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.concepts import attributes
-from probe.concepts.segmenters import Reader, load_rooms
+from probe.concepts.segmenters import Segmenter, load_rooms
 from probe.concepts.sources import is_rooms
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
@@ -47,7 +47,7 @@ class Exemplars:
         if len(found) < n * times:
             sets = f"{n} exemplars" if times == 1 else f"{times} sets of {n} exemplars"
             raise ProbeError(
-                f"concept '{concept}': {len(found)} exemplars, but {sets} are asked for; add some (with --by-reader: raise --samples) or lower --exemplars"
+                f"concept '{concept}': {len(found)} exemplars, but {sets} are asked for; add some (with --by-segmenter: raise --samples) or lower --exemplars"
             )
         if found.shape[1:] != (nz,):
             raise ProbeError(f"concept '{concept}': latents of {found.shape[-1]} numbers; this generator takes {nz}")
@@ -55,12 +55,12 @@ class Exemplars:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Latents (N, nz) with the chooser's attribute table (N, 6), and the judge that scores what comes of them."""
+    """Latents (N, nz) with the selector's attribute table (N, 6), and the judge that scores what comes of them."""
 
     z: Tensor
     table: Array
-    chooser: Reader
-    judge: Reader
+    selector: Segmenter
+    judge: Segmenter
     assumptions: list[str]
 
     def exemplars(self, names: list[str]) -> Exemplars:
@@ -71,23 +71,23 @@ class Labelled:
 
 
 def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
-    """The built-in readers on the first `samples` samples of a seed; for generators of rooms only."""
+    """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
     if not is_rooms(gan):
         raise ProbeError(
-            f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so no built-in reader knows its images: "
+            f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so no built-in segmenter knows its images: "
             "write numbered samples with `probe sample --each`, list exemplars in a JSON file, pass it as --concepts"
         )
     known, z = load_rooms(), gan.latents(samples, seed)
     tables: list[Array] = []
     for batch in gan.batches(z):
-        tables.append(known["chooser"].attributes(batch.cpu()).numpy())
+        tables.append(known["selector"].attributes(batch.cpu()).numpy())
         if report:
             report("choosing exemplars", sum(map(len, tables)), samples)
     note = (
-        f"exemplars chosen by the chooser (dilated convolutions) among {samples} samples of seed {seed}, scored by the judge "
+        f"exemplars chosen by the selector (dilated convolutions) among {samples} samples of seed {seed}, scored by the judge "
         "(a U-Net trained on other renders); in the paper by eye"
     )
-    return Labelled(z, np.concatenate(tables), known["chooser"], known["judge"], [note])
+    return Labelled(z, np.concatenate(tables), known["selector"], known["judge"], [note])
 
 
 def _pairs(path: Path, rows: list[tuple[str, Any]]) -> dict[str, Any]:

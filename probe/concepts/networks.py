@@ -1,6 +1,6 @@
-"""Networks that say of every pixel what it shows, the readers' two architectures.
+"""Networks that say of every pixel what it shows, the segmenters' two architectures.
 
-ARCHITECTURES   `dilated` (the chooser) and `unet` (the judge, the better reader): nothing shared but the training loop
+ARCHITECTURES   `dilated` (the selector) and `unet` (the judge, the better segmenter): nothing shared but the training loop
 lean(...)       a trained one for label scores alone, with fewer products
 """
 

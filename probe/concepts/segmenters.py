@@ -1,12 +1,12 @@
-"""Readers: small networks that say what an image shows, from its pixels alone.
+"""Segmenters: small networks that say what an image shows, from its pixels alone.
 
-    Reader           images -> label maps and attributes
-    fit(...)         train a reader on images and label maps
+    Segmenter           images -> label maps and attributes
+    fit(...)         train a segmenter on images and label maps
     degrade(...)     make renders look as bad as samples of a GAN
-    load_rooms()     the built-in chooser and judge for rooms
-    fit_to_boxes()   a chooser and a judge of a concept somebody boxed by hand
+    load_rooms()     the built-in selector and judge for rooms
+    fit_to_boxes()   a selector and a judge of a concept somebody boxed by hand
 
-The chooser may draw boxes, rank units and tune; only the judge reports numbers. They are trained on disjoint
+The selector may draw boxes, rank units and tune; only the judge reports numbers. They are trained on disjoint
 images and have different architectures, so that an edit tuned to please one cannot please the other by accident.
 """
 
@@ -38,12 +38,12 @@ _FLAGS = [i for i, name in enumerate(ATTRIBUTES) if name in ("window", "night", 
 _YAW, _YAW_SCALE = ATTRIBUTES.index("yaw"), 14.0
 
 
-ROLES = {"chooser": "dilated", "judge": "unet"}
+ROLES = {"selector": "dilated", "judge": "unet"}
 
 
 @dataclass
-class Reader:
-    """A fitted reader. `objects` names the values of its label maps; `size` is the side it was trained at."""
+class Segmenter:
+    """A fitted segmenter. `objects` names the values of its label maps; `size` is the side it was trained at."""
 
     network: nn.Module
     architecture: str
@@ -57,7 +57,7 @@ class Reader:
         return lay_out(lean(self.network, self.size), torch.channels_last)
 
     def _prepared(self, images: Tensor) -> Tensor:
-        if images.shape[1] != self.channels:  # grey images before a reader of colour ones
+        if images.shape[1] != self.channels:  # grey images before a segmenter of colour ones
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
@@ -158,8 +158,8 @@ def fit(
     seed: int = 0,
     flip: bool = False,
     report: Callable[[int, int], None] | None = None,
-) -> Reader:
-    """Train a reader on uint8 images (N, C, S, S) and label maps (N, S, S), degraded afresh at every step.
+) -> Segmenter:
+    """Train a segmenter on uint8 images (N, C, S, S) and label maps (N, S, S), degraded afresh at every step.
 
     Cross-entropy over pixels, classes weighted by the inverse fourth root of their frequency; one-cycle AdamW.
     `flip` mirrors half of the images, for concepts with no left and right.
@@ -174,7 +174,7 @@ def fit(
     weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32)
     optimiser = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
-    # not for speed: the readers behind the published figures were fitted so
+    # not for speed: the segmenters behind the published figures were fitted so
     half = torch.cpu._is_avx512_bf16_supported()
     network.train()
     for step in range(steps):
@@ -199,24 +199,24 @@ def fit(
         if report:
             report(step + 1, steps)
     network.eval()
-    return Reader(network, architecture, objects, images.shape[-1], images.shape[1])
+    return Segmenter(network, architecture, objects, images.shape[-1], images.shape[1])
 
 
-def state(readers: dict[str, Reader]) -> dict[str, Tensor]:
-    """The tensors of named readers in half precision, for one safetensors file."""
-    tensors = ((f"{name}.{k}", v) for name, r in readers.items() for k, v in r.network.state_dict().items())
+def state(segmenters: dict[str, Segmenter]) -> dict[str, Tensor]:
+    """The tensors of named segmenters in half precision, for one safetensors file."""
+    tensors = ((f"{name}.{k}", v) for name, r in segmenters.items() for k, v in r.network.state_dict().items())
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}
 
 
-def load_rooms(path: Path = WEIGHTS / "readers.safetensors") -> dict[str, Reader]:
-    """The built-in readers for rooms: `chooser` (dilated convolutions) and `judge` (a U-Net)."""
+def load_rooms(path: Path = WEIGHTS / "segmenters.safetensors") -> dict[str, Segmenter]:
+    """The built-in segmenters for rooms: `selector` (dilated convolutions) and `judge` (a U-Net)."""
     out = {}
     with safe_open(path, "pt") as file:
         for name, architecture in ROLES.items():
             network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
             keys = network.state_dict()
             network.load_state_dict({k: file.get_tensor(f"{name}.{k}").to(v.dtype) for k, v in keys.items()})
-            out[name] = Reader(lay_out(network.eval(), torch.channels_last), architecture, OBJECTS)
+            out[name] = Segmenter(lay_out(network.eval(), torch.channels_last), architecture, OBJECTS)
     return out
 
 
@@ -227,16 +227,16 @@ def fit_to_boxes(
     steps: int = 600,
     seed: int = 0,
     report: Callable[[str, int, int], None] | None = None,
-) -> tuple[Reader, Reader, float]:
-    """A chooser and a judge of one concept from boxes on disjoint halves of images (N, C, S, S) in [-1, 1].
+) -> tuple[Segmenter, Segmenter, float]:
+    """A selector and a judge of one concept from boxes on disjoint halves of images (N, C, S, S) in [-1, 1].
 
-    Returns them with the judge's intersection over union on the chooser's half, which it never saw. Raises ProbeError
+    Returns them with the judge's intersection over union on the selector's half, which it never saw. Raises ProbeError
     where fewer than 16 images have a box.
     """
     boxed = [i in boxes.boxes for i in boxes.images]
     if sum(boxed) < 16:
         raise ProbeError(
-            f"{boxes.concept}: boxes in {sum(boxed)} images; at least 16 are needed to fit a chooser and a judge"
+            f"{boxes.concept}: boxes in {sum(boxed)} images; at least 16 are needed to fit a selector and a judge"
         )
     data, truth = to_bytes(images).numpy(), boxes.masks(images.shape[-1])
     order = np.random.default_rng(seed).permutation(len(data))
@@ -259,9 +259,9 @@ def fit_to_boxes(
     return fitted[0], fitted[1], iou(found, truth[unseen])
 
 
-def rooms_iou(reader: Reader, concept: str = "window", n: int = 128, seed: int = 9_000_001) -> float:
-    """A rooms reader's intersection over union for an object on clean renders that no reader was trained on."""
+def rooms_iou(segmenter: Segmenter, concept: str = "window", n: int = 128, seed: int = 9_000_001) -> float:
+    """A rooms segmenter's intersection over union for an object on clean renders that no segmenter was trained on."""
     fresh = rooms.render(n, seed)
-    k = reader.objects.index(concept)
-    found = reader.labels(from_bytes(torch.from_numpy(fresh.images)))
+    k = segmenter.objects.index(concept)
+    found = segmenter.labels(from_bytes(torch.from_numpy(fresh.images)))
     return iou(found == k, torch.from_numpy(fresh.labels) == k)

@@ -1,4 +1,4 @@
-"""Where boxes and readers of a concept come from: the built-in readers on rooms, or a labels file on anything else."""
+"""Where boxes and segmenters of a concept come from: the built-in segmenters on rooms, or a labels file on anything else."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from pathlib import Path
 
 from probe.base.errors import ProbeError
 from probe.concepts import labels
-from probe.concepts import segmenters as readers
-from probe.concepts.segmenters import Reader
+from probe.concepts import segmenters as segmenters
+from probe.concepts.segmenters import Segmenter
 from probe.models.gan import GAN
 
 
 @dataclass(frozen=True)
 class Concept:
-    """Boxes of a concept, the chooser and the judge that read it, and what was assumed on the way."""
+    """Boxes of a concept, the selector and the judge that read it, and what was assumed on the way."""
 
     boxes: labels.Boxes
-    chooser: Reader
-    judge: Reader
+    selector: Segmenter
+    judge: Segmenter
     judge_iou: float
     assumptions: list[str]
 
 
 def is_rooms(gan: GAN) -> bool:
-    """Whether the built-in readers know this generator's images: it was trained on rooms."""
+    """Whether the built-in segmenters know this generator's images: it was trained on rooms."""
     return str(gan.provenance.get("training", {}).get("source", "")).startswith("rooms")
 
 
 def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
-    """Boxes drawn by the built-in chooser on the first `samples` samples of a seed; for generators of rooms only."""
+    """Boxes drawn by the built-in selector on the first `samples` samples of a seed; for generators of rooms only."""
     if not is_rooms(gan):
         raise ProbeError(
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so its {name}s must be boxed by hand: "
             "write numbered samples with `probe sample --each`, label them in any COCO tool, pass the file as --labels"
         )
-    known = readers.load_rooms()
-    chooser, judge = known["chooser"], known["judge"]
-    if name not in chooser.objects[1:]:
-        raise ProbeError(f"concept {name}: the built-in readers know {', '.join(chooser.objects[1:])}")
-    masks = chooser.labels(gan.sample(samples, seed)) == chooser.objects.index(name)
+    known = segmenters.load_rooms()
+    selector, judge = known["selector"], known["judge"]
+    if name not in selector.objects[1:]:
+        raise ProbeError(f"concept {name}: the built-in segmenters know {', '.join(selector.objects[1:])}")
+    masks = selector.labels(gan.sample(samples, seed)) == selector.objects.index(name)
     boxes = labels.from_masks(masks, name, seed)
     if len(boxes.boxes) < 8:
         raise ProbeError(
             f"{name}: found in {len(boxes.boxes)} of {samples} samples; at least 8 are needed, raise --samples"
         )
     assumptions = [
-        f"boxes drawn by the chooser (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
-        "judge: a U-Net trained on other renders than the chooser; judge_iou on fresh clean renders",
+        f"boxes drawn by the selector (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
+        "judge: a U-Net trained on other renders than the selector; judge_iou on fresh clean renders",
     ]
-    return Concept(boxes, chooser, judge, readers.rooms_iou(judge, name), assumptions)
+    return Concept(boxes, selector, judge, segmenters.rooms_iou(judge, name), assumptions)
 
 
 def read_boxes(gan: GAN, path: Path, name: str, label_seed: int | None) -> tuple[labels.Boxes, list[str]]:
@@ -87,13 +87,13 @@ def from_labels(
     seed: int,
     report: Callable[[str, int, int], None] | None = None,
 ) -> Concept:
-    """Boxes from a COCO file; a chooser and a judge are fitted to disjoint halves of the labelled samples' pixels."""
+    """Boxes from a COCO file; a selector and a judge are fitted to disjoint halves of the labelled samples' pixels."""
     boxes, assumptions = read_boxes(gan, path, name, label_seed)
     boxes.require_absence()
     images = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    chooser, judge, found = readers.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
+    selector, judge, found = segmenters.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
     assumptions.append(
-        f"chooser and judge fitted to boxes on disjoint halves of {len(boxes.images)} labelled samples, from pixels alone; "
+        f"selector and judge fitted to boxes on disjoint halves of {len(boxes.images)} labelled samples, from pixels alone; "
         "judge_iou on the half the judge did not see, filled boxes as truth"
     )
-    return Concept(boxes, chooser, judge, found, assumptions)
+    return Concept(boxes, selector, judge, found, assumptions)

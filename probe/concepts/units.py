@@ -1,9 +1,9 @@
-"""What single feature maps know of a concept: overlap with its masks, ranking of its places, effect on a reader.
+"""What single feature maps know of a concept: overlap with its masks, ranking of its places, effect on a segmenter.
 
 Overlap            counts of each unit's active region against masks, image by image
 unit_ious(...)     intersection over union of thresholded units with masks (Network and GAN Dissection)
 unit_aucs(...)     area under the ROC curve of a unit's activation, places in the concept against the others
-effects(...)       first-order effect of a unit on how much of the concept a reader sees
+effects(...)       first-order effect of a unit on how much of the concept a segmenter sees
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.models.gan import GAN
 from probe.models.hooks import edit
 
@@ -114,10 +114,10 @@ def unit_aucs(maps: Tensor, inside: Tensor) -> Tensor:
     return out
 
 
-def effects(gan: GAN, names: Sequence[str], z: Tensor, reader: Reader, value: int) -> dict[str, Tensor]:
-    """How much of a concept each unit makes a reader see: layer -> (N, C), in shares of the image's pixels.
+def effects(gan: GAN, names: Sequence[str], z: Tensor, segmenter: Segmenter, value: int) -> dict[str, Tensor]:
+    """How much of a concept each unit makes a segmenter see: layer -> (N, C), in shares of the image's pixels.
 
-    First order in the unit's removal: Σ over places of x·∂A/∂x, A the mean over pixels of the reader's probability of
+    First order in the unit's removal: Σ over places of x·∂A/∂x, A the mean over pixels of the segmenter's probability of
     label `value`; positive where the unit supports the concept. Latents z (N, nz).
     """
     kept: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -133,7 +133,7 @@ def effects(gan: GAN, names: Sequence[str], z: Tensor, reader: Reader, value: in
 
         with torch.enable_grad(), edit(gan.generator, {name: watch(name) for name in names}):
             images = gan.generator(part.to(gan.device))
-            area = reader.scores(images.cpu()).softmax(1)[:, value].mean((1, 2)).sum()
+            area = segmenter.scores(images.cpu()).softmax(1)[:, value].mean((1, 2)).sum()
             gradients = torch.autograd.grad(area, [seen[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             kept[name].append((seen[name] * gradient).detach().sum((2, 3)).cpu())

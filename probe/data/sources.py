@@ -1,6 +1,6 @@
-"""Where images come from: a reader a source, each a lazy stream of pictures.
+"""Where images come from: a segmenter a source, each a lazy stream of pictures.
 
-SOURCES           rooms, folder, parquet, idx, npz, mat, lmdb, hf: one row and one reader a source
+SOURCES           rooms, folder, parquet, idx, npz, mat, lmdb, hf: one row and one segmenter a source
 """
 
 from __future__ import annotations
@@ -157,4 +157,4 @@ SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "lmdb": _lmdb,
     "hf": _hf,
 }
-"""Prefix -> reader: what stands behind the prefix, the image size and the limit -> a `Reading`."""
+"""Prefix -> segmenter: what stands behind the prefix, the image size and the limit -> a `Reading`."""

@@ -3,14 +3,14 @@
     candidates(...)    name -> methods at every layer, fitted to labels, ready to be tuned and tried
     energy_matched     random sets of maps of equal activation energy
 
-`paper`     every map whose logistic weight is positive, at zero; the dose fades them out (1 drops them)
-`logistic`  the maps of largest logistic weight; the dose is their number
-`iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the dose is their number
-`causal`    the maps that most make the chooser see the concept, to first order; the dose is their number
-`erase`     activation patching: places that show the concept take their features from the same latent moved off the concept;
-            where the readers are good, how it moves is adjusted by gradient; the dose is how far it moves
-`lda`       one-sided erasure of one linear discriminant; the dose is its strength
-`leace`     linear erasure (Belrose et al. 2023, `surgery.leace`) at every place; the dose is its strength, 1 as published
+`paper`     every map whose logistic weight is positive, at zero; the strength fades them out (1 drops them)
+`logistic`  the maps of largest logistic weight; the strength is their number
+`iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the strength is their number
+`causal`    the maps that most make the selector see the concept, to first order; the strength is their number
+`patch`     activation patching: places that show the concept take their features from the same latent moved off the concept;
+            where the segmenters are good, how it moves is adjusted by gradient; the strength is how far it moves
+`lda`       one-sided erasure of one linear discriminant; the strength is its strength
+`leace`     linear erasure (Belrose et al. 2023, `surgery.leace`) at every place; the strength is its strength, 1 as published
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ import torch
 from torch import Tensor
 
 from probe.concepts.probing import Labelled, logistic
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.concepts.units import effects, overlap
 from probe.edits import surgery
 from probe.edits.refinement import Settings, patch_edits, refine
-from probe.edits.scoring import Bench
-from probe.edits.tuning import Dosed, Method
+from probe.edits.scoring import Scorer
+from probe.edits.tuning import AtStrength, Method
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, support
 from probe.models.hooks import Replay, Site
 
-METHODS = ("paper", "logistic", "iou", "causal", "erase")
+METHODS = ("paper", "logistic", "iou", "causal", "patch")
 OPTIONAL = ("lda", "leace")
 _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
-_DOSES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of erase
+_DISTANCES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of patch
 _FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an extrapolation of few labels
 _POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
@@ -47,12 +47,12 @@ _COARSE = 32  # side at which boxes are laid over units
 
 @dataclass(frozen=True)
 class Fit:
-    """All that methods are fitted with: the generator, labelled images and their latents, the chooser, the layers."""
+    """All that methods are fitted with: the generator, labelled images and their latents, the selector, the layers."""
 
     gan: GAN
     labelled: Labelled
     z: Tensor
-    chooser: Reader
+    selector: Segmenter
     sites: tuple[Site, ...]
     negatives: dict[str, str]
     boundaries: tuple[float, ...]
@@ -67,11 +67,11 @@ class Fit:
         return [(site,) for site in self.sites] + ([self.sites] if len(self.sites) > 1 else [])
 
 
-def scaler(units: Tensor, maps: int) -> Dosed:
-    """Dose -> edit that multiplies the given maps by 1 - dose; dose 1 drops them at all locations."""
+def scaler(units: Tensor, maps: int) -> AtStrength:
+    """Strength -> edit that multiplies the given maps by 1 - strength; strength 1 drops them at all locations."""
     mask = torch.zeros(maps)
     mask[units] = 1
-    return lambda dose: lambda x: x * (1 - dose * mask.to(x.device, x.dtype))[:, None, None]  # type: ignore[return-value]
+    return lambda strength: lambda x: x * (1 - strength * mask.to(x.device, x.dtype))[:, None, None]  # type: ignore[return-value]
 
 
 def energy_matched(energy: Array, units: Array, rng: np.random.Generator, tolerance: float = 0.1) -> Array:
@@ -92,26 +92,26 @@ def energy_matched(energy: Array, units: Array, rng: np.random.Generator, tolera
     return np.asarray(inside)
 
 
-def _at(site: Site, edit: Callable[[float], Any]) -> Dosed:
-    return lambda dose: {site.name: edit(dose)}
+def _at(site: Site, edit: Callable[[float], Any]) -> AtStrength:
+    return lambda strength: {site.name: edit(strength)}
 
 
 def _maps_method(
-    name: str, site: Site, fit: Fit, choose: Callable[[Labelled, int], Callable[[float], Tensor]], doses: tuple[float, ...], fade: bool
+    name: str, site: Site, fit: Fit, choose: Callable[[Labelled, int], Callable[[float], Tensor]], strengths: tuple[float, ...], fade: bool
 ) -> Method:  # fmt: skip
-    """A method that drops the maps `choose(labels, seed)(dose)`; its random counterpart drops others."""
+    """A method that drops the maps `choose(labels, seed)(strength)`; its random counterpart drops others."""
     energy = fit.labelled.maps[site.name].square().mean((0, 2, 3)).numpy()
     chosen = choose(fit.labelled, fit.seed)
 
-    def edits(pick: Callable[[float], Tensor], dose: float) -> Any:
-        return {site.name: scaler(pick(dose), site.maps)(dose if fade else 1.0)}
+    def edits(pick: Callable[[float], Tensor], strength: float) -> Any:
+        return {site.name: scaler(pick(strength), site.maps)(strength if fade else 1.0)}
 
-    def random(dose: float, rng: np.random.Generator) -> Dosed:
-        return _at(site, scaler(torch.from_numpy(energy_matched(energy, chosen(dose).numpy(), rng)), site.maps))
+    def random(strength: float, rng: np.random.Generator) -> AtStrength:
+        return _at(site, scaler(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
 
     return Method(
-        name, (site,), doses, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
-        start=lambda dose: dose if fade else 1.0, most=1.0, units=lambda dose: sorted(chosen(dose).tolist()),
+        name, (site,), strengths, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
+        start=lambda strength: strength if fade else 1.0, most=1.0, units=lambda strength: sorted(chosen(strength).tolist()),
     )  # fmt: skip
 
 
@@ -130,12 +130,12 @@ def _paper(fit: Fit) -> list[Method]:
 def _ranked(name: str, fit: Fit, score: Callable[[Site, Labelled, int], Tensor]) -> list[Method]:
     def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
         order = score(site, labels, seed).argsort(descending=True, stable=True)
-        return lambda dose: order[: int(dose)]
+        return lambda strength: order[: int(strength)]
 
-    def doses(site: Site) -> tuple[float, ...]:
+    def strengths(site: Site) -> tuple[float, ...]:
         return tuple(float(k) for k in np.unique(np.geomspace(1, site.maps, 12).round()))
 
-    return [_maps_method(name, site, fit, partial(choose, site), doses(site), fade=False) for site in fit.sites]
+    return [_maps_method(name, site, fit, partial(choose, site), strengths(site), fade=False) for site in fit.sites]
 
 
 def _logistic(fit: Fit) -> list[Method]:
@@ -150,36 +150,36 @@ def _iou(fit: Fit) -> list[Method]:
 
 
 def _causal(fit: Fit) -> list[Method]:
-    value = fit.chooser.objects.index(fit.labelled.boxes.concept)
-    found = effects(fit.gan, [s.name for s in fit.sites], fit.z, fit.chooser, value)
+    value = fit.selector.objects.index(fit.labelled.boxes.concept)
+    found = effects(fit.gan, [s.name for s in fit.sites], fit.z, fit.selector, value)
     return _ranked("causal", fit, lambda site, labels, _: found[site.name][torch.from_numpy(labels.rows)].mean(0))
 
 
 def _directed(
     name: str, places: tuple[Site, ...], fit: Fit, make: Callable[[Tensor, Tensor], Any], apply: Callable[[Any, float], Any],
-    doses: tuple[float, ...], **about: Any,
+    strengths: tuple[float, ...], **about: Any,
 ) -> Method:  # fmt: skip
     """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
 
     def fitted(labels: Labelled, seed: int) -> dict[str, Any]:
         return {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
 
-    def dosed(found: dict[str, Any], dose: float) -> Any:
-        return {key: apply(direction, dose) for key, direction in found.items()}
+    def at_strength(found: dict[str, Any], strength: float) -> Any:
+        return {key: apply(direction, strength) for key, direction in found.items()}
 
-    def refit(labels: Labelled, seed: int) -> Dosed:
-        return partial(dosed, fitted(labels, seed))
+    def refit(labels: Labelled, seed: int) -> AtStrength:
+        return partial(at_strength, fitted(labels, seed))
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
         return refit(fit.labelled.shuffled(rng), int(rng.integers(2**31)))
 
     found = fitted(fit.labelled, fit.seed)
-    return Method(name, places, doses, partial(dosed, found), refit, random, about=about, fitted=found)
+    return Method(name, places, strengths, partial(at_strength, found), refit, random, about=about, fitted=found)
 
 
 def _lda(fit: Fit) -> list[Method]:
-    def apply(direction: surgery.Direction, dose: float) -> Any:
-        return direction.eraser(dose).to(fit.gan.device)
+    def apply(direction: surgery.Direction, strength: float) -> Any:
+        return direction.eraser(strength).to(fit.gan.device)
 
     return [
         _directed("lda", places, fit, partial(surgery.fit_erase, boundary=b), apply, fit.strengths, boundary=b)
@@ -191,38 +191,38 @@ def _lda(fit: Fit) -> list[Method]:
 def counterfactual(
     fit: Fit, site: Site, boundary: float, labels: Labelled, seed: int, refined: bool
 ) -> surgery.Counterfactual:
-    """What `erase` patches into a layer: fitted to labels and, if asked, adjusted on latents of its own."""
+    """What `patch` patches into a layer: fitted to labels and, if asked, adjusted on latents of its own."""
     z, has = fit.z[torch.from_numpy(labels.rows)], labels.boxed
     found = surgery.fit_patch((z[has], z[~has]), labels.inside(site.name, seed), boundary, support(fit.gan.prior))
     if not refined:
         return found
     pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
-    bench = Bench(Replay(fit.gan, pool, [site.name]), fit.chooser, fit.labelled.boxes)
-    return refine(found, bench, site.name, fit.refinement, seed)
+    scorer = Scorer(Replay(fit.gan, pool, [site.name]), fit.selector, fit.labelled.boxes)
+    return refine(found, scorer, site.name, fit.refinement, seed)
 
 
-def patching(found: surgery.Counterfactual, site: Site, device: torch.device) -> Dosed:
-    """Dose -> the edits that do to a running generator what `surgery.patch` does to its copy."""
-    return lambda dose: patch_edits(found.patch(dose).to(device), site.name)
+def patching(found: surgery.Counterfactual, site: Site, device: torch.device) -> AtStrength:
+    """Strength -> the edits that do to a running generator what `surgery.patch` does to its copy."""
+    return lambda strength: patch_edits(found.patch(strength).to(device), site.name)
 
 
-def _erase(fit: Fit) -> list[Method]:
+def _patch(fit: Fit) -> list[Method]:
     device = fit.gan.device
 
     def method(site: Site, boundary: float, refined: bool) -> Method:
-        def refit(labels: Labelled, seed: int) -> Dosed:
+        def refit(labels: Labelled, seed: int) -> AtStrength:
             return patching(counterfactual(fit, site, boundary, labels, seed, refined), site, device)
 
-        def random(_: float, rng: np.random.Generator) -> Dosed:
+        def random(_: float, rng: np.random.Generator) -> AtStrength:
             labels, seed = fit.labelled.shuffled(rng), int(rng.integers(2**31))
             fitted = cache(lambda: patching(counterfactual(fit, site, boundary, labels, seed, False), site, device))
-            return lambda dose: fitted()(dose)  # fitted when it is tried, beside others
+            return lambda strength: fitted()(strength)  # fitted when it is tried, beside others
 
         own = counterfactual(fit, site, boundary, fit.labelled, fit.seed, refined)
         about = {"boundary": boundary, "directions": len(own.bias)}
         edits = patching(own, site, device)
-        doses = tuple(d for d in _DOSES if refined or d <= _FAR)
-        return Method("erase", (site,), doses, edits, refit, random, about=about, fitted=own, least=float(refined))
+        strengths = tuple(d for d in _DISTANCES if refined or d <= _FAR)
+        return Method("patch", (site,), strengths, edits, refit, random, about=about, fitted=own, least=float(refined))
 
     if fit.readable:
         return [method(fit.sites[0], fit.boundaries[0], True)]
@@ -230,12 +230,12 @@ def _erase(fit: Fit) -> list[Method]:
 
 
 def _leace(fit: Fit) -> list[Method]:
-    def apply(edit: tuple[Tensor, Tensor], dose: float) -> Any:
+    def apply(edit: tuple[Tensor, Tensor], strength: float) -> Any:
         matrix, offset = (part.to(fit.gan.device) for part in edit)
 
         def change(x: Tensor) -> Tensor:
             away = torch.einsum("nchw,dc->ndhw", x, matrix.to(x.dtype)) + offset.to(x.dtype)[:, None, None] - x
-            return x + dose * away
+            return x + strength * away
 
         return change
 
@@ -243,7 +243,7 @@ def _leace(fit: Fit) -> list[Method]:
 
 
 _BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
-    "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "erase": _erase, "lda": _lda, "leace": _leace,
+    "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "patch": _patch, "lda": _lda, "leace": _leace,
 }  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 Settings         every constant
 patch_edits      a patch as edits of a running generator
-refine(...)      a counterfactual -> a better one, on latents of its own and by the chooser's word alone
+refine(...)      a counterfactual -> a better one, on latents of its own and by the selector's word alone
 
 What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot paint
-what a reader happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
-reader that reads well all the same: `forget` adjusts where the readers' IoU is at least READABLE.
+what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
+segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from probe.edits.directions import Counterfactual
-from probe.edits.scoring import Bench, Edits
+from probe.edits.scoring import Edits, Scorer
 from probe.models.dcgan import Patch
 from probe.models.hooks import LATENT
 
@@ -30,7 +30,7 @@ READABLE = 0.8
 
 @dataclass(frozen=True)
 class Settings:
-    """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the bench's latents.
+    """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the scorer's latents.
 
     `price` weighs collateral (mean |x - x'| far from the concept, images in [0, 1]) against the share of the concept's
     area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's features
@@ -80,15 +80,15 @@ def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
 
 
 def refine(
-    found: Counterfactual, bench: Bench, layer: str, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
+    found: Counterfactual, scorer: Scorer, layer: str, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
 ) -> Counterfactual:  # fmt: skip
-    """Adjust how latents move, on the latents of a bench and by its reader (the chooser); returns a new counterfactual.
+    """Adjust how latents move, on the latents of a scorer and by its segmenter (the selector); returns a new counterfactual.
 
     The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
     batches of the latents that show the concept: its mean over two halves, which go side by side.
     """
     wide = _widened(found, settings.directions, seed)
-    patch = wide.patch().to(bench.replay.gan.device)
+    patch = wide.patch().to(scorer.replay.gan.device)
     tensors = [patch.weight, patch.bias, patch.step]
     for tensor in tensors:
         tensor.requires_grad_()
@@ -96,15 +96,15 @@ def refine(
     def gradients(half: tuple[Tensor, int]) -> tuple[Tensor, ...]:
         drift: list[Tensor] = []
         edits = patch_edits(patch, layer, lambda own, other: drift.append(_elsewhere(patch, own, other)))
-        area, collateral = bench.soft_scores(edits, half[0], torch.Generator().manual_seed(half[1]))
+        area, collateral = scorer.soft_scores(edits, half[0], torch.Generator().manual_seed(half[1]))
         loss = area + settings.price * collateral + settings.nearness * drift.pop()
         return torch.autograd.grad(loss, tensors)
 
     generator = torch.Generator().manual_seed(seed)
-    shown = torch.from_numpy(np.flatnonzero(bench.has))
+    shown = torch.from_numpy(np.flatnonzero(scorer.has))
     first, second = ([torch.zeros_like(t) for t in tensors] for _ in range(2))  # Adam's moments
     steps = [torch.tensor(0.0) for _ in tensors]
-    with bench.workers() as run:
+    with scorer.workers() as run:
         for done in range(settings.steps):
             rows = shown[torch.randperm(len(shown), generator=generator)[: settings.batch]]
             seeds = torch.randint(2**31, (2,), generator=generator).tolist()

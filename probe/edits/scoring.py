@@ -1,7 +1,7 @@
-"""What an edit did to every image, by a reader's word; two edits compared image by image.
+"""What an edit did to every image, by a segmenter's word; two edits compared image by image.
 
 Scores          concept area before and after, and mean change by place, of each image
-Bench           fixed latents and a reader; scores edits on the same latents
+Scorer           fixed latents and a segmenter; scores edits on the same latents
 compare(...)    two methods' collateral at equal removal, paired by image
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from probe.base import parallel
 from probe.base.parallel import Found, Item
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.hooks import Replay
@@ -32,7 +32,7 @@ _SHARED = np.linspace(0.05, 0.95, 19)  # removals at which two methods are compa
 class Scores:
     """What an edit did to each image: concept area before and after, and mean change by place, (N,) each.
 
-    `others` holds the areas (2, N), before and after, of every other object that the reader knows.
+    `others` holds the areas (2, N), before and after, of every other object that the segmenter knows.
     """
 
     before: Array
@@ -71,42 +71,42 @@ class Scores:
         }
 
 
-class Bench:
-    """A replay of fixed latents and what a reader saw in their unedited images; scores edits on the same latents.
+class Scorer:
+    """A replay of fixed latents and what a segmenter saw in their unedited images; scores edits on the same latents.
 
-    An image has the concept when the reader sees at least a quarter of the median box's area of it.
+    An image has the concept when the segmenter sees at least a quarter of the median box's area of it.
     """
 
-    def __init__(self, replay: Replay, reader: Reader, boxes: Boxes) -> None:
-        self.replay, self.reader, self.boxes = replay, reader, boxes
-        self.value = reader.objects.index(boxes.concept)
+    def __init__(self, replay: Replay, segmenter: Segmenter, boxes: Boxes) -> None:
+        self.replay, self.segmenter, self.boxes = replay, segmenter, boxes
+        self.value = segmenter.objects.index(boxes.concept)
         self.images = replay.unedited
-        self.labels = reader.labels(self.images)
+        self.labels = segmenter.labels(self.images)
         self.masks = self.labels == self.value
-        self.areas = measures.areas(self.labels, len(reader.objects))  # (N, objects)
+        self.areas = measures.areas(self.labels, len(segmenter.objects))  # (N, objects)
         self.before = self.areas[:, self.value]
         self.has = self.before >= boxes.typical_area / 4
         self.near = measures.dilate(self.masks)
 
-    def having(self, n: int) -> Bench:
-        """A bench of the first n latents that have the concept."""
+    def having(self, n: int) -> Scorer:
+        """A scorer of the first n latents that have the concept."""
         chosen = torch.from_numpy(np.flatnonzero(self.has)[:n])
-        return Bench(self.replay.take(chosen), self.reader, self.boxes)
+        return Scorer(self.replay.take(chosen), self.segmenter, self.boxes)
 
     def collateral(self, after: Tensor) -> float:
-        """Collateral alone, of images of the first latents: no reader is asked."""
+        """Collateral alone, of images of the first latents: no segmenter is asked."""
         n = len(after)
         outside, _ = measures.change(self.images[:n], after, self.near[:n])
         return float(np.nanmean(outside[self.has[:n]]))
 
     def soft_scores(self, edits: Edits, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The share of the concept's area left (by the reader's probabilities) and collateral; both differentiable.
+        """The share of the concept's area left (by the segmenter's probabilities) and collateral; both differentiable.
 
-        The reader sees each image moved, mirrored, and with noise, so that no edit can rest on one quirk of it.
+        The segmenter sees each image moved, mirrored, and with noise, so that no edit can rest on one quirk of it.
         """
         with torch.enable_grad():
             after = self.replay.draw(edits, rows).cpu()
-            seen = self.reader.scores(_shaken(after, generator)).softmax(1)[:, self.value]
+            seen = self.segmenter.scores(_shaken(after, generator)).softmax(1)[:, self.value]
         far = ~self.near[rows]
         change = (after - self.images[rows]).abs().mean(1) / 2
         return seen.sum() / self.masks[rows].sum().clamp(min=1), (change * far).sum() / far.sum()
@@ -129,12 +129,12 @@ class Bench:
         changed = torch.tensor([not torch.equal(a, b) for a, b in zip(after, self.images, strict=True)])
         labels = self.labels.clone()
         if changed.any():
-            labels[changed] = self.reader.labels(after[changed])
+            labels[changed] = self.segmenter.labels(after[changed])
         outside, inside = measures.change(self.images, after, self.near)
-        areas = measures.areas(labels, len(self.reader.objects))
+        areas = measures.areas(labels, len(self.segmenter.objects))
         others = {
             name: np.stack([self.areas[:, k], areas[:, k]])
-            for k, name in enumerate(self.reader.objects)
+            for k, name in enumerate(self.segmenter.objects)
             if k not in (0, self.value)
         }
         return Scores(self.before, areas[:, self.value], outside, inside, self.has, others)
@@ -165,7 +165,7 @@ def _least(removal: Array, collateral: Array, at: Array) -> Array:
 def compare(one: list[Scores], other: list[Scores], seed: int = 0, resamples: int = 1000) -> dict[str, Any]:
     """Collateral of one method minus another's at every removal (in steps of 0.05) both reach, paired by image.
 
-    Each list holds a curve's scores in the order of the doses; the interval resamples images, the same for both.
+    Each list holds a curve's scores in the order of the strengths; the interval resamples images, the same for both.
     `below_everywhere` says that the whole interval lies below zero at every shared removal.
     """
     rows = np.random.default_rng(seed).integers(0, len(one[0].before), (resamples, len(one[0].before)))

@@ -33,7 +33,7 @@ from probe.models.gan import GAN
 
 LEAST = 8  # latents with the concept, and as many without
 _FOLDS = 5
-_SEED = 5_000_011  # tuning latents of a seed overlap neither those of the tuning nor of the held-out benches
+_SEED = 5_000_011  # tuning latents of a seed overlap neither those of the tuning nor of the held-out scorers
 Report = Callable[[str, int, int], None]
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 BLUE, GREY = "#0072B2", "0.55"
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
-"""Okabe and Ito's palette, which colour-blind readers can tell apart."""
+"""Okabe and Ito's palette, which colour-blind segmenters can tell apart."""
 
 
 Panel = tuple[float, float, float, float]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from probe.plots.common import columns, flow, note, page, show, tile
 from probe.results.result import Result
 
-_NAMES = {"before": "before", "erase": "erase", "paper": "paper's rule", "narrow": "narrower gate"}
-_COLOURS = {"before": "0.55", "erase": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}
+_NAMES = {"before": "before", "patch": "patch", "paper": "paper's rule", "narrow": "narrower gate"}
+_COLOURS = {"before": "0.55", "patch": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}
 _RATES = {
     "glasses_on_wearers": "glasses seen\non wearers",
     "glasses_on_others": "glasses seen\non others",
@@ -36,7 +36,7 @@ def study(result: Result) -> Figure:
         show(figure, [0.95 / page(), bottom / height, wide / page(), side * 0.97 / height], tile(images, len(images)))
         figure.text(0.9 / page(), (bottom + side / 2) / height, _NAMES[name], ha="right", va="center", fontsize=6)
         if (kind, name) == ("failed", "before"):
-            says = "every observer still sees glasses after erase (the first such wearers):"
+            says = "every observer still sees glasses after patching (the first such faces):"
             figure.text(
                 (0.05 if row else 0.95) / page(), (bottom + side + 0.08) / height, says, fontsize=6, va="center"
             )

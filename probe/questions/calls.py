@@ -4,7 +4,7 @@
     classify, dedup
 
 Parameters are named as the command's options and have their defaults. What a question needs besides the GAN (boxes,
-readers, images, exemplars) comes from the built-in readers on generators of rooms, or from the files named. Every call
+segmenters, images, exemplars) comes from the built-in segmenters on generators of rooms, or from the files named. Every call
 takes a `seed` of everything random and a `report`, called as `report(task, done, total)` while it works. In a notebook
 a result shows its figure and its numbers; `result.save(folder)` writes it.
 """
@@ -138,7 +138,7 @@ def dissect(
     """Score every unit of a layer against every concept: intersection over union, AUC, causal effect.
 
     `layer` is a name (`layer2`), a rank (`2`, `-2`) or a grid (`8x8`). Concepts are the objects that the built-in
-    reader sees on `samples` samples, or the categories of a COCO file `labels`; `causal` fits readers to its boxes for
+    segmenter sees on `samples` samples, or the categories of a COCO file `labels`; `causal` fits segmenters to its boxes for
     effects (minutes a concept). Overlap after Bau et al. 2017 and 2019; the control is the best unit under masks
     moved to other images, `shuffles` times. Metrics: `concepts` with `units`, `random`, `p_value`, `detectors`.
 
@@ -200,7 +200,7 @@ def insert(
 ) -> Result:  # fmt: skip
     """Make the generator draw a concept in a box (x0, y0, x1, y1) in pixels, and measure how often it does.
 
-    The concept is read by the built-in readers on rooms (boxed on `samples` samples), or fitted to the boxes of a COCO
+    The concept is read by the built-in segmenters on rooms (boxed on `samples` samples), or fitted to the boxes of a COCO
     file. `bound` is the largest mean change outside of the box, pixels in [0, 1]. Metrics: `success` (0 to 1) with its
     interval, `collateral`, `random` (edits of as much change), `p_value`. The GAN stays as it was.
 
@@ -218,7 +218,7 @@ def insert(
     places(gan, layer, where)  # a bad box or layer is refused before any work
     known = material.concept(gan, concept, labels, label_seed, samples, seed, report)
     result = run(
-        gan, known.boxes, known.chooser, known.judge, where, settings, judge_iou=known.judge_iou, report=report
+        gan, known.boxes, known.selector, known.judge, where, settings, judge_iou=known.judge_iou, report=report
     )
     return _finished(result, gan, seed, known.assumptions)
 
@@ -230,11 +230,11 @@ def forget(
 ) -> Operated:  # fmt: skip
     """Make the generator forget a concept (the paper's Fig. 6), by the paper's rule, by ranked maps and by erasure.
 
-    The concept is read by the built-in readers on rooms (boxed on `samples` samples), or fitted to the boxes of a COCO
+    The concept is read by the built-in segmenters on rooms (boxed on `samples` samples), or fitted to the boxes of a COCO
     file. Removal is 1 - ΣA'/ΣA, A the concept's area by the judge on held-out latents; collateral is the mean |x - x'| outside
     of it, pixels in [0, 1]. `draws` random edits, of equal collateral where maps at zero allow it, are the control of each method. Metrics:
     `methods` with `removal`, `removal_ci`, `collateral`, `random`, `p_value`. `result.gan` is the GAN operated by
-    `erase`; the one given stays as it was.
+    `patch`; the one given stays as it was.
 
     Raises:
         ProbeError: an unknown concept or layer, a concept too rare, labels of another checkpoint.
@@ -253,7 +253,7 @@ def forget(
         resolve(gan, layer)
     known = material.concept(gan, concept, labels, label_seed, samples, seed, report)
     result, operated = run(
-        gan, known.boxes, known.chooser, known.judge, settings, judge_iou=known.judge_iou, report=report
+        gan, known.boxes, known.selector, known.judge, settings, judge_iou=known.judge_iou, report=report
     )
     _finished(result, gan, seed, known.assumptions)
     return Operated(**vars(result), gan=operated)
@@ -265,7 +265,7 @@ def arithmetic(
 ) -> Result:  # fmt: skip
     """Add and subtract concepts in latent space (the paper's Fig. 7): `A - B + C`, or `A - B + C = name`.
 
-    Exemplars are named in the JSON file `concepts`; without one, on rooms, the built-in chooser picks them among
+    Exemplars are named in the JSON file `concepts`; without one, on rooms, the built-in selector picks them among
     `samples` samples and the judge scores `draws` draws of them. `exemplars` are the numbers averaged a concept. Metrics:
     `success` by number of exemplars (0 to 1) with its interval, and the same of five `controls`.
 
@@ -358,7 +358,7 @@ def evaluate(
     """How far samples are from real images, between a floor (other real ones) and a ceiling (the same network untrained).
 
     `data` are real images; where the checkpoint was trained on them, its held-out ones are the reference. `features` is
-    `reader`, `random`, the weights file of FID's Inception or `pkg.module:factory`; all sets have `n` images. Metrics:
+    `segmenter`, `random`, the weights file of FID's Inception or `pkg.module:factory`; all sets have `n` images. Metrics:
     `fid` (Fréchet distance; FID in Inception's features alone), `kid`, `precision` and `recall` (0 to 1), each with its
     interval, `backbone`. Formulas: Heusel et al. 2017, Binkowski et al. 2018, Kynkaanniemi et al. 2019.
 
@@ -376,7 +376,7 @@ def evaluate(
 
     tell = report or _silent
     Settings(2500 if n is None else n, seed)  # what cannot be is said before images are read
-    usual = "reader" if data.startswith("rooms") else "random"
+    usual = "segmenter" if data.startswith("rooms") else "random"
     network = backbone(usual if features is None else features, gan.channels, gan.device)
     reference, others, note = material.reals(gan, data, exclude, seed, tell)
     settings = Settings(min(2500, max(200, min(len(reference), len(others)))) if n is None else n, seed)

@@ -1,8 +1,8 @@
-"""What a question needs besides the GAN: from the built-in readers on generators of rooms, or from files that are named.
+"""What a question needs besides the GAN: from the built-in segmenters on generators of rooms, or from files that are named.
 
 look_at(...)         images for a discriminator's units
-dissectable(...)     masks and readers for dissection
-concept(...)         boxes, chooser and judge of one concept
+dissectable(...)     masks and segmenters for dissection
+concept(...)         boxes, selector and judge of one concept
 exemplars(...)       latents that show concepts; known_on_rooms(...) checks their names
 held_out(...)        training and held-out images
 reals(...)           real images to hold samples against, and others
@@ -59,36 +59,36 @@ def look_at(gan: GAN, data: str | None, limit: int | None, seed: int, tell: Repo
 def dissectable(
     gan: GAN, path: File | None, label_seed: int | None, causal: bool, samples: int, seed: int, tell: Report
 ) -> Material:
-    """Masks and readers: the built-in chooser's on rooms, or boxes from a file with readers fitted to them if asked."""
+    """Masks and segmenters: the built-in selector's on rooms, or boxes from a file with segmenters fitted to them if asked."""
     from probe.concepts import labels
     from probe.concepts.segmenters import load_rooms
     from probe.concepts.sources import from_labels, is_rooms, read_boxes
-    from probe.questions.dissect.run import from_boxes, from_reader
+    from probe.questions.dissect.run import from_boxes, from_segmenter
 
     if path is None:
         if causal:
-            raise ProbeError("--causal fits readers to boxes; pass their file as --labels, or leave it out on rooms")
+            raise ProbeError("--causal fits segmenters to boxes; pass their file as --labels, or leave it out on rooms")
         if not is_rooms(gan):
             name = gan.provenance.get("checkpoint", "this model")
             raise ProbeError(
                 f"{name}: not trained on rooms, so concepts must be boxed by hand: write numbered samples with "
                 "`probe sample --each`, label them in any COCO tool, pass the file as --labels"
             )
-        return from_reader(gan, load_rooms()["chooser"], samples, seed)
+        return from_segmenter(gan, load_rooms()["selector"], samples, seed)
     path = Path(path)
     names = labels.categories(path)
     read = [read_boxes(gan, path, name, label_seed) for name in names]
-    choosers = {}
+    selectors = {}
     for name in names if causal else ():
-        choosers[name] = from_labels(gan, path, name, label_seed, seed, tell).chooser
+        selectors[name] = from_labels(gan, path, name, label_seed, seed, tell).selector
     notes = dict.fromkeys(note for _, found in read for note in found)  # each once
-    return from_boxes(gan, [boxes for boxes, _ in read], choosers, list(notes))
+    return from_boxes(gan, [boxes for boxes, _ in read], selectors, list(notes))
 
 
 def concept(
     gan: GAN, name: str, labels: File | None, label_seed: int | None, samples: int, seed: int, report: Report | None
 ) -> Concept:
-    """Boxes and readers of a concept, from the built-in readers or from a file."""
+    """Boxes and segmenters of a concept, from the built-in segmenters or from a file."""
     from probe.concepts.sources import from_labels, from_rooms
 
     if labels is None:
@@ -108,7 +108,7 @@ def known_on_rooms(*expressions: str) -> list[str]:
 def exemplars(
     gan: GAN, path: File | None, names: list[str], samples: int, seed: int, report: Report | None
 ) -> tuple[Exemplars, Labelled | None]:
-    """Exemplars from a file, or of named concepts by the built-in chooser, with the judge that scores them."""
+    """Exemplars from a file, or of named concepts by the built-in selector, with the judge that scores them."""
     from probe.concepts.exemplars import label, load
 
     if path is not None:

@@ -185,9 +185,9 @@ def _forget(m: Metrics) -> Summary:
         lines.append(f"{name}: removal {removal}, collateral {found['collateral']:.3f}; {control}{known}")
         cost = interval(found["collateral"], found.get("collateral_ci"), 4)
         rows.append((name, removal, cost, interval(random, None), _p(found.get("p_value"))))
-        if name in ("paper", "erase"):
+        if name in ("paper", "patch"):
             numbers[f"removed by {name}"] = f"{removal}, collateral {found['collateral']:.3f}"
-    name = "erase" if "erase" in m["methods"] else next(iter(m["methods"]))
+    name = "patch" if "patch" in m["methods"] else next(iter(m["methods"]))
     found = m["methods"][name]
     beats = _against_random(found)
     said = f"{name}: no random control" if beats is None else f"{name} {beats} {_rivals(found['random'])}"
@@ -221,7 +221,7 @@ def _unbeaten(m: Metrics, n: str) -> list[str] | None:
 
 def _said(unbeaten: Sequence[str] | None) -> str:
     if unbeaten is None:
-        return "drawn, not judged: no reader knows these concepts"
+        return "drawn, not judged: no segmenter knows these concepts"
     if unbeaten:
         return f"does NOT clearly beat {' and '.join(unbeaten)}"
     return f"succeeds beyond {' and '.join(_SHOULD_FAIL.values())}"

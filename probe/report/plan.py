@@ -86,7 +86,7 @@ class Step:
         elif self.call == "forget":
             out += ["--concept", self.arguments[0]]
         elif self.call in ("arithmetic", "turn"):
-            out += [*self.arguments, *([] if "concepts" in options else ["--by-reader"])]
+            out += [*self.arguments, *([] if "concepts" in options else ["--by-segmenter"])]
         for name, value in options.items():
             out += [f"--{name.replace('_', '-')}", str(value)]
         return out
@@ -140,7 +140,7 @@ def _concepts(gan: GAN, s: Settings) -> list[Step | Missing]:
     known = sites(gan)
     few = s.quick
     if not s.labels and not is_rooms(gan):
-        why = "no reader knows this generator's images; label numbered samples (probe sample --each), pass the file as --labels"
+        why = "no segmenter knows this generator's images; label numbered samples (probe sample --each), pass the file as --labels"
         return [Missing("dissect", why), Missing("forget", why)]
     if len(known) < 2:
         why = f"the generator has {len(known)} layers with feature maps; at least 2 are needed"
@@ -164,7 +164,7 @@ def _concepts(gan: GAN, s: Settings) -> list[Step | Missing]:
 
 
 def _sums(gan: GAN, s: Settings) -> list[Step | Missing]:
-    """Arithmetic and turning: with the exemplars of a file, or on rooms with those that the reader picks."""
+    """Arithmetic and turning: with the exemplars of a file, or on rooms with those that the segmenter picks."""
     few = s.quick
     if s.concepts:
         file = _seeded(s, concepts=s.concepts)

@@ -20,7 +20,11 @@ import numpy as np
 from probe.base.errors import ProbeError
 from probe.base.files import save_tensors, save_text
 
-SCHEMA = 1
+SCHEMA = 2
+_RENAMED = {  # keys of metrics and arrays, and values of settings, that schema 1 called otherwise
+    "erase": "patch", "dose": "strength", "matched_dose": "matched_strength", "chooser": "selector",
+    "narrow_less_erase": "narrow_less_patch",
+}  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -74,6 +78,24 @@ class Result:
         return str(import_module("probe.results.html").fragment(self))
 
 
+def _renamed(value: Any) -> Any:
+    """Metrics or settings of schema 1 by today's names."""
+    if isinstance(value, dict):
+        return {_RENAMED.get(key, key): _renamed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_RENAMED.get(item, item) if isinstance(item, str) else _renamed(item) for item in value]
+    return value
+
+
+def _upgraded(result: Result) -> Result:
+    """A result of schema 1 by today's names, in its arrays, too: `erase_curve`, `first_erase`."""
+    result.metrics, result.settings = _renamed(result.metrics), _renamed(result.settings)
+    result.arrays = {
+        "_".join(_RENAMED.get(part, part) for part in name.split("_")): array for name, array in result.arrays.items()
+    }
+    return result
+
+
 def load(folder: str | Path) -> Result:
     """Read a result directory; raises ProbeError where it is none, or from a newer probe."""
     from safetensors import SafetensorError
@@ -95,7 +117,8 @@ def load(folder: str | Path) -> Result:
         assumed = document.get("assumptions", [])
         if not isinstance(assumed, list) or not all(isinstance(line, str) for line in assumed):
             raise TypeError("assumptions is no list of lines")
-        return Result(**document, arrays=load_file(folder / "arrays.safetensors"))
+        result = Result(**document, arrays=load_file(folder / "arrays.safetensors"))
+        return _upgraded(result) if schema < 2 else result
     except ProbeError:
         raise
     except (

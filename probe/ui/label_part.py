@@ -15,7 +15,7 @@ from probe.ui.components import Labeller, show, told
 from probe.ui.desk import Desk, Here
 from probe.ui.workbench import data_url, tile
 
-_READABLE = 16  # samples with a box that `probe forget` fits its readers to
+_READABLE = 16  # samples with a box that `probe forget` fits its segmenters to
 _PAUSE = 0.8  # seconds without a change before the probe is fitted anew
 
 
@@ -70,7 +70,7 @@ class LabelPart:
                 "A preview: one linear erasure, not tuned, no controls, no interval. The full command measures it."
             ).classes("pr-note")
             with ui.element("div").classes("pr-row"):
-                self.dose = (
+                self.strength = (
                     ui.slider(min=1, max=10, step=0.5, value=5).props("label aria-label=Strength").style("flex: 1")
                 )
                 self.button = ui.button("Forget now", on_click=self._forget).props(
@@ -136,7 +136,7 @@ class LabelPart:
             self.facts[name].set_text(str(value))
         short = max(_READABLE - have, 0)
         self.note.set_text(
-            f"{short} more samples with a box before `probe forget` can fit its readers." if short else ""
+            f"{short} more samples with a box before `probe forget` can fit its segmenters." if short else ""
         )
         words = ("forget", "--concept", boxes.concept, "--labels", str(self.desk.marks.path))
         self.command.set_text(self.desk.command(*words))
@@ -166,7 +166,7 @@ class LabelPart:
             self.board.run_method("propose", None)
             return
         bench = self.desk.bench
-        key = ("boxes", concept, None if suggest.reader_of(bench, boxes.concept) else revision)
+        key = ("boxes", concept, None if suggest.segmenter_of(bench, boxes.concept) else revision)
         try:
             found = await self.desk.slowly(key, lambda: suggest.suggest(bench, boxes))
         except ProbeError as error:
@@ -181,11 +181,11 @@ class LabelPart:
         if concept is None:
             ui.notify("Name a concept and mark some samples first", type="negative")
             return
-        boxes, dose = self.desk.marks.boxes(concept), float(self.dose.value)
+        boxes, strength = self.desk.marks.boxes(concept), float(self.strength.value)
         self.button.props("loading")
         try:
-            key = ("forget", concept, self.desk.marks.revision, dose)
-            found = await self.desk.slowly(key, lambda: preview.forget_now(self.desk.bench, boxes, dose))
+            key = ("forget", concept, self.desk.marks.revision, strength)
+            found = await self.desk.slowly(key, lambda: preview.forget_now(self.desk.bench, boxes, strength))
         except ProbeError as error:
             self.result.set_text(str(error))
             return

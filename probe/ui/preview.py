@@ -20,7 +20,7 @@ from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.edits import surgery
 from probe.models.hooks import Site, capture, edit
-from probe.ui.suggest import LEAST, counts, fit, labelled, reader_of, reader_scores
+from probe.ui.suggest import LEAST, counts, fit, labelled, segmenter_of, segmenter_scores
 from probe.ui.workbench import Workbench
 
 MOST, LEAST_OF_IT, POOL = 8, 4, 128
@@ -44,7 +44,7 @@ def layer(bench: Workbench) -> Site:
     return bench.sites[min(1, len(bench.sites) - 1)]
 
 
-def forget_now(bench: Workbench, boxes: Boxes, dose: float) -> Preview:
+def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
     """Erase the concept from new samples by a discriminant fitted to the labels; raises ProbeError for too few labels."""
     began = time.perf_counter()
     have, lack = counts(boxes)
@@ -54,9 +54,9 @@ def forget_now(bench: Workbench, boxes: Boxes, dose: float) -> Preview:
         )
     site = layer(bench)
     inside, elsewhere = labelled(bench, boxes, site.name).inside(site.name, bench.seed)
-    eraser = surgery.fit_erase(inside, elsewhere, _BOUNDARY).eraser(dose).to(bench.slow.device)
+    eraser = surgery.fit_erase(inside, elsewhere, _BOUNDARY).eraser(strength).to(bench.slow.device)
     new = bench.slow.latents(POOL, bench.seed * 1000 + _SEED)
-    fitted = None if reader_of(bench, boxes.concept) else fit(bench, boxes)
+    fitted = None if segmenter_of(bench, boxes.concept) else fit(bench, boxes)
     with bench.slow_lock, capture(bench.slow.generator, [bench.site.name]) as seen:
         before, maps = (torch.cat(parts) for parts in zip(*_drawn(bench, new, seen), strict=True))
         with edit(bench.slow.generator, {site.name: eraser}):
@@ -93,6 +93,6 @@ def _area(scores: Tensor) -> Tensor:
 
 
 def _read(bench: Workbench, concept: str, images: Tensor) -> Tensor:
-    judge = reader_of(bench, concept, "judge")
+    judge = segmenter_of(bench, concept, "judge")
     assert judge is not None
-    return _area(reader_scores(judge, images, concept))
+    return _area(segmenter_scores(judge, images, concept))

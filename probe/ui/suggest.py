@@ -1,7 +1,7 @@
 """What the machine makes of the labels so far: boxes to accept or correct, and which samples it is least sure of.
 
     assess(...)     held-out AUC of the linear probe, as `probe forget` reports it
-    suggest(...)    boxes on every sample, by the built-in reader where it knows the concept, else by the probe
+    suggest(...)    boxes on every sample, by the built-in segmenter where it knows the concept, else by the probe
 
 The least sure are those whose highest score lies nearest to the decision (uncertainty sampling, Lewis and Gale 1994).
 """
@@ -18,12 +18,12 @@ from torch.nn import functional as F
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.concepts.probing import Labelled, Places, cross_auc, logistic
-from probe.concepts.segmenters import Reader, load_rooms
+from probe.concepts.segmenters import Segmenter, load_rooms
 from probe.concepts.sources import is_rooms
 from probe.measures.statistics import Array, iou, to_numpy
 from probe.ui.workbench import Workbench
 
-_SMALLEST = 12  # pixels of a region that the built-in reader sees
+_SMALLEST = 12  # pixels of a region that the built-in segmenter sees
 LEAST = 5
 """Images with and without boxes that a probe needs."""
 
@@ -57,19 +57,19 @@ def assess(bench: Workbench, boxes: Boxes) -> tuple[float, list[float]] | None:
     return table["same-image"]["same-image"]
 
 
-def reader_of(bench: Workbench, concept: str, role: str = "chooser") -> Reader | None:
-    """The built-in reader, where it knows this generator's images and the concept."""
+def segmenter_of(bench: Workbench, concept: str, role: str = "selector") -> Segmenter | None:
+    """The built-in segmenter, where it knows this generator's images and the concept."""
     if not is_rooms(bench.quick):
         return None
-    reader = load_rooms()[role]
-    return reader if concept in reader.objects[1:] else None
+    segmenter = load_rooms()[role]
+    return segmenter if concept in segmenter.objects[1:] else None
 
 
 def suggest(bench: Workbench, boxes: Boxes) -> Suggestions:
     """Boxes on all samples; raises ProbeError where nobody knows the concept and the labels are too few for a probe."""
-    reader = reader_of(bench, boxes.concept)
-    if reader is not None:
-        scores, by = reader_scores(reader, bench.images(), boxes.concept), "the built-in reader"
+    segmenter = segmenter_of(bench, boxes.concept)
+    if segmenter is not None:
+        scores, by = segmenter_scores(segmenter, bench.images(), boxes.concept), "the built-in segmenter"
         return _decide(scores, boxes.concept, bench.seed, by, _SMALLEST)
     fitted = fit(bench, boxes)
     scores = fitted.scores(bench.maps(bench.site.name), bench.quick.size)
@@ -80,12 +80,12 @@ def suggest(bench: Workbench, boxes: Boxes) -> Suggestions:
 
 
 @torch.no_grad()
-def reader_scores(reader: Reader, images: Tensor, concept: str) -> Tensor:
-    """Log-odds (N, S, S) of a concept by a reader, pixel by pixel."""
-    value = reader.objects.index(concept)
+def segmenter_scores(segmenter: Segmenter, images: Tensor, concept: str) -> Tensor:
+    """Log-odds (N, S, S) of a concept by a segmenter, pixel by pixel."""
+    value = segmenter.objects.index(concept)
     parts = []
     for part in images.split(64):
-        shares = reader.scores(part).softmax(1)[:, value].clamp(1e-6, 1 - 1e-6)
+        shares = segmenter.scores(part).softmax(1)[:, value].clamp(1e-6, 1 - 1e-6)
         parts.append(shares.logit())
     return torch.cat(parts)
 

@@ -1,4 +1,4 @@
-"""The shipped model and readers: that they are good enough for what the README says of them."""
+"""The shipped model and segmenters: that they are good enough for what the README says of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probe import cli
 from probe.base.errors import ProbeError
 from probe.checkpoints import load
 from probe.concepts import labels
-from probe.concepts import segmenters as readers
+from probe.concepts import segmenters as segmenters
 from probe.concepts.sources import from_rooms
 from probe.data.rooms import scenes as rooms
 from probe.edits import methods, refinement
@@ -30,16 +30,16 @@ def gan() -> GAN:
 
 
 @pytest.fixture(scope="module")
-def known() -> dict[str, readers.Reader]:
-    return readers.load_rooms()
+def known() -> dict[str, segmenters.Segmenter]:
+    return segmenters.load_rooms()
 
 
 def test_weights_fit_in_the_wheel() -> None:
-    size = sum(p.stat().st_size for p in (readers.WEIGHTS.parent).iterdir())
+    size = sum(p.stat().st_size for p in (segmenters.WEIGHTS.parent).iterdir())
     assert size <= 16 * 2**20
 
 
-def test_samples_have_windows_and_beds_and_differ(gan: GAN, known: dict[str, readers.Reader]) -> None:
+def test_samples_have_windows_and_beds_and_differ(gan: GAN, known: dict[str, segmenters.Segmenter]) -> None:
     images = gan.sample(200, seed=11)
     labels = known["judge"].labels(images)
     share = (labels == rooms.OBJECTS.index("window")).float().mean((1, 2)) >= rooms.WINDOW_SHARE
@@ -51,7 +51,7 @@ def test_samples_have_windows_and_beds_and_differ(gan: GAN, known: dict[str, rea
     assert spread[0] > 0.6 * spread[1]  # no mode collapse: samples differ among themselves as rooms do
 
 
-def test_readers_on_renders_they_never_saw(known: dict[str, readers.Reader]) -> None:
+def test_segmenters_on_renders_they_never_saw(known: dict[str, segmenters.Segmenter]) -> None:
     fresh = rooms.render(160, seed=77)
     found = {name: r.labels(from_bytes(torch.from_numpy(fresh.images))) for name, r in known.items()}
     truth = torch.from_numpy(fresh.labels)
@@ -76,18 +76,18 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 @pytest.mark.slow
 def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
     gan: GAN,
-    known: dict[str, readers.Reader],
+    known: dict[str, segmenters.Segmenter],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With two of the methods; all of them: tests/test_forgetting.py, on a smaller generator."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "erase"), heldout=128, tuning=64))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("paper", "patch"), heldout=128, tuning=64))
     monkeypatch.setattr(forgetting, "Fit", partial(methods.Fit, refinement=refinement.Settings(steps=80)))
     words = ("forget-windows", "--draws", 25, "--save", "blind.safetensors", "--format", "png,pdf")
     metrics = command(monkeypatch, capsys, *words)
-    erase = metrics["methods"]["erase"]  # type: ignore[index]
+    erase = metrics["methods"]["patch"]  # type: ignore[index]
     assert erase["removal"] >= 0.95
     assert erase["collateral"] <= 0.04
     assert erase["p_value"] < 0.05
@@ -98,27 +98,27 @@ def test_forget_windows_from_the_command_to_a_checkpoint_that_stays_forgetful(
     before, after = (known["judge"].labels(g.sample(128, seed=5)) == 1 for g in (gan, blind))
     assert after.sum() <= 0.08 * before.sum()
     with pytest.raises(ProbeError, match="layer2 already carries an edit that forgets a concept"):
-        forget(blind, from_rooms(gan, "window", 60, 0).boxes, known["chooser"], known["judge"], Settings(draws=1))
+        forget(blind, from_rooms(gan, "window", 60, 0).boxes, known["selector"], known["judge"], Settings(draws=1))
 
 
 @pytest.mark.slow
 def test_forget_with_boxes_from_a_file(
     gan: GAN,
-    known: dict[str, readers.Reader],
+    known: dict[str, segmenters.Segmenter],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Labels by hand take the same way; the readers' fitting, tested elsewhere, is replaced by the built-in ones."""
+    """Labels by hand take the same way; the segmenters' fitting, tested elsewhere, is replaced by the built-in ones."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(readers, "fit_to_boxes", lambda *_, **__: (known["chooser"], known["judge"], 0.9))
-    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("erase",), heldout=64, tuning=64))
+    monkeypatch.setattr(segmenters, "fit_to_boxes", lambda *_, **__: (known["selector"], known["judge"], 0.9))
+    monkeypatch.setattr(forgetting, "Settings", partial(Settings, methods=("patch",), heldout=64, tuning=64))
     monkeypatch.setattr(forgetting, "Fit", partial(methods.Fit, refinement=refinement.Settings(latents=256, steps=60)))
     labels.save(from_rooms(gan, "window", 80, 4).boxes, Path("boxes.json"), gan.size)
     words = ("forget", "--concept", "window", "--labels", "boxes.json", "--draws", 5, "--layer", "-2")
     metrics = command(monkeypatch, capsys, *words)
     assert metrics["images_labelled"] == 80
-    assert metrics["methods"]["erase"]["layers"] == ["layer3"]  # type: ignore[index]
-    assert metrics["methods"]["erase"]["removal"] > 0.7  # type: ignore[index]
+    assert metrics["methods"]["patch"]["layers"] == ["layer3"]  # type: ignore[index]
+    assert metrics["methods"]["patch"]["removal"] > 0.7  # type: ignore[index]
     document = json.loads(Path("out/forget/result.json").read_text())
     assert "the layer is layer3 (96 maps of 16x16), as asked" in document["assumptions"]

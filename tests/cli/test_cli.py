@@ -104,8 +104,15 @@ def test_json_prints_metrics_and_nothing_else(run, checkpoint: Path) -> None:
 def test_the_command_recorded_has_base_names_and_whole_expressions(tmp_path: Path) -> None:
     from probe.results.runs import command_line
 
-    words = ["arithmetic", "window/day - day + nowindow/night", "--by-reader", "--ckpt", "a/b.pth", "--data=idx:/c/d"]
-    recorded = "probe arithmetic 'window/day - day + nowindow/night' --by-reader --ckpt b.pth --data=idx:d"
+    words = [
+        "arithmetic",
+        "window/day - day + nowindow/night",
+        "--by-segmenter",
+        "--ckpt",
+        "a/b.pth",
+        "--data=idx:/c/d",
+    ]
+    recorded = "probe arithmetic 'window/day - day + nowindow/night' --by-segmenter --ckpt b.pth --data=idx:d"
     assert command_line(words) == recorded
     assert command_line(["turn", "window/day", "night", "--out", "x/y"]) == "probe turn window/day night --out y"
     assert command_line(["draw", str(tmp_path)]) == f"probe draw {tmp_path.name}"

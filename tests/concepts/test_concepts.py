@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probe.base.errors import ProbeError
-from probe.concepts import segmenters as readers
+from probe.concepts import segmenters as segmenters
 from probe.concepts import sources as concepts
 from probe.models.gan import GAN
 
@@ -21,9 +21,9 @@ def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def fit(images: torch.Tensor, boxes: object, **_: object) -> tuple[str, str, float]:
         seen.append(images)
-        return "chooser", "judge", 0.5
+        return "selector", "judge", 0.5
 
-    monkeypatch.setattr(readers, "fit_to_boxes", fit)
+    monkeypatch.setattr(segmenters, "fit_to_boxes", fit)
 
     def write(about: dict[str, object]) -> tuple[Path, list[torch.Tensor]]:
         numbers = (3, 1, 7)
@@ -70,7 +70,7 @@ def test_two_seeds_are_refused(labelled, tiny_gan: GAN) -> None:
         concepts.from_labels(tiny_gan, path, "hat", 6, seed=0)
 
 
-def test_built_in_readers_are_for_rooms_only(tiny_gan: GAN) -> None:
+def test_built_in_segmenters_are_for_rooms_only(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match=r"not trained on rooms.*probe sample --each"):
         concepts.from_rooms(tiny_gan, "window", 20, 0)
 
@@ -78,11 +78,11 @@ def test_built_in_readers_are_for_rooms_only(tiny_gan: GAN) -> None:
 def test_a_rooms_model_without_windows_says_so(tiny_gan: GAN) -> None:
     tiny_gan.provenance["training"] = {"source": "rooms:100"}
     with torch.no_grad():
-        tiny_gan.generator.layer4.conv.weight.zero_()  # grey throughout: no reader sees anything
+        tiny_gan.generator.layer4.conv.weight.zero_()  # grey throughout: no segmenter sees anything
     with pytest.raises(ProbeError, match=r"window: found in 0 of 16 samples; at least 8"):
         concepts.from_rooms(tiny_gan, "window", 16, 0)
 
 
 def test_grey_images_are_read_too() -> None:
-    known = readers.load_rooms()
+    known = segmenters.load_rooms()
     assert known["judge"].labels(torch.zeros(2, 1, 64, 64)).shape == (2, 64, 64)

@@ -80,7 +80,7 @@ def test_too_few() -> None:
         Exemplars({"hat": torch.zeros(5, 8)}).need("hat", 3, 8, 2)
 
 
-def test_only_rooms_have_a_reader(tiny_gan: GAN) -> None:
+def test_only_rooms_have_a_segmenter(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match=r"tiny: not trained on rooms, .* pass it as --concepts"):
         label(tiny_gan, 4, 0)
 

@@ -1,4 +1,4 @@
-"""Readers: what they return, that truth follows a warp, and that both halves of boxed images are really apart."""
+"""Segmenters: what they return, that truth follows a warp, and that both halves of boxed images are really apart."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
-from probe.concepts import segmenters as readers
+from probe.concepts import segmenters as segmenters
 from probe.concepts.labels import Boxes
 from probe.concepts.networks import ARCHITECTURES, lean
-from probe.concepts.segmenters import WEIGHTS, Reader, degrade, fit, fit_to_boxes, load_rooms
+from probe.concepts.segmenters import WEIGHTS, Segmenter, degrade, fit, fit_to_boxes, load_rooms
 from probe.data.rooms import scenes as rooms
 from probe.data.rooms.scenes import ATTRIBUTES, OBJECTS
 from probe.models.gan import from_bytes
@@ -46,7 +46,7 @@ def test_shapes(architecture, size):
     assert attributes.shape == (2, 5)
 
 
-def test_chooser_and_judge_share_no_layer():
+def test_selector_and_judge_share_no_layer():
     kinds = [{tuple(p.shape) for p in ARCHITECTURES[a](3, 7, 8).parameters() if p.ndim == 4} for a in ARCHITECTURES]
     assert not kinds[0] & kinds[1]
 
@@ -77,8 +77,8 @@ class Stub(nn.Module):
 
 def test_labels_are_the_highest_class():
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    reader = Reader(Stub(), "stub", ("a", "b", "c"), size=16)
-    found = reader.labels(images, batch=2)
+    segmenter = Segmenter(Stub(), "stub", ("a", "b", "c"), size=16)
+    found = segmenter.labels(images, batch=2)
     expected = np.where(images[:, 0] > 0.25, 1, np.where(images[:, 0] < -0.25, 0, 2))
     assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found, expected)
@@ -86,23 +86,23 @@ def test_labels_are_the_highest_class():
 
 def test_of_equal_classes_the_first_is_taken():
     scores = torch.randint(0, 3, (2, 5, 6, 6), generator=torch.Generator().manual_seed(0)).float()
-    assert torch.equal(readers._highest(scores), scores.argmax(1).to(torch.uint8))
+    assert torch.equal(segmenters._highest(scores), scores.argmax(1).to(torch.uint8))
 
 
 def test_no_image_has_no_labels():
-    for reader in load_rooms().values():
-        assert reader.labels(torch.zeros(0, 3, 64, 64)).shape == (0, 64, 64)
+    for segmenter in load_rooms().values():
+        assert segmenter.labels(torch.zeros(0, 3, 64, 64)).shape == (0, 64, 64)
 
 
-def test_images_of_another_size_are_read_at_the_readers_and_answered_at_their_own():
+def test_images_of_another_size_are_read_at_the_segmenters_and_answered_at_their_own():
     smooth = F.interpolate(torch.linspace(-1, 1, 4).expand(2, 3, 4, 4), 48, mode="bilinear")
     network = Stub()
-    reader = Reader(network, "stub", ("a", "b", "c"), size=32)
-    scores = reader.scores(smooth)
+    segmenter = Segmenter(network, "stub", ("a", "b", "c"), size=32)
+    scores = segmenter.scores(smooth)
     assert network.seen[-1] == (2, 3, 32, 32)
     torch.testing.assert_close(scores[:, 1], smooth[:, 0], atol=0.03, rtol=0)
     smooth.requires_grad_()
-    reader.scores(smooth)[:, 1].sum().backward()
+    segmenter.scores(smooth)[:, 1].sum().backward()
     assert smooth.grad[:, 0].min() > 0
 
 
@@ -113,7 +113,7 @@ def test_attributes_are_decoded():
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             return x, raw[: len(x)]
 
-    found = Reader(Fixed(), "fixed", OBJECTS, size=16).attributes(torch.zeros(2, 3, 16, 16))
+    found = Segmenter(Fixed(), "fixed", OBJECTS, size=16).attributes(torch.zeros(2, 3, 16, 16))
     table = {name: found[:, i].tolist() for i, name in enumerate(ATTRIBUTES)}
     assert table["window"] == pytest.approx([0.5, 1 / (1 + np.exp(-9))])
     assert table["night"] == pytest.approx([1 / (1 + np.exp(-2)), 0.5])
@@ -190,25 +190,25 @@ def test_fit_is_a_function_of_its_seed(architecture):
     torch.manual_seed(0)
     told: list[tuple[int, int]] = []
     options = {"steps": 2, "batch": 4, "flip": True}
-    reader = fit(architecture, ("ground", "square"), images, labels, **options, report=lambda *now: told.append(now))
+    segmenter = fit(architecture, ("ground", "square"), images, labels, **options, report=lambda *now: told.append(now))
     assert torch.equal(torch.rand(2), expected)  # the global generator is left alone
     torch.randn(5)
     same = fit(architecture, ("ground", "square"), images, labels, **options)
     other = fit(architecture, ("ground", "square"), images, labels, **options, seed=1)
-    weights = [r.network.state_dict() for r in (reader, same, other)]
+    weights = [r.network.state_dict() for r in (segmenter, same, other)]
     assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
     assert not torch.equal(weights[0]["masks.weight" if architecture == "unet" else "rise.weight"],
                            weights[2]["masks.weight" if architecture == "unet" else "rise.weight"])  # fmt: skip
     assert told == [(1, 2), (2, 2)]
-    assert (reader.size, reader.channels, reader.objects) == (32, 3, ("ground", "square"))
-    assert not reader.network.training
+    assert (segmenter.size, segmenter.channels, segmenter.objects) == (32, 3, ("ground", "square"))
+    assert not segmenter.network.training
 
 
 def test_fit_learns_a_bright_square():
     images, labels = toy(48)
-    reader = fit("unet", ("ground", "square"), images, labels, steps=60, batch=8, lr=1e-2)
+    segmenter = fit("unet", ("ground", "square"), images, labels, steps=60, batch=8, lr=1e-2)
     fresh, truth = toy(16, seed=9)
-    found = reader.labels(from_bytes(torch.from_numpy(fresh))).numpy() == 1
+    found = segmenter.labels(from_bytes(torch.from_numpy(fresh))).numpy() == 1
     assert (found & (truth == 1)).sum() / (found | (truth == 1)).sum() > 0.8
 
 
@@ -218,8 +218,8 @@ def test_attributes_are_fitted():
     images, labels = (np.repeat(a, 8, 0) for a in (room.images, room.labels))
     truth = np.repeat(room.attributes, 8, 0)
 
-    def error(reader: Reader) -> float:
-        found = reader.attributes(from_bytes(torch.from_numpy(room.images)))[0].numpy()
+    def error(segmenter: Segmenter) -> float:
+        found = segmenter.attributes(from_bytes(torch.from_numpy(room.images)))[0].numpy()
         wrong = np.abs(found - room.attributes[0])
         hues = [ATTRIBUTES.index("wall_hue"), ATTRIBUTES.index("bed_hue")]
         return float(wrong[:3].mean() + wrong[3] / 14 + np.minimum(wrong[hues], 1 - wrong[hues]).mean())
@@ -232,27 +232,32 @@ def test_state_is_what_load_rooms_reads(tmp_path):
     drawn = rooms.render(4, seed=1, size=32)
     fitted = {
         role: fit(architecture, OBJECTS, drawn.images, drawn.labels, drawn.attributes, steps=1, batch=4)
-        for role, architecture in (("chooser", "dilated"), ("judge", "unet"))
+        for role, architecture in (("selector", "dilated"), ("judge", "unet"))
     }
-    stored = readers.state(fitted)
+    stored = segmenters.state(fitted)
     assert {v.dtype for v in stored.values()} == {torch.float16, torch.int64}
-    save_file(stored, tmp_path / "readers.safetensors")
+    save_file(stored, tmp_path / "segmenters.safetensors")
     images = torch.rand(3, 3, 64, 64) * 2 - 1
-    for role, reader in load_rooms(tmp_path / "readers.safetensors").items():
+    for role, segmenter in load_rooms(tmp_path / "segmenters.safetensors").items():
         with torch.no_grad():
             for value in fitted[role].network.state_dict().values():
                 value.copy_(value.half()) if value.is_floating_point() else None
         fitted[role].size = 64
-        torch.testing.assert_close(reader.scores(images), fitted[role].scores(images), atol=1e-4, rtol=1e-3)
-        assert (reader.architecture, reader.objects) == (fitted[role].architecture, OBJECTS)
+        torch.testing.assert_close(segmenter.scores(images), fitted[role].scores(images), atol=1e-4, rtol=1e-3)
+        assert (segmenter.architecture, segmenter.objects) == (fitted[role].architecture, OBJECTS)
 
 
-@pytest.mark.skipif(not (WEIGHTS / "readers.safetensors").exists(), reason="the built-in readers are not in the tree")
-def test_built_in_readers_read_fresh_rooms():
+@pytest.mark.skipif(
+    not (WEIGHTS / "segmenters.safetensors").exists(), reason="the built-in segmenters are not in the tree"
+)
+def test_built_in_segmenters_read_fresh_rooms():
     found = load_rooms()
-    assert {role: reader.architecture for role, reader in found.items()} == {"chooser": "dilated", "judge": "unet"}
-    for reader in found.values():
-        assert readers.rooms_iou(reader, n=24) > 0.7
+    assert {role: segmenter.architecture for role, segmenter in found.items()} == {
+        "selector": "dilated",
+        "judge": "unet",
+    }
+    for segmenter in found.values():
+        assert segmenters.rooms_iou(segmenter, n=24) > 0.7
     drawn = rooms.render(24, seed=77)
     said = found["judge"].attributes(from_bytes(torch.from_numpy(drawn.images))).numpy()
     assert ((said[:, 0] > 0.5) == drawn.attributes[:, 0]).mean() > 0.85
@@ -274,22 +279,22 @@ def boxed(n: int, having: int) -> tuple[Tensor, Boxes]:
 
 @pytest.mark.parametrize("having", [0, 1, 15])
 def test_too_few_boxes(having):
-    message = rf"^hat: boxes in {having} images; at least 16 are needed to fit a chooser and a judge$"
+    message = rf"^hat: boxes in {having} images; at least 16 are needed to fit a selector and a judge$"
     with pytest.raises(ProbeError, match=message):
         fit_to_boxes(*boxed(20, having))
 
 
-def test_chooser_and_judge_see_disjoint_halves(monkeypatch):
-    seen, plain = [], readers.fit
+def test_selector_and_judge_see_disjoint_halves(monkeypatch):
+    seen, plain = [], segmenters.fit
 
     def spy(architecture, objects, images, labels, **options):
         seen.append((architecture, objects, images, labels))
         return plain(architecture, objects, images, labels, **options)
 
-    monkeypatch.setattr(readers, "fit", spy)
+    monkeypatch.setattr(segmenters, "fit", spy)
     images, boxes = boxed(41, 17)
     told: list[tuple[str, int, int]] = []
-    chooser, judge, iou = fit_to_boxes(images, boxes, steps=1, report=lambda *now: told.append(now))
+    selector, judge, iou = fit_to_boxes(images, boxes, steps=1, report=lambda *now: told.append(now))
     assert [(a, o) for a, o, _, _ in seen] == [("dilated", ("background", "hat")), ("unet", ("background", "hat"))]
     halves = [{image.tobytes() for image, label in zip(i, m, strict=True) if label.any()} for _, _, i, m in seen]
     assert not halves[0] & halves[1]
@@ -297,9 +302,9 @@ def test_chooser_and_judge_see_disjoint_halves(monkeypatch):
     assert [len(i) for _, _, i, _ in seen] == [21, 20]
     for _, _, _, masks in seen:
         assert {int(mask.sum()) for mask in masks} == {0, 144}
-    assert told == [("fitting the chooser", 1, 1), ("fitting the judge", 1, 1)]
-    assert (chooser.architecture, judge.architecture) == ("dilated", "unet")
-    # the overlap is that of the judge on the chooser's half
+    assert told == [("fitting the selector", 1, 1), ("fitting the judge", 1, 1)]
+    assert (selector.architecture, judge.architecture) == ("dilated", "unet")
+    # the overlap is that of the judge on the selector's half
     half = from_bytes(torch.from_numpy(seen[0][2]))
     found, truth = judge.labels(half).numpy() == 1, seen[0][3] == 1
     assert iou == pytest.approx((found & truth).sum() / (found | truth).sum())

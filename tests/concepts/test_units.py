@@ -85,8 +85,8 @@ class Bright:
 
 
 def test_effects_are_the_first_order_of_fading_a_unit(tiny_gan) -> None:
-    z, reader, names = tiny_gan.latents(5, 1), Bright(), ["layer1", "layer2"]
-    found = effects(tiny_gan, names, z, reader, 1)
+    z, segmenter, names = tiny_gan.latents(5, 1), Bright(), ["layer1", "layer2"]
+    found = effects(tiny_gan, names, z, segmenter, 1)
     assert {n: tuple(v.shape) for n, v in found.items()} == {"layer1": (5, 16), "layer2": (5, 8)}
 
     def area(name: str, unit: int, fade: float) -> Tensor:
@@ -96,7 +96,7 @@ def test_effects_are_the_first_order_of_fading_a_unit(tiny_gan) -> None:
             return x
 
         with edit(tiny_gan.generator, {name: change}):
-            return reader.scores(tiny_gan.images(z)).double().softmax(1)[:, 1].mean((1, 2))
+            return segmenter.scores(tiny_gan.images(z)).double().softmax(1)[:, 1].mean((1, 2))
 
     for name, unit in (("layer1", 3), ("layer2", 0), ("layer2", 5)):
         slope = (area(name, unit, -0.01) - area(name, unit, 0.01)) / 0.02  # how much the unit adds

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from probe.concepts.labels import from_masks
 from probe.edits.methods import energy_matched
-from probe.edits.scoring import Bench, Edits
-from probe.edits.tuning import Dosed, Method, control
+from probe.edits.scoring import Edits, Scorer
+from probe.edits.tuning import AtStrength, Method, control
 from probe.models.gan import GAN
 from probe.models.hooks import Replay, Site
-from tests.toy import Reader, toy_gan
+from tests.toy import Segmenter, toy_gan
 
 
 @pytest.fixture(scope="module")
@@ -21,25 +21,25 @@ def toy() -> GAN:
 
 
 @pytest.fixture(scope="module")
-def bench(toy: GAN) -> Bench:
-    return Bench(
+def scorer(toy: GAN) -> Scorer:
+    return Scorer(
         Replay(toy, toy.latents(40, 5), ["first"]),
-        Reader(),
-        from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3),
+        Segmenter(),
+        from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3),
     )
 
 
-def test_random_edits_have_the_methods_collateral_on_all_latents(bench: Bench) -> None:
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
+def test_random_edits_have_the_methods_collateral_on_all_latents(scorer: Scorer) -> None:
+    def edits(strength: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.3 * strength)}
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
         power = rng.uniform(0.6, 2)  # how collateral grows with the scale
         return lambda scale: {"first": lambda x: x * (1 + 0.05 * scale**power)}
 
     method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
-    summary, _, points = control(method, 1.0, bench, 12, 0, lambda *_: None)
-    own = bench.score(edits(1.0)).collateral
+    summary, _, points = control(method, 1.0, scorer, 12, 0, lambda *_: None)
+    own = scorer.score(edits(1.0)).collateral
     assert own > 0.01
     np.testing.assert_allclose(points[:, 1], own, rtol=0.1)
     assert summary["method_collateral"] == own
@@ -47,17 +47,17 @@ def test_random_edits_have_the_methods_collateral_on_all_latents(bench: Bench) -
 
 @pytest.mark.parametrize("left_alone", [8, 7])
 def test_random_edits_that_leave_the_first_latents_alone_are_matched(toy: GAN, monkeypatch, left_alone: int) -> None:
-    boxes = from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    boxes = from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     z = toy.latents(400, 5)
     z = z[z[:, 0] > 0.5][:48]
     z = z[z[:, 2].argsort()]  # map 1 grows with it
     height = toy.generator.paper[1].mean() * (1 + 0.3 * z[left_alone - 1 : left_alone + 1, 2].mean())
-    bench = Bench(Replay(toy, z, ["first"]), Reader(), boxes)
+    scorer = Scorer(Replay(toy, z, ["first"]), Segmenter(), boxes)
 
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
+    def edits(strength: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.3 * strength)}
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
         def change(x: Tensor, scale: float) -> Tensor:
             moved = x[:, 1].mean((1, 2)) > height
             return x * (1 + min(scale, 30.0) * 0.3 * moved[:, None, None, None])  # no further than that
@@ -66,64 +66,64 @@ def test_random_edits_that_leave_the_first_latents_alone_are_matched(toy: GAN, m
 
     method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
     tried: list[int] = []
-    draw = bench.replay.images
-    monkeypatch.setattr(bench.replay, "images", lambda *a: tried.append(1) or draw(*a))
-    _, _, points = control(method, 1.0, bench, 3, 0, lambda *_: None)
-    np.testing.assert_allclose(points[:, 1], bench.score(edits(1.0)).collateral, rtol=0.1)
+    draw = scorer.replay.images
+    monkeypatch.setattr(scorer.replay, "images", lambda *a: tried.append(1) or draw(*a))
+    _, _, points = control(method, 1.0, scorer, 3, 0, lambda *_: None)
+    np.testing.assert_allclose(points[:, 1], scorer.score(edits(1.0)).collateral, rtol=0.1)
     assert len(tried) <= 2 + 3 * 7  # of the method; of each edit four on the first and three on all
 
 
-def test_random_sets_of_maps_go_no_further_than_to_zero(bench: Bench) -> None:
+def test_random_sets_of_maps_go_no_further_than_to_zero(scorer: Scorer) -> None:
     scales: list[float] = []
 
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - dose)}
+    def edits(strength: float) -> Edits:
+        return {"first": lambda x: x * (1 - strength)}
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
         return lambda scale: scales.append(scale) or {"first": lambda x: x * (1 - 0.1 * scale)}
 
     method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random, start=lambda _: 0.5, most=1.0)  # fmt: skip
-    summary, _, _ = control(method, 1.0, bench, 3, 0, lambda *_: None)
+    summary, _, _ = control(method, 1.0, scorer, 3, 0, lambda *_: None)
     assert max(scales) == 1
     assert summary["collateral"] < 0.5 * summary["method_collateral"]
 
 
-def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(bench: Bench, monkeypatch) -> None:
+def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(scorer: Scorer, monkeypatch) -> None:
     drawn: list[int] = []
-    images = bench.replay.images
-    monkeypatch.setattr(bench.replay, "images", lambda *a: drawn.append(1) or images(*a))
+    images = scorer.replay.images
+    monkeypatch.setattr(scorer.replay, "images", lambda *a: drawn.append(1) or images(*a))
 
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.3 * dose)}
+    def edits(strength: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.3 * strength)}
 
-    def random(_: float, rng: np.random.Generator) -> Dosed:
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
         return lambda scale: {"first": lambda x: x * (1 + 0.06 * scale**2)}
 
     counts = []
     for draws in (1, 6):
         drawn.clear()
-        control(Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random), 1.0, bench, draws, 0, lambda *_: None)  # fmt: skip
+        control(Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random), 1.0, scorer, draws, 0, lambda *_: None)  # fmt: skip
         counts.append(len(drawn))
     each = (counts[1] - counts[0]) / 5
     assert each < counts[0] - 2  # besides the method's own two
 
 
-def test_a_random_edit_that_matches_at_once_is_drawn_once_on_each_latent(bench: Bench, monkeypatch) -> None:
+def test_a_random_edit_that_matches_at_once_is_drawn_once_on_each_latent(scorer: Scorer, monkeypatch) -> None:
     drawn: list[int] = []
-    draw = bench.replay.images
+    draw = scorer.replay.images
 
     def images(edits: Edits, rows: Tensor | None = None) -> Tensor:
         drawn.extend([] if rows is None else rows.tolist())
         return draw(edits, rows)
 
-    monkeypatch.setattr(bench.replay, "images", images)
+    monkeypatch.setattr(scorer.replay, "images", images)
 
-    def edits(dose: float) -> Edits:
-        return {"first": lambda x: x * (1 - 0.5 * dose)}
+    def edits(strength: float) -> Edits:
+        return {"first": lambda x: x * (1 - 0.5 * strength)}
 
-    own = bench.score(edits(1.0))
+    own = scorer.score(edits(1.0))
     method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, lambda *_: edits)
-    _, p, points = control(method, 1.0, bench, 3, 0, lambda *_: None)
+    _, p, points = control(method, 1.0, scorer, 3, 0, lambda *_: None)
     np.testing.assert_array_equal(points, [(own.removal, own.collateral)] * 3)
     assert p == 1
     assert drawn == [*range(8), *range(40), *range(40), *range(40)]  # the first eight are of the method

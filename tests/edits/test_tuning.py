@@ -1,4 +1,4 @@
-"""Comparing methods and choosing doses, on scores and images made by hand."""
+"""Comparing methods and choosing strengths, on scores and images made by hand."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def curve(removals: list[float], collaterals: list[float], seed: int = 0) -> lis
     ]
 
 
-def test_compare_interpolates_between_doses() -> None:
+def test_compare_interpolates_between_strengths() -> None:
     one = curve([0.2, 0.6, 1.0], [0.01, 0.02, 0.03])
     other = curve([0.5, 0.75], [0.05, 0.10])
     found = compare(one, other)
     assert max(found["removal"]) == 0.75
     at = found["removal"].index(0.4)
-    assert found["difference"][at] == pytest.approx(0.015 - 0.04, abs=1e-3)  # both from lines between doses, and (0, 0)
+    assert found["difference"][at] == pytest.approx(
+        0.015 - 0.04, abs=1e-3
+    )  # both from lines between strengths, and (0, 0)
     low, high = found["difference_ci"][at]
     assert low < found["difference"][at] < high < 0
     assert found["below_everywhere"]
@@ -51,7 +53,7 @@ def test_compare_of_a_curve_that_comes_back() -> None:
 
 
 class FakeBench:
-    """Answers with the scores that a dose's edit carries."""
+    """Answers with the scores that a strength's edit carries."""
 
     has = np.ones(N, dtype=bool)
 
@@ -69,9 +71,9 @@ class FakeBench:
 
 
 def method(name: str, removals: list[float], collaterals: list[float], **options: float) -> Method:
-    doses = tuple(float(k + 1) for k in range(len(removals)))
-    found = dict(zip(doses, curve(removals, collaterals), strict=True))
-    return Method(name, (), doses, found.__getitem__, lambda *_: None, lambda *_: None, **options)  # type: ignore[arg-type]
+    strengths = tuple(float(k + 1) for k in range(len(removals)))
+    found = dict(zip(strengths, curve(removals, collaterals), strict=True))
+    return Method(name, (), strengths, found.__getitem__, lambda *_: None, lambda *_: None, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -86,25 +88,25 @@ def method(name: str, removals: list[float], collaterals: list[float], **options
     ],
     ids=[
         "least collateral",
-        "smallest dose",
+        "smallest strength",
         "none reaches: largest removal",
         "none reaches: within the bound",
         "own aim",
-        "least dose",
+        "least strength",
     ],
 )
 def test_tune(options: list[Method], chosen: tuple[str, float]) -> None:
-    found, dose = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]
-    assert (found.name, dose) == chosen
+    found, strength = tune(options, FakeBench(), lambda *_: None)  # type: ignore[arg-type]
+    assert (found.name, strength) == chosen
 
 
 def test_what_a_quarter_of_the_images_rules_out_is_not_scored_on_all() -> None:
-    bench = FakeBench()
-    doses = method("a", [0.2, 0.5, 0.96, 0.97], [0.01] * 4)
-    assert tune([doses], bench, lambda *_: None)[1] == 3.0  # type: ignore[arg-type]
-    assert bench.few.first == 16
-    assert bench.scored == [doses.edits(3.0)]
-    assert bench.few.scored == [doses.edits(d) for d in (1.0, 2.0, 3.0)]
+    scorer = FakeBench()
+    strengths = method("a", [0.2, 0.5, 0.96, 0.97], [0.01] * 4)
+    assert tune([strengths], scorer, lambda *_: None)[1] == 3.0  # type: ignore[arg-type]
+    assert scorer.few.first == 16
+    assert scorer.scored == [strengths.edits(3.0)]
+    assert scorer.few.scored == [strengths.edits(d) for d in (1.0, 2.0, 3.0)]
 
 
 def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
@@ -114,14 +116,14 @@ def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
     after[0] = 60
     scores = Scores(before, after, none, none, has)
     option = Method("a", (), (1.0,), lambda _: scores, lambda *_: None, lambda *_: None)  # type: ignore[arg-type,return-value]
-    bench = FakeBench()
-    assert tune([option], bench, lambda *_: None)[1] == 1.0  # type: ignore[arg-type]
-    assert bench.scored == [scores]
+    scorer = FakeBench()
+    assert tune([option], scorer, lambda *_: None)[1] == 1.0  # type: ignore[arg-type]
+    assert scorer.scored == [scores]
 
 
 @pytest.mark.parametrize(("spread", "chosen"), [(10.0, 1.0), (0.0, 3.0)])
 def test_a_plateau_is_not_climbed(spread: float, chosen: float) -> None:
-    """The last doses gain 1.5 of 100 and cost collateral: worth it only where that is more than a standard error of the gain."""
+    """The last strengths gain 1.5 of 100 and cost collateral: worth it only where that is more than a standard error of the gain."""
     rng = np.random.default_rng(1)
     before, has, left = np.full(N, 100.0), np.ones(N, dtype=bool), rng.uniform(20, 80, N)
     noise = spread * np.resize([1.0, -1.0], N)

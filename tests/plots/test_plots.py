@@ -20,12 +20,12 @@ from probe.results.result import Result
 def forgetting_result() -> Result:
     rng = np.random.default_rng(0)
     method = {
-        "layers": ["layer2"], "dose": 1.0, "maps_dropped": 3, "removal": 0.9, "removal_ci": [0.85, 0.94], "collateral": 0.02,
+        "layers": ["layer2"], "strength": 1.0, "maps_dropped": 3, "removal": 0.9, "removal_ci": [0.85, 0.94], "collateral": 0.02,
         "collateral_ci": [0.018, 0.022], "inside": 0.2, "concept_free_change": 0.01, "p_value": 0.005,
         "random": {"removal_mean": 0.1, "removal_p95": 0.2, "collateral": 0.02, "draws": 9},
     }  # fmt: skip
-    arrays = {name: rng.integers(0, 255, (12, 3, 64, 64), dtype=np.uint8) for name in ("before", "paper", "erase")}
-    for name in ("paper", "erase"):
+    arrays = {name: rng.integers(0, 255, (12, 3, 64, 64), dtype=np.uint8) for name in ("before", "paper", "patch")}
+    for name in ("paper", "patch"):
         arrays[f"{name}_curve"] = np.array(
             [[0.5, 0.5, 0.01, 0.4, 0.6, 0.008, 0.012], [1, 0.9, 0.02, 0.8, 0.95, 0.018, 0.022]]
         )
@@ -35,7 +35,7 @@ def forgetting_result() -> Result:
         "concept": "window",
         "judge_iou": 0.95,
         "matched_collateral": 0.025,
-        "methods": {"paper": method, "erase": method | {"maps_dropped": 0}},
+        "methods": {"paper": method, "patch": method | {"maps_dropped": 0}},
     }
     return Result("forget", metrics, provenance={"checkpoint": "x.pth", "seed": 7}, arrays=arrays)
 

@@ -77,16 +77,16 @@ def test_words_say_no_where_the_control_says_no() -> None:
         "random": {"removal_mean": 0.6, "draws": 200, "collateral": 0.095, "method_collateral": 0.1},
         "p_value": 0.9,
     }
-    said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": method}}))
+    said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"patch": method}}))
     assert said.holds is False
-    assert said.verdict == "erase does NOT beat random edits of equal collateral"
+    assert said.verdict == "patch does NOT beat random edits of equal collateral"
     weak = {**method, "random": {**method["random"], "collateral": 0.07}}  # type: ignore[dict-item]
-    said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": weak}}))
-    assert said.verdict == "erase does NOT beat random edits of less collateral, 0.070"
+    said = summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"patch": weak}}))
+    assert said.verdict == "patch does NOT beat random edits of less collateral, 0.070"
     few = {**method, "random": {**method["random"], "draws": 10}}  # type: ignore[dict-item]
     assert (
         "too few draws to tell"
-        in summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"erase": few}})).verdict
+        in summaries.summarise(result.Result("forget", {"concept": "hat", "methods": {"patch": few}})).verdict
     )
 
 

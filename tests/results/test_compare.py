@@ -128,7 +128,7 @@ def test_what_cannot_be_compared(tmp_path: Path, case: str) -> None:
         (b / "result.json").unlink()
         message = "no result here or below"
     elif case == "newer":
-        (b / "result.json").write_text(json.dumps(json.loads((b / "result.json").read_text()) | {"schema": 2}))
+        (b / "result.json").write_text(json.dumps(json.loads((b / "result.json").read_text()) | {"schema": 3}))
         message = "written by a newer probe"
     elif case == "no arrays":
         (b / "arrays.safetensors").unlink()

@@ -59,7 +59,7 @@ def test_the_document_is_strict_json(tmp_path):
     document = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"), parse_constant=refuse)
     assert document["metrics"] == {"nan": None, "inf": [None, None], "deep": {"x": [None, None]}}
     assert document["settings"] == {"bound": None}
-    assert document["schema"] == 1
+    assert document["schema"] == 2
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_versions():
 
 def test_newer_schema(found, tmp_path):
     found.save(tmp_path)
-    document = json.loads((tmp_path / "result.json").read_text()) | {"schema": 2, "novelty": 1}
+    document = json.loads((tmp_path / "result.json").read_text()) | {"schema": 3, "novelty": 1}
     (tmp_path / "result.json").write_text(json.dumps(document))
-    message = r": written by a newer probe \(schema 2; this one reads 1\); upgrade dcgan-probe$"
+    message = r": written by a newer probe \(schema 3; this one reads 2\); upgrade dcgan-probe$"
     with pytest.raises(ProbeError, match=message):
         result.load(tmp_path)
 

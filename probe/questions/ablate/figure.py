@@ -17,7 +17,7 @@ _LEFT = 0.62
 
 
 def numbers(units: list[int], most: int = 8) -> str:
-    """Numbers as a reader takes them in: runs as ranges, and the first few of many."""
+    """Numbers as a segmenter takes them in: runs as ranges, and the first few of many."""
     runs: list[list[int]] = []
     for u in sorted(units):
         if runs and u == runs[-1][1] + 1:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from probe.base.errors import ProbeError
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
@@ -83,10 +83,10 @@ def other_sets(units: tuple[int, ...], maps: int, draws: int, seed: int) -> list
     return list(found.values())
 
 
-class _Bench:
+class _Scorer:
     """Held-out images before any edit, what the judge sees in them, and what an edit does to both."""
 
-    def __init__(self, gan: GAN, site: Site, settings: Settings, where: Tensor | None, judge: Reader | None) -> None:
+    def __init__(self, gan: GAN, site: Site, settings: Settings, where: Tensor | None, judge: Segmenter | None) -> None:
         z = gan.latents(settings.latents, settings.seed * 1000 + HELDOUT)
         self.name, self.judge = site.name, judge
         self.replay = Replay(gan, z, [site.name])
@@ -115,7 +115,11 @@ class _Bench:
 
 
 def effect(
-    gan: GAN, settings: Settings, where: Tensor | None = None, judge: Reader | None = None, report: Report | None = None
+    gan: GAN,
+    settings: Settings,
+    where: Tensor | None = None,
+    judge: Segmenter | None = None,
+    report: Report | None = None,
 ) -> Result:
     """What multiplying some maps of a layer by a factor does to images, beside random sets of other maps.
 
@@ -133,13 +137,13 @@ def effect(
         raise ProbeError(f"region of {tuple(where.shape)} pixels; the images are {gan.size}x{gan.size}")
     cells = None if where is None else cover(where, site.grid)
     change = scaler(np.array(s.units), site.maps, s.scale, cells)
-    bench = _Bench(gan, site, s, where, judge)
-    whole, outside, inside, areas = bench.score(change)
+    scorer = _Scorer(gan, site, s, where, judge)
+    whole, outside, inside, areas = scorer.score(change)
     sets = other_sets(s.units, site.maps, s.draws, s.seed)
-    random_change, random_ratio = np.zeros(len(sets)), np.zeros((len(sets), bench.areas.shape[1]))
+    random_change, random_ratio = np.zeros(len(sets)), np.zeros((len(sets), scorer.areas.shape[1]))
     for k, chosen in enumerate(sets):
-        found = bench.score(scaler(chosen, site.maps, s.scale, cells))
-        random_change[k], random_ratio[k] = found[0].mean(), bench.ratios(found[3])
+        found = scorer.score(scaler(chosen, site.maps, s.scale, cells))
+        random_change[k], random_ratio[k] = found[0].mean(), scorer.ratios(found[3])
         if report:
             report("random sets of other maps", k + 1, len(sets))
     metrics: dict[str, Any] = {
@@ -148,7 +152,7 @@ def effect(
         **_parts(where, outside, inside),
         "random": {"draws": len(sets), **_spread(random_change, "change")},
         "p_value": measures.p_value(float(whole.mean()), random_change) if len(sets) >= _ENOUGH else None,
-        "objects": _objects(bench, areas, random_ratio) if judge else {},
+        "objects": _objects(scorer, areas, random_ratio) if judge else {},
     }  # fmt: skip
     z = gan.latents(max(s.samples) + 1, s.seed)[list(s.samples)]
     shown = Replay(gan, z, [site.name])
@@ -178,23 +182,23 @@ def _spread(values: Array, name: str) -> dict[str, float | None]:
     return {f"{name}_{part}": value for part, value in zip(("mean", "p5", "p95"), found, strict=True)}
 
 
-def _objects(bench: _Bench, after: Array, random: Array) -> dict[str, Any]:
+def _objects(scorer: _Scorer, after: Array, random: Array) -> dict[str, Any]:
     """Each object's area before and after by the judge, as shares of all pixels, their ratio, and the random sets'."""
-    assert bench.judge is not None
-    pixels, ratios = bench.before[:, 0].numel(), bench.ratios(after)
+    assert scorer.judge is not None
+    pixels, ratios = scorer.before[:, 0].numel(), scorer.ratios(after)
     out = {}
-    for k, name in enumerate(bench.judge.objects[1:]):
+    for k, name in enumerate(scorer.judge.objects[1:]):
         seen = bool(np.isfinite(ratios[k]))
         p = measures.p_value(abs(1 - ratios[k]), np.abs(1 - random[:, k])) if seen and len(random) >= _ENOUGH else None
         out[name] = {
-            "area_before": bench.areas[:, k].sum() / pixels, "area_after": after[:, k].sum() / pixels,
-            "ratio": float(ratios[k]), "ratio_ci": measures.ratio_ci(after[:, k], bench.areas[:, k]) if seen else None,
+            "area_before": scorer.areas[:, k].sum() / pixels, "area_after": after[:, k].sum() / pixels,
+            "ratio": float(ratios[k]), "ratio_ci": measures.ratio_ci(after[:, k], scorer.areas[:, k]) if seen else None,
             "random": _spread(random[:, k], "ratio"), "p_value": p,
         }  # fmt: skip
     return out
 
 
-def _assumed(s: Settings, where: Tensor | None, judge: Reader | None, sets: int) -> list[str]:
+def _assumed(s: Settings, where: Tensor | None, judge: Segmenter | None, sets: int) -> list[str]:
     out = [
         f"counted on {s.latents} latents of seed {s.seed * 1000 + HELDOUT}; shown are samples of seed {s.seed}",
         f"control: {sets} distinct random sets of as many of the layer's other maps, the same factor and region, not matched in energy"

@@ -1,4 +1,4 @@
-"""Where vector arithmetic fails: the readers, the averaging, too few exemplars, the class means, or the model itself."""
+"""Where vector arithmetic fails: the segmenters, the averaging, too few exemplars, the class means, or the model itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probe.concepts.draws import Bank, combine, draw
 from probe.concepts.exemplars import Labelled
 from probe.concepts.expressions import Expression
 from probe.concepts.latent_directions import boundary
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, from_bytes
@@ -25,10 +25,10 @@ _FEWEST = 20  # latents of each kind that a fitted direction needs
 def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, draws: int, seed: int) -> dict[str, Any]:
     """Success when one possible cause of failure after the other is taken away; n exemplars a concept.
 
-    `exemplars`: share of single exemplars in which the judge sees what the chooser saw; low: the readers. `base_alone`: of
+    `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters. `base_alone`: of
     means of the base; low: the averaging. `many_exemplars`: all but the base averaged over every exemplar there is; high:
     n are too few. `fitted_direction`: the base's means moved along a logistic direction from the base's latents to
-    those that show the result, as far as the chooser finds best on other draws; high where class means are low: the
+    those that show the result, as far as the selector finds best on other draws; high where class means are low: the
     means point elsewhere; low: the model has no straight way.
     """
     gan, judge = bank.gan, labelled.judge
@@ -52,7 +52,7 @@ def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, dra
     direction = _fitted(labelled, base_name, wanted)
     if direction is not None:
         other = bases(draws // 2 or 1)
-        seen = [attributes.holds(read(labelled.chooser, gan, other + s * direction), wanted).mean() for s in STRENGTHS]
+        seen = [attributes.holds(read(labelled.selector, gan, other + s * direction), wanted).mean() for s in STRENGTHS]
         out["fitted_length"] = STRENGTHS[int(np.argmax(seen))]
         tests["fitted_direction"] = (base + out["fitted_length"] * direction, wanted)
     for name, (z, aim) in tests.items():
@@ -61,9 +61,9 @@ def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, dra
     return out
 
 
-def read(reader: Reader, gan: GAN, z: Tensor) -> Array:
-    """A reader's attribute table (N, 6) of the images of latents (N, nz)."""
-    return np.concatenate([reader.attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
+def read(segmenter: Segmenter, gan: GAN, z: Tensor) -> Array:
+    """A segmenter's attribute table (N, 6) of the images of latents (N, nz)."""
+    return np.concatenate([segmenter.attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
 
 
 def _fitted(labelled: Labelled, base: str, wanted: dict[str, int]) -> Tensor | None:

@@ -209,7 +209,7 @@ def _plausible(
 ) -> dict[str, float] | None:
     """The share of results that D rates above the 5th percentile of samples; None without D.
 
-    Ghosts of a window satisfy a reader, and pixel arithmetic makes ghosts; D has seen none among the real images.
+    Ghosts of a window satisfy a segmenter, and pixel arithmetic makes ghosts; D has seen none among the real images.
     """
     if gan.discriminator is None:
         return None

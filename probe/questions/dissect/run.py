@@ -1,7 +1,7 @@
 """What every unit of a layer has to do with every concept: overlap, ranking and effect, beside shuffled images.
 
-    Material         latents, each concept's masks on their images, and readers that see it
-    from_reader(..)  material from a reader's label maps
+    Material         latents, each concept's masks on their images, and segmenters that see it
+    from_segmenter(..)  material from a segmenter's label maps
     from_boxes(...)  material from boxes drawn by hand
     Settings         every constant of a run
     dissect(...)     (GAN, material) -> Result
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from probe.base.errors import ProbeError
 from probe.concepts import units
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
@@ -40,38 +40,38 @@ _CHUNK = 64
 class Material:
     """Latents z (N, nz), masks (N, S, S) boolean of each concept on their images, and who reads it, as label `value`.
 
-    A concept without a reader gets no causal effect. `assumptions` says where the masks come from.
+    A concept without a segmenter gets no causal effect. `assumptions` says where the masks come from.
     """
 
     z: Tensor
     masks: Mapping[str, Tensor]
-    readers: Mapping[str, tuple[Reader, int]] = field(default_factory=dict)
+    segmenters: Mapping[str, tuple[Segmenter, int]] = field(default_factory=dict)
     assumptions: Sequence[str] = ()
 
 
-def from_reader(gan: GAN, reader: Reader, n: int, seed: int) -> Material:
-    """Every object (but the background) that a reader sees on the first n samples of a seed."""
-    labels = reader.labels(gan.sample(n, seed))
-    values = {name: k for k, name in enumerate(reader.objects) if k and bool((labels == k).any())}
-    note = f"masks: the chooser's label maps of {n} samples of seed {seed}; effects: on what the same chooser sees"
+def from_segmenter(gan: GAN, segmenter: Segmenter, n: int, seed: int) -> Material:
+    """Every object (but the background) that a segmenter sees on the first n samples of a seed."""
+    labels = segmenter.labels(gan.sample(n, seed))
+    values = {name: k for k, name in enumerate(segmenter.objects) if k and bool((labels == k).any())}
+    note = f"masks: the selector's label maps of {n} samples of seed {seed}; effects: on what the same selector sees"
     masks = {name: labels == k for name, k in values.items()}
-    return Material(gan.latents(n, seed), masks, {name: (reader, k) for name, k in values.items()}, [note])
+    return Material(gan.latents(n, seed), masks, {name: (segmenter, k) for name, k in values.items()}, [note])
 
 
 def from_boxes(
-    gan: GAN, concepts: Sequence[Boxes], readers: Mapping[str, Reader] | None = None, notes: Sequence[str] = ()
+    gan: GAN, concepts: Sequence[Boxes], segmenters: Mapping[str, Segmenter] | None = None, notes: Sequence[str] = ()
 ) -> Material:
-    """Boxes of concepts on the same samples; `readers` are those fitted to some of them, label 1 the concept."""
+    """Boxes of concepts on the same samples; `segmenters` are those fitted to some of them, label 1 the concept."""
     first = concepts[0]
     z = gan.latents(max(first.images) + 1, first.seed or 0)[list(first.images)]
-    found = {name: (reader, 1) for name, reader in (readers or {}).items()}
+    found = {name: (segmenter, 1) for name, segmenter in (segmenters or {}).items()}
     notes = [
         *notes,
         f"masks: filled boxes on {len(first.images)} samples, so overlap stays below what outlines would give",
     ]
     if set(found) != {b.concept for b in concepts}:
         notes.append(
-            "no causal effects: they need a reader, which boxes alone are not; --causal fits one to a concept's boxes"
+            "no causal effects: they need a segmenter, which boxes alone are not; --causal fits one to a concept's boxes"
         )
     return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, found, notes)
 
@@ -155,7 +155,7 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     which the top units are most active with where they are and where the concept is: `shown_units` (R, 2) unit and
     concept, `shown_images` (R, 5, channels, S, S) uint8, `shown_active` and `shown_masks` (R, 5, S, S) boolean as uint8.
     `effect` is the mean over images of Σ x·∂A/∂x over places, A the concept's soft area as a share of the pixels; nan
-    without a reader. Raises ProbeError for a layer that is not there and for material without a concept.
+    without a segmenter. Raises ProbeError for a layer that is not there and for material without a concept.
     """
     tell = report or (lambda *_: None)
     if not material.masks or len(material.z) < 2:
@@ -194,12 +194,12 @@ _ASSUMED = (
 
 
 def _effects(gan: GAN, site: Site, material: Material, names: list[str], tell: Report) -> Array:
-    """First-order effects by image, (N, C, K); nan for concepts without a reader."""
+    """First-order effects by image, (N, C, K); nan for concepts without a segmenter."""
     out = np.full((len(material.z), site.maps, len(names)), np.nan)
     for k, name in enumerate(names):
-        if name in material.readers:
-            reader, value = material.readers[name]
-            found = units.effects(gan, [site.name], material.z, reader, value)[site.name]
+        if name in material.segmenters:
+            segmenter, value = material.segmenters[name]
+            found = units.effects(gan, [site.name], material.z, segmenter, value)[site.name]
             out[:, :, k] = measures.to_numpy(found)
         tell("effects", k + 1, len(names))
     return out

@@ -1,6 +1,6 @@
 """Networks in whose features two sets of images are compared: some numbers an image, and a name that says what they are.
 
-backbone(...)   `reader`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
+backbone(...)   `segmenter`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
 
 Only in Inception's features is a Fréchet distance an FID; in all others the name is to be told with the number.
 """
@@ -53,7 +53,7 @@ class Backbone:
         return torch.cat(found)
 
 
-def _reader(device: torch.device) -> Callable[[Tensor], Tensor]:
+def _segmenter(device: torch.device) -> Callable[[Tensor], Tensor]:
     """The innermost maps of the rooms judge, averaged over quarters of the image: 256 numbers."""
     judge = load_rooms()["judge"]
     network = judge.network.to(device)
@@ -72,8 +72,8 @@ def _reader(device: torch.device) -> Callable[[Tensor], Tensor]:
 
 def backbone(text: str, channels: int, device: torch.device) -> Backbone:
     """The network of a name, a weights file or a factory, for images of 1 or 3 channels; ProbeError where it is none."""
-    if text == "reader":
-        return Backbone(Feature("the built-in rooms judge", _reader(device)))
+    if text == "segmenter":
+        return Backbone(Feature("the built-in rooms judge", _segmenter(device)))
     if text == "random":
         return Backbone(Feature("a random-weights network, seed 0", RandomConv(channels, grid=1).to(device).eval()))
     path = Path(text).expanduser()
@@ -81,5 +81,5 @@ def backbone(text: str, channels: int, device: torch.device) -> Backbone:
         return Backbone(Feature(f"Inception-v3, {path.name}", load_inception(path)), fid=True)
     if ":" in text:
         return Backbone(feature(text, channels, device))
-    wanted = "reader, random, a weights file of FID's Inception, or pkg.module:factory"
+    wanted = "segmenter, random, a weights file of FID's Inception, or pkg.module:factory"
     raise ProbeError(f"features {text}: no such name and no such file; expected {wanted}")

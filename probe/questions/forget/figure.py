@@ -13,7 +13,7 @@ from probe.results.result import Result
 
 # Okabe and Ito's colour-blind-safe palette
 _COLOURS = {
-    "paper": "#D55E00", "logistic": "#E69F00", "iou": "#009E73", "causal": "#CC79A7", "erase": "#0072B2",
+    "paper": "#D55E00", "logistic": "#E69F00", "iou": "#009E73", "causal": "#CC79A7", "patch": "#0072B2",
     "lda": "#56B4E9", "leace": "#000000", "finetune": "#7F7F7F",
 }  # fmt: skip
 _NAMES = {
@@ -41,7 +41,7 @@ def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float
 
 
 def _trade_off(axes: Any, result: Result) -> None:
-    """Curves over the doses with bands, a dot where each method chose its dose, random edits as a cloud."""
+    """Curves over the strengths with bands, a dot where each method chose its strength, random edits as a cloud."""
     for name, m in result.metrics["methods"].items():
         colour, curve = _COLOURS[name], result.arrays[f"{name}_curve"]
         order = np.argsort(curve[:, 2])
@@ -67,7 +67,7 @@ def _trade_off(axes: Any, result: Result) -> None:
 def _numbers(name: str, m: dict[str, Any]) -> list[str]:
     """A method's row of the table under the curves."""
     low, high = m["removal_ci"]
-    dose = f"{m['maps_dropped']} maps" if m["maps_dropped"] else f"{m['dose']:g}"
+    strength = f"{m['maps_dropped']} maps" if m["maps_dropped"] else f"{m['strength']:g}"
     random = m.get("random")
     chance = f"{random['removal_mean']:.2f} at {random['collateral']:.3f}" if random else "not run"
     p = f"{m['p_value']:.2g}" if m.get("p_value") is not None else ""
@@ -75,7 +75,7 @@ def _numbers(name: str, m: dict[str, Any]) -> list[str]:
     return [
         _name(name),
         where,
-        dose,
+        strength,
         f"{m['removal']:.2f} [{low:.2f}, {high:.2f}]",
         f"{m['collateral']:.3f}",
         chance,
@@ -86,7 +86,7 @@ def _numbers(name: str, m: dict[str, Any]) -> list[str]:
 def _table(figure: Figure, result: Result, top: float) -> None:
     """What each method did, as a table across the page; top in inches."""
     height = figure.get_figheight()
-    head = ["", "layer", "dose", "removal [95 %]", "collateral", "random edits: removal", "p"]
+    head = ["", "layer", "strength", "removal [95 %]", "collateral", "random edits: removal", "p"]
     at = [0.08, 1.35, 1.9, 2.65, 3.85, 4.65, 6.2]
     rows = [head, *(_numbers(name, m) for name, m in result.metrics["methods"].items())]
     if page() < 6.5:  # no room for all: name, removal, collateral and p
@@ -100,8 +100,8 @@ def _table(figure: Figure, result: Result, top: float) -> None:
     concept = result.metrics["concept"]
     text = (
         f"Held-out latents, read by the judge (IoU {known}). Images: the first held-out samples in which the judge sees {concept}, "
-        "not chosen.\nCurves: every dose, band the 95 % interval over images; clouds: random edits scaled to their method's "
-        "collateral\non fewer samples than the dot's; dot: the dose chosen on other latents, by the chooser."
+        "not chosen.\nCurves: every strength, band the 95 % interval over images; clouds: random edits scaled to their method's "
+        "collateral\non fewer samples than the dot's; dot: the strength chosen on other latents, by the selector."
     )
     note(figure, 0.08, top - 0.13 * len(rows) - 0.06, text, va="top", color="0.25")
 
@@ -113,7 +113,7 @@ def forgetting(result: Result) -> Figure:
     concept = result.metrics["concept"]
     count = columns(len(before), page() - _LEFT - 0.05, 0.45)
     top_rows = [("before", before)]
-    for name in [n for n in ("paper", "erase") if n in methods] or list(methods)[:2]:
+    for name in [n for n in ("paper", "patch") if n in methods] or list(methods)[:2]:
         share = f"{100 * methods[name]['removal']:.0f} %"
         top_rows.append((f"{_name(name)}\n{share} of {concept}\narea removed", result.arrays[name]))
     side = (page() - _LEFT - 0.05) / count
@@ -133,7 +133,7 @@ def forgetting(result: Result) -> Figure:
     axes.legend(frameon=False, loc="lower right", fontsize=5.6, handletextpad=0.2, labelspacing=0.3)
     below -= row * (middle + 0.2)
     limit = result.metrics["matched_collateral"]
-    says = f"at its chosen dose, or the largest below it of collateral up to {limit:g}"
+    says = f"at its chosen strength, or the largest below it of collateral up to {limit:g}"
     if page() < 6.5 and not row:
         says = says.replace(", or ", ",\nor ")
     figure.text((right - 0.45) / page(), (below + 0.04) / height, says, fontsize=5.6, va="center")

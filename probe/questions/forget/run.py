@@ -1,9 +1,9 @@
 """Can the generator be made to forget a concept? The paper's map dropping, its rivals and ours, and their controls.
 
     Settings       every constant of a run
-    forget(...)    (GAN, boxes, readers) -> Result and the operated GAN
+    forget(...)    (GAN, boxes, segmenters) -> Result and the operated GAN
 
-Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks layers and dose), held-out (the
+Three disjoint sets of latents: labelled (boxes; fitting), tuning (the selector picks layers and strength), held-out (the
 judge measures). The methods: probe/methods.py; formulas and names of the measures: docs/numbers.md.
 """
 
@@ -22,11 +22,11 @@ from probe.base import parallel
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.probing import NEGATIVES, Labelled, cross_auc
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.edits import surgery
 from probe.edits.methods import METHODS, OPTIONAL, Fit, candidates
 from probe.edits.refinement import READABLE
-from probe.edits.scoring import Bench, Scores, compare
+from probe.edits.scoring import Scorer, Scores, compare
 from probe.edits.tuning import BOUND, Method, Report, control, label_draws, tune
 from probe.measures.statistics import Array, mean_ci, ratio_ci
 from probe.models.dcgan import Generator
@@ -40,16 +40,16 @@ _ASSUMED = (
     "same images as places inside; of two readings of the layer the one that removes more is methods.paper",
     "random sets of maps match the number and the activation energy of the dropped ones (10 %); random edits are scaled to "
     "the method's own collateral, sets of maps no further than to zero",
-    "every method but the paper's: the smallest dose whose removal on the tuning latents, by the chooser, is 0.95 or more "
-    "at the lower end of its interval over images (for an adjusted erase at least the strength it was adjusted at, 1), at "
-    "the layers where that dose costs least collateral; if there is none, of the doses of collateral up to "
+    "every method but the paper's: the smallest strength whose removal on the tuning latents, by the selector, is 0.95 or more "
+    "at the lower end of its interval over images (for an adjusted patch at least the strength it was adjusted at, 1), at "
+    "the layers where that strength costs least collateral; if there is none, of the strengths of collateral up to "
     "0.025 that of least collateral whose removal is within a standard error, of their difference, of the largest",
-    "erase: how latents move off the concept is adjusted by gradient, on latents of its own and by the chooser, only where "
-    "the readers are good (judge's IoU of at least 0.8), elsewhere the gate's width is chosen beside layer and dose; its random "
+    "patch: how latents move off the concept is adjusted by gradient, on latents of its own and by the selector, only where "
+    "the segmenters are good (judge's IoU of at least 0.8), elsewhere the gate's width is chosen beside layer and strength; its random "
     "control moves the boxes and is not adjusted",
     "iou: a unit is active above one of its top quantiles (0.5 to 20 %), that of the largest information quality ratio",
-    "causal: gradient times activation of the chooser's soft area, summed over places, averaged over the labelled images",
-    "an image has the concept when the reader sees a quarter of the median box's area of it",
+    "causal: gradient times activation of the selector's soft area, summed over places, averaged over the labelled images",
+    "an image has the concept when the segmenter sees a quarter of the median box's area of it",
 )
 
 
@@ -58,7 +58,7 @@ class Settings:
     """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer.
 
     `boundaries` say how far between the means without and with the concept a gate opens (see `directions`): an adjusted
-    `erase` has the first, otherwise the best is chosen; `strengths` are the doses of `lda`.
+    `patch` has the first, otherwise the best is chosen; `strengths` are the strengths of `lda`.
     """
 
     layer: str | None = None
@@ -109,16 +109,16 @@ def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
     return list(chosen.values()), reading
 
 
-def _bench(gan: GAN, reader: Reader, boxes: Boxes, names: list[str], n: int, seed: int, least: int) -> Bench:
-    """A bench of n latents of a seed, doubled up to eight times n until `least` of them show the concept."""
+def _scorer(gan: GAN, segmenter: Segmenter, boxes: Boxes, names: list[str], n: int, seed: int, least: int) -> Scorer:
+    """A scorer of n latents of a seed, doubled up to eight times n until `least` of them show the concept."""
     for size in (n, 2 * n, 4 * n, 8 * n):
-        bench = Bench(Replay(gan, gan.latents(size, seed), names), reader, boxes)
-        if bench.has.sum() >= least:
-            return bench
-    if bench.has.sum() >= 16:
-        return bench
+        scorer = Scorer(Replay(gan, gan.latents(size, seed), names), segmenter, boxes)
+        if scorer.has.sum() >= least:
+            return scorer
+    if scorer.has.sum() >= 16:
+        return scorer
     raise ProbeError(
-        f"{boxes.concept}: the reader sees it in {bench.has.sum()} of {size} samples; at least 16 are needed: "
+        f"{boxes.concept}: the segmenter sees it in {scorer.has.sum()} of {size} samples; at least 16 are needed: "
         "label more samples, or a concept that this generator draws more often"
     )
 
@@ -145,63 +145,67 @@ def _refuse_operated(gan: GAN, names: list[str]) -> None:
         raise ProbeError(f"{where} already carries an edit that forgets a concept; take the original checkpoint")
 
 
-def _reading(method: Method, heldout: Bench) -> dict[str, Any]:
+def _reading(method: Method, heldout: Scorer) -> dict[str, Any]:
     """What the paper's rule does at one layer, in short."""
     scores = heldout.score(method.edits(1.0))
     found = {"removal": scores.removal, "collateral": scores.collateral}
     return {**found, "maps_dropped": len(method.units(1.0)), "maps": method.sites[0].maps}
 
 
-def heldout_bench(gan: GAN, judge: Reader, boxes: Boxes, settings: Settings) -> Bench:
-    """The bench of held-out latents that `forget` measures on, for whatever else is to be measured beside it."""
+def heldout_scorer(gan: GAN, judge: Segmenter, boxes: Boxes, settings: Settings) -> Scorer:
+    """The scorer of held-out latents that `forget` measures on, for whatever else is to be measured beside it."""
     names = [p.name for p in _places(gan, settings.layer)[0]]
-    return _bench(
+    return _scorer(
         gan, judge, boxes, names, settings.heldout, settings.seed * 1000 + 29_000_003, settings.random_latents
     )
 
 
-def curve(doses: Sequence[float], scores: Sequence[Scores]) -> Array:
-    """Of each dose (D, 7): dose, removal, collateral, and the ends of the intervals of both over images."""
+def curve(strengths: Sequence[float], scores: Sequence[Scores]) -> Array:
+    """Of each strength (D, 7): strength, removal, collateral, and the ends of the intervals of both over images."""
     rows = []
-    for dose, found in zip(doses, scores, strict=True):
+    for strength, found in zip(strengths, scores, strict=True):
         low, high = ratio_ci(found.after, found.before)
-        rows.append((dose, found.removal, found.collateral, 1 - high, 1 - low, *mean_ci(found.outside[found.has])))
+        rows.append((strength, found.removal, found.collateral, 1 - high, 1 - low, *mean_ci(found.outside[found.has])))
     return np.array(rows)
 
 
 def _trial(
-    method: Method, dose: float, benches: Sequence[Bench], labelled: Labelled, s: Settings, tell: Report
+    method: Method, strength: float, scorers: Sequence[Scorer], labelled: Labelled, s: Settings, tell: Report
 ) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
-    """One method's numbers at its dose, what the figure needs, and the scores of its curve.
+    """One method's numbers at its strength, what the figure needs, and the scores of its curve.
 
-    The benches: all held-out latents, those for curves and those for random controls.
+    The scorers: all held-out latents, those for curves and those for random controls.
     """
-    heldout, bench, small = benches
-    random, p, points = control(method, dose, small, s.draws, s.seed, tell)
-    about = {"layers": [site.name for site in method.sites], "dose": dose, "maps_dropped": len(method.units(dose))}
-    about |= {"units": method.units(dose)} if method.units(dose) else {}
-    metrics = {**about, **method.about, **heldout.score(method.edits(dose)).metrics()}
+    heldout, scorer, small = scorers
+    random, p, points = control(method, strength, small, s.draws, s.seed, tell)
+    about = {
+        "layers": [site.name for site in method.sites],
+        "strength": strength,
+        "maps_dropped": len(method.units(strength)),
+    }
+    about |= {"units": method.units(strength)} if method.units(strength) else {}
+    metrics = {**about, **method.about, **heldout.score(method.edits(strength)).metrics()}
     if s.label_draws:
-        metrics |= label_draws(method, dose, labelled, small, s.label_draws, s.seed)
-    scores = list(bench.each(bench.score, map(method.edits, method.doses)))
-    rows = curve(method.doses, scores)
-    within = [row[0] for row in rows if row[2] <= BOUND and row[0] <= dose]
-    metrics["matched_dose"] = max(within) if within else None
+        metrics |= label_draws(method, strength, labelled, small, s.label_draws, s.seed)
+    scores = list(scorer.each(scorer.score, map(method.edits, method.strengths)))
+    rows = curve(method.strengths, scores)
+    within = [row[0] for row in rows if row[2] <= BOUND and row[0] <= strength]
+    metrics["matched_strength"] = max(within) if within else None
     first = torch.from_numpy(np.flatnonzero(heldout.has)[:SHOWN])
-    shown = {"": method.edits(dose), "_matched": method.edits(max(within)) if within else {}}
+    shown = {"": method.edits(strength), "_matched": method.edits(max(within)) if within else {}}
     drawn = {key: to_bytes(heldout.replay.images(edits, first)).numpy() for key, edits in shown.items()}
     return {**metrics, "random": random, "p_value": p}, {**drawn, "_curve": rows, "_random": points}, scores
 
 
 def forget(
-    gan: GAN, boxes: Boxes, chooser: Reader, judge: Reader, settings: Settings | None = None, *,
+    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, settings: Settings | None = None, *,
     judge_iou: float = float("nan"), report: Report | None = None,
 ) -> tuple[Result, GAN | None]:  # fmt: skip
     """Make a generator forget a concept, by the paper's rule, by ranked maps and by erasure, and measure all of them.
 
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
-    under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `erase`, or None
-    where the generator cannot be rebuilt or `erase` was not asked for. The input GAN is unchanged. Raises ProbeError
+    under `forget`; arrays for the figure: image rows, curves, random points) and the GAN operated by `patch`, or None
+    where the generator cannot be rebuilt or `patch` was not asked for. The input GAN is unchanged. Raises ProbeError
     where the concept is too rare, or on every labelled image.
     """
     s = settings or Settings()
@@ -218,7 +222,7 @@ def forget(
         gan,
         labelled,
         z,
-        chooser,
+        selector,
         tuple(places),
         _negatives(s, aucs),
         s.boundaries,
@@ -226,9 +230,9 @@ def forget(
         s.seed,
         judge_iou >= READABLE,
     )
-    heldout = heldout_bench(gan, judge, boxes, s)
-    benches = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
-    tuning = _bench(gan, chooser, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
+    heldout = heldout_scorer(gan, judge, boxes, s)
+    scorers = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
+    tuning = _scorer(gan, selector, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
     tuning = tuning.having(s.tuning)
 
     methods: dict[str, Any] = {}
@@ -240,17 +244,17 @@ def forget(
         options = candidates(fit, name)
         if name == "paper":
             readings = {m.sites[0].name: _reading(m, heldout) for m in options}
-            method, dose = max(options, key=lambda m: readings[m.sites[0].name]["removal"]), 1.0
+            method, strength = max(options, key=lambda m: readings[m.sites[0].name]["removal"]), 1.0
         else:
-            method, dose = tune(options, tuning, tell)
+            method, strength = tune(options, tuning, tell)
         seconds = time.perf_counter() - began
-        methods[name], drawn, curves[name] = _trial(method, dose, benches, labelled, s, tell)
+        methods[name], drawn, curves[name] = _trial(method, strength, scorers, labelled, s, tell)
         methods[name]["seconds"] = seconds
         arrays |= {name + suffix: array for suffix, array in drawn.items()}
         if name == "paper":
             methods[name]["readings"] = readings
-        if name == "erase" and isinstance(gan.generator, Generator):
-            operated = surgery.patch(gan, method.sites[0].name, method.fitted, dose)
+        if name == "patch" and isinstance(gan.generator, Generator):
+            operated = surgery.patch(gan, method.sites[0].name, method.fitted, strength)
     metrics = _metrics(s, boxes, aucs, fit, methods, curves) | {"judge_iou": judge_iou}
     return Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays), operated
 
@@ -261,10 +265,10 @@ def _metrics(
     """The published names; the probe's AUC is that of the layer of the first method."""
     layer = next(iter(methods.values()))["layers"][0]
     auc, interval = aucs[layer]["same-image"]["same-image"]
-    others = [name for name in curves if name != "erase"] if "erase" in curves else []
+    others = [name for name in curves if name != "patch"] if "patch" in curves else []
     return {
         "concept": boxes.concept, "maps_total": next(p.maps for p in fit.sites if p.name == layer), "boxes": len(boxes),
-        "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("erase", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
+        "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("patch", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
         "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
-        "matched_collateral": BOUND, "methods": methods, "comparisons": {name: compare(curves["erase"], curves[name], s.seed) for name in others},
+        "matched_collateral": BOUND, "methods": methods, "comparisons": {name: compare(curves["patch"], curves[name], s.seed) for name in others},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A word for each unit: the object that a reader sees, or the class of the images, that goes best with its responses.
+"""A word for each unit: the object that a segmenter sees, or the class of the images, that goes best with its responses.
 
 name_units(...)   unit -> word, score, and the score of chance; of words that beat chance the one that does so by most
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probe.concepts import units
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.questions.guided_backprop.lens import Lens, Source
 
 _IMAGES, _SHUFFLES, _LEAST = 256, 5, 8  # the last: images that must show a word's object for it to be tried
@@ -25,21 +25,21 @@ _DETECTOR = {"iou": 0.04, "auc": 0.7}  # least scores; the first is Network Diss
 
 
 def name_units(
-    lens: Lens, source: Source, chosen: Tensor, reader: Reader | None, seed: int
+    lens: Lens, source: Source, chosen: Tensor, segmenter: Segmenter | None, seed: int
 ) -> dict[str, dict[str, Any]]:
     """A word for each unit: `concept` (or None), `score`, `chance` (the best of all units under shuffled images), `measure`.
 
-    On 256 of the images. With a reader: intersection over union with its objects, of at least 0.04, by Network
+    On 256 of the images. With a segmenter: intersection over union with its objects, of at least 0.04, by Network
     Dissection's rule; else, where the source has classes, the area under the ROC curve of an image's largest response, of
     at least 0.7. Empty without either.
     """
     n = min(_IMAGES, source.count)
-    if reader is None and source.classes is None:
+    if segmenter is None and source.classes is None:
         return {}
     batches = [(rows, x, lens.responses(x)[:, chosen].cpu()) for rows, x in source.batches(n)]
     maps = torch.cat([found for _, _, found in batches])
-    if reader is not None:
-        truth, measure = _objects(reader, torch.cat([x for _, x, _ in batches])), "iou"
+    if segmenter is not None:
+        truth, measure = _objects(segmenter, torch.cat([x for _, x, _ in batches])), "iou"
     else:
         rows = torch.cat([rows for rows, _, _ in batches]).numpy()
         classes = torch.from_numpy(np.asarray(source.classes[rows]))  # type: ignore[index]
@@ -58,11 +58,11 @@ def name_units(
     return {str(int(unit)): row for unit, row in zip(chosen, best, strict=True)}
 
 
-def _objects(reader: Reader, images: Tensor) -> dict[str, Tensor]:
+def _objects(segmenter: Segmenter, images: Tensor) -> dict[str, Tensor]:
     """Each object's cells (N, 16, 16), those covered by half, of those that show on enough images."""
-    labels = reader.labels(images)
+    labels = segmenter.labels(images)
     found = {}
-    for value, name in enumerate(reader.objects):
+    for value, name in enumerate(segmenter.objects):
         cells = F.adaptive_avg_pool2d((labels == value)[:, None].float(), _GRID)[:, 0] >= 0.5
         if value and int(cells.flatten(1).any(1).sum()) >= _LEAST:
             found[name] = cells

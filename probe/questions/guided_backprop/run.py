@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, estimate_statistics, to_bytes
 from probe.models.hooks import Site, resolve
@@ -102,14 +102,14 @@ def fit_policy(gan: GAN, wanted: Policy | None) -> Policy:
 
 
 def guided(
-    gan: GAN, source: Source, settings: Settings, reader: Reader | None = None, report: Report | None = None
+    gan: GAN, source: Source, settings: Settings, segmenter: Segmenter | None = None, report: Report | None = None
 ) -> Result:
     """Find what excites units most and go back from it to the pixels, for the trained and for random weights.
 
     Arrays: `gradients` and `random_gradients` (U, K, C, R, R) int8 in units of `scale` / 127, -128 outside of the image;
     `inputs`, `random_inputs` uint8; `units` (U,), `values` (U, K), `images` (U, K), `places` (U, K, 2), and the same with
     `random_`; the sanity checks' pictures `example_maps` (4, U, C, R, R) and `similarity` (rows, seeds, U·K, 4). U are the
-    figure's; with units `all` there is also `atlas_*` of every unit. `reader` names units by what it sees.
+    figure's; with units `all` there is also `atlas_*` of every unit. `segmenter` names units by what it sees.
     Raises ProbeError for a missing discriminator, a layer, unit or activation that does not fit, fewer images than crops,
     and where the rule changed nothing.
     """
@@ -130,7 +130,7 @@ def guided(
         "layer": run.site.name, "maps_total": run.site.maps, "units": shown.units.tolist(), "images": source.count, "rule": settings.rule,
         "activations_replaced": run.lens.rectifiers, "difference_from_gradient": difference, "batchnorm": run.policy,
         "receptive_field": asdict(run.lens.field), "never_positive": int((found.values[:, 0] <= 0).sum()), "sanity": verdict,
-        "concepts": name_units(run.twin(run.trained, settings.rule), source, named.units, reader, settings.seed),
+        "concepts": name_units(run.twin(run.trained, settings.rule), source, named.units, segmenter, settings.seed),
     }  # fmt: skip
     if settings.units == "all":
         run.tell("atlas", 0, 1)

@@ -38,7 +38,7 @@ def _columns(result: Result) -> int:
     return columns(len(result.arrays["before"]), page() - _LEFT, 0.42)
 
 
-def _doses(axes: Any, result: Result) -> None:
+def _strengths(axes: Any, result: Result) -> None:
     """Success against strength of every variant; the random control beside the chosen one."""
     metrics, random = result.metrics, result.arrays["random"]
     jitter = np.random.default_rng(0).uniform(-0.09, 0.09, len(random))
@@ -111,7 +111,7 @@ def insertion(result: Result) -> Figure:
     figure = Figure(figsize=(page(), height))
     for k, name in enumerate(("before", "after")):
         _strip(figure, result, name, height - (k + 1) * side, height)
-    _doses(figure.add_axes((x / page(), (0.72 + lower) / height, width / page(), 1.36 / height)), result)
+    _strengths(figure.add_axes((x / page(), (0.72 + lower) / height, width / page(), 1.36 / height)), result)
     for k, name in enumerate(_MAPS):
         place = ((left + k * (wide + gap)) / page(), 0.78 / height, wide / page(), wide / height)
         _map(figure.add_axes(place), result, name)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from probe.concepts.labels import Boxes
 from probe.concepts.probing import gather
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
@@ -32,7 +32,7 @@ HALF = 0.5  # the share of the box that the concept covers where insertion succe
 _MATCHED = 16  # latents on which random edits are scaled
 Box = tuple[float, float, float, float]
 Edits = Mapping[str, Callable[[Tensor], Tensor]]
-Dosed = Callable[[float], Edits]
+AtStrength = Callable[[float], Edits]
 
 
 def cells(box: Box, grid: int, size: int) -> Tensor:
@@ -137,37 +137,37 @@ class Candidate:
         """How many of a layer's units are set; None where all are moved."""
         return None if self.units is None else max(1, round(self.units * site.maps))
 
-    def fitted(self, labelled: Labelled, box: Box) -> Dosed:
+    def fitted(self, labelled: Labelled, box: Box) -> AtStrength:
         """Strength -> edits at a box."""
         known = {s.name: labelled.at(s.name, box, self.variant == "pattern") for s in self.sites}
         return lambda strength: {s.name: known[s.name].edit(strength, self.count(s)) for s in self.sites}
 
 
 class Spot:
-    """Fixed latents whose images lack the concept in a box, by a reader's word; scores edits there on the same latents."""
+    """Fixed latents whose images lack the concept in a box, by a segmenter's word; scores edits there on the same latents."""
 
-    def __init__(self, gan: GAN, z: Tensor, reader: Reader, concept: str, box: Box, names: list[str]) -> None:
-        self.reader, self.value, self.box = reader, reader.objects.index(concept), box
+    def __init__(self, gan: GAN, z: Tensor, segmenter: Segmenter, concept: str, box: Box, names: list[str]) -> None:
+        self.segmenter, self.value, self.box = segmenter, segmenter.objects.index(concept), box
         self.inside = cells(box, gan.size, gan.size)
         self.near = measures.dilate(self.inside[None])[0]
         self.replay = Replay(gan, z, names)
         self.images = self.replay.unedited
-        self.labels = reader.labels(self.images)
+        self.labels = segmenter.labels(self.images)
 
     def change(self, edits: Edits, n: int) -> float:
-        """Mean change inside the box, on the first n latents: no reader is asked."""
+        """Mean change inside the box, on the first n latents: no segmenter is asked."""
         after = self.replay.images(edits, torch.arange(n))
         return float(measures.change(self.images[:n], after, self.inside.expand(len(after), -1, -1))[1].mean())
 
     def covered(self, images: Tensor) -> Array:
-        """Share of the box that the reader sees covered in images (N, C, S, S), (N,)."""
-        seen = self.reader.labels(images)[:, self.inside] == self.value
+        """Share of the box that the segmenter sees covered in images (N, C, S, S), (N,)."""
+        seen = self.segmenter.labels(images)[:, self.inside] == self.value
         return np.asarray(seen.float().mean(1).numpy())
 
     def score(self, edits: Edits) -> dict[str, Array]:
         """Of each image: share of the box covered, IoU of box and new concept, mean change outside (dilated) and inside, (N,)."""
         after = self.replay.images(edits)
-        seen = self.reader.labels(after) == self.value
+        seen = self.segmenter.labels(after) == self.value
         new = seen & (self.labels != self.value)
         union = (new | self.inside).flatten(1).sum(1)
         inside, near = (m.expand(len(after), -1, -1) for m in (self.inside, self.near))
@@ -190,7 +190,7 @@ def summary(scores: Mapping[str, Array]) -> dict[str, Any]:
     return out
 
 
-def _scaled(edits: Dosed, strength: float, target: float, spot: Spot) -> float:
+def _scaled(edits: AtStrength, strength: float, target: float, spot: Spot) -> float:
     """The strength at which an edit changes the box as much as `target`, within 5 %; at most five proportional steps."""
     for _ in range(5):
         found = spot.change(edits(strength), _MATCHED)

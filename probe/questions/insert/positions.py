@@ -2,7 +2,7 @@
 
     positions(...)   success of the edit, of pasted pixels, and the concept unasked, at every position of a box
 
-A reader also judges by context: it may not call a window one on the floor, though it is drawn there. So at each position
+A segmenter also judges by context: it may not call a window one on the floor, though it is drawn there. So at each position
 real exemplars of the concept are pasted in pixels too; only where the judge sees those does a failure of the edit say
 something about the generator.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array, ratio_ci
 from probe.models.gan import GAN
 from probe.questions.insert.placement import FREE, HALF, Box, Edits, Spot, cells
@@ -56,7 +56,7 @@ def steps(first: float, width: float, size: int) -> Array:
 
 
 def positions(
-    gan: GAN, z: Tensor, judge: Reader, concept: str, box: Box, names: list[str], edits: Callable[[Box], Edits],
+    gan: GAN, z: Tensor, judge: Segmenter, concept: str, box: Box, names: list[str], edits: Callable[[Box], Edits],
     crops: list[Tensor], n: int, report: Callable[[int, int], None],
 ) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
     """Success at a grid of positions of the box, on at most n of the latents, those that lack the concept there.

@@ -1,7 +1,7 @@
 """Can the generator be made to draw a concept where it did not? Insertion at a place, and its controls.
 
     Settings      every constant of a run
-    insert(...)   (GAN, boxes, readers, a box) -> Result
+    insert(...)   (GAN, boxes, segmenters, a box) -> Result
 
 The opposite of forgetting, after GAN Dissection (Bau et al. 2019, section 4.3). At the cells of a layer inside the box,
 with μ₁ the mean activations where the concept is, μ₀ those at the same places of images without it, and s the strength:
@@ -12,7 +12,7 @@ with μ₁ the mean activations where the concept is, μ₀ those at the same pl
     units    x'_u = max(0, μ₀ + s·(μ₁ - μ₀))_u for the units of largest contrast (μ₁ - μ₀)_u / σ_u; s = 1 sets them to
              their mean where the concept is, as GAN Dissection does (which ranks units by their causal effect)
 
-Three disjoint sets of latents: labelled (boxes; fitting), tuning (the chooser picks variant, layers and dose), held-out
+Three disjoint sets of latents: labelled (boxes; fitting), tuning (the selector picks variant, layers and strength), held-out
 (the judge measures); of the last two only those without the concept in the box.
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Reader
+from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import Site, capture, resolve, sites
@@ -40,10 +40,10 @@ LEAST, SHOWN = 16, 12
 ENOUGH = 0.9  # success on the tuning latents beyond which a smaller change is preferred to a larger one
 Report = Callable[[str, int, int], None]
 _ASSUMED = (
-    f"an image has the concept in the box when the reader sees it on {FREE:.0%} of the box or more; insertion succeeds when it "
+    f"an image has the concept in the box when the segmenter sees it on {FREE:.0%} of the box or more; insertion succeeds when it "
     f"then covers {HALF:.0%} or more",
     f"of the tried variants, layers, units and strengths whose mean change outside the dilated box is within the bound, the one "
-    f"that succeeds on {ENOUGH:.0%} of the tuning latents, by the chooser, with the least change inside; if none does, the largest "
+    f"that succeeds on {ENOUGH:.0%} of the tuning latents, by the selector, with the least change inside; if none does, the largest "
     "success; if none is within the bound, the least change outside",
     "map of positions: the edit as tuned at --where; beside it labelled exemplars pasted in pixels, since the judge may not "
     "recognise a concept where it never is",
@@ -85,11 +85,11 @@ class Settings:
             raise ProbeError(f"insert: bound {self.bound:g}: expected a change above 0, in [0, 1] units")
 
 
-def _free(gan: GAN, reader: Reader, concept: str, box: Box, n: int, seed: int) -> tuple[Tensor, float]:
+def _free(gan: GAN, segmenter: Segmenter, concept: str, box: Box, n: int, seed: int) -> tuple[Tensor, float]:
     """The first latents of a seed, at most n, without the concept in a box, and the share of samples that lack it there."""
     z = gan.latents(4 * n, seed)
-    inside, value = cells(box, gan.size, gan.size), reader.objects.index(concept)
-    seen = reader.labels(gan.images(z))[:, inside] == value
+    inside, value = cells(box, gan.size, gan.size), segmenter.objects.index(concept)
+    seen = segmenter.labels(gan.images(z))[:, inside] == value
     lacks = seen.float().mean(1) < FREE
     if lacks.sum() < LEAST:
         raise ProbeError(
@@ -157,7 +157,7 @@ def _tune(
 
 
 def insert(
-    gan: GAN, boxes: Boxes, chooser: Reader, judge: Reader, where: Box, settings: Settings | None = None, *,
+    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, where: Box, settings: Settings | None = None, *,
     judge_iou: float = float("nan"), report: Report | None = None,
 ) -> Result:  # fmt: skip
     """Make a generator draw a concept in a box x0, y0, x1, y1 (pixels), and measure how often it does.
@@ -165,13 +165,13 @@ def insert(
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Metrics as published under `insert`;
     arrays for the figure: images before and after, curves of both variants, random points, maps of positions. The GAN
     is unchanged. Raises ProbeError for a box outside the image or smaller than a cell of the layers, a concept that the
-    readers do not know, and where nearly every sample has the concept there.
+    segmenters do not know, and where nearly every sample has the concept there.
     """
     s = settings or Settings()
     tell = report or (lambda *_: None)
-    for reader in (chooser, judge):
-        if boxes.concept not in reader.objects[1:]:
-            raise ProbeError(f"concept {boxes.concept}: the readers know {', '.join(reader.objects[1:])}")
+    for segmenter in (selector, judge):
+        if boxes.concept not in segmenter.objects[1:]:
+            raise ProbeError(f"concept {boxes.concept}: the segmenters know {', '.join(segmenter.objects[1:])}")
     layers = places(gan, s.layer, where)
     names = [p.name for p in layers]
     z_labelled = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
@@ -180,8 +180,8 @@ def insert(
     tried: tuple[tuple[str, float | None], ...] = (("pattern", None), ("shift", None), *(("units", u) for u in s.units))
     candidates = [Candidate(variant, sites, units) for variant, units in tried for sites in together]
 
-    z, _ = _free(gan, chooser, boxes.concept, where, s.tuning, s.seed * 1000 + 3_000_017)
-    tuned = _tune(candidates, labelled, Spot(gan, z, chooser, boxes.concept, where, names), s, tell)
+    z, _ = _free(gan, selector, boxes.concept, where, s.tuning, s.seed * 1000 + 3_000_017)
+    tuned = _tune(candidates, labelled, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
     z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, s.seed * 1000 + 7_000_003)
     heldout = Spot(gan, z, judge, boxes.concept, where, names)
     methods: dict[str, Any] = {}

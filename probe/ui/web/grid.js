@@ -18,7 +18,7 @@ export default {
       </div>
     </div>`,
   props: {
-    label: String, // what the pictures are, for screen readers
+    label: String, // what the pictures are, for screen segmenters
     items: Array, // ids in order
     sheet: Object, // {url, size}: ids' pictures on sheets of 10 x 10
     fixed: { type: Number, default: null }, // one sample shown in every cell, under the overlay

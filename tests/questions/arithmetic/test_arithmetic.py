@@ -164,7 +164,7 @@ def test_success_counted_by_hand(flat: GAN, labelled: Labelled) -> None:
 
 
 def test_a_judge_that_disagrees_is_found_out(flat: GAN, labelled: Labelled) -> None:
-    wrong = Labelled(labelled.z, labelled.table, labelled.chooser, Colours(-1), [])  # type: ignore[arg-type]
+    wrong = Labelled(labelled.z, labelled.table, labelled.selector, Colours(-1), [])  # type: ignore[arg-type]
     m = run(flat, wrong, exemplars=(5,), draws=40).metrics
     assert m["success"][5] < 0.1
     assert m["diagnosis"]["exemplars"]["window/day"] == 0.0
@@ -230,7 +230,7 @@ def test_command_on_rooms(command) -> None:
     words = (
         "arithmetic",
         "night - day + day",
-        "--by-reader",
+        "--by-segmenter",
         "--samples",
         64,
         "--draws",
@@ -255,16 +255,16 @@ BAD = {
     ),
     "does not parse": (("hat - + coat", *TINY), "no concept beside '-' at character 5: hat >>-<< + coat"),
     "too few": (("long coat - hat", *TINY), "'long coat': 2 exemplars, but 3 exemplars are asked for"),
-    "word of rooms": (("window/dusk - day", "--by-reader"), "unknown concept 'window/dusk' at character 1"),
-    "reader and file": (("hat", *TINY, "--by-reader"), "unknown concept 'hat'"),
-    "both": (("day", *TINY, "--by-reader"), "from --by-reader, not both"),
-    "neither": (("day",), "from --by-reader, and neither is given"),
-    "reader without rooms": (("day", "--ckpt", "tiny.safetensors", "--by-reader"), "not trained on rooms"),
+    "word of rooms": (("window/dusk - day", "--by-segmenter"), "unknown concept 'window/dusk' at character 1"),
+    "segmenter and file": (("hat", *TINY, "--by-segmenter"), "unknown concept 'hat'"),
+    "both": (("day", *TINY, "--by-segmenter"), "from --by-segmenter, not both"),
+    "neither": (("day",), "from --by-segmenter, and neither is given"),
+    "segmenter without rooms": (("day", "--ckpt", "tiny.safetensors", "--by-segmenter"), "not trained on rooms"),
     "counts": (("hat", *TINY, "--exemplars", "3,x"), "--exemplars 3,x: expected counts"),
     "none": (("hat", *TINY, "--exemplars", "0"), "--exemplars 0: expected counts"),
     "curve without judge": (("hat", *TINY, "--exemplars", "1,3"), "a curve of success needs a judge"),
     "rare": (
-        ("nowindow/night/left/lamp", "--by-reader", "--samples", 64, "--exemplars", 60),
+        ("nowindow/night/left/lamp", "--by-segmenter", "--samples", 64, "--exemplars", 60),
         "exemplars, but 60 exemplars are asked for",
     ),
 }

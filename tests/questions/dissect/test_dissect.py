@@ -104,7 +104,7 @@ def test_shown_images_are_those_that_excite_the_unit_most(tiny_gan: GAN, materia
 
 
 class Counter:
-    """A reader that sees more of its label the redder a pixel is."""
+    """A segmenter that sees more of its label the redder a pixel is."""
 
     objects = ("background", "red")
 
@@ -113,8 +113,8 @@ class Counter:
 
 
 def test_effects_are_the_first_order_of_ablation(tiny_gan: GAN, material: Material) -> None:
-    reader = Counter()
-    both = Material(material.z, material.masks, {"known": (reader, 1)})  # type: ignore[dict-item]
+    segmenter = Counter()
+    both = Material(material.z, material.masks, {"known": (segmenter, 1)})  # type: ignore[dict-item]
     result = dissect(tiny_gan, both, Settings("8x8", shuffles=2))
     found = result.arrays["effect"]
     assert np.isnan(found[:, 1]).all()
@@ -125,7 +125,7 @@ def test_effects_are_the_first_order_of_ablation(tiny_gan: GAN, material: Materi
         gains = torch.ones(8)
         gains[unit] = factor
         with edit(tiny_gan.generator, {"layer2": lambda x: x * gains[:, None, None]}):
-            return float(reader.scores(tiny_gan.images(material.z).double()).softmax(1)[:, 1].mean())
+            return float(segmenter.scores(tiny_gan.images(material.z).double()).softmax(1)[:, 1].mean())
 
     for unit in (0, 3, 7):
         slope = (area(1.01, unit) - area(0.99, unit)) / 0.02  # d/df at f = 1 of x -> f·x
@@ -134,7 +134,7 @@ def test_effects_are_the_first_order_of_ablation(tiny_gan: GAN, material: Materi
     assert row["effect_ci"][0] <= row["effect"] <= row["effect_ci"][1]
 
 
-def test_boxes_without_a_reader_say_so(tiny_gan: GAN) -> None:
+def test_boxes_without_a_segmenter_say_so(tiny_gan: GAN) -> None:
     boxes = Boxes("hat", tuple(range(6)), {0: np.array([[2, 2, 20, 12.0]]), 4: np.array([[8, 8, 30, 30.0]])}, 7)
     found = from_boxes(tiny_gan, [boxes])
     assert torch.equal(found.z, tiny_gan.latents(6, 7))
@@ -234,12 +234,12 @@ def test_dissect_with_labels(run) -> None:
 BAD = {
     "layer": (["--layer", "7", "--labels", "labels.json"], "layer 7: the generator has no such layer"),
     "no labels": (["--layer", "2"], "tiny.safetensors: not trained on rooms, so concepts must be boxed by hand"),
-    "causal alone": (["--layer", "2", "--causal"], "--causal fits readers to boxes"),
+    "causal alone": (["--layer", "2", "--causal"], "--causal fits segmenters to boxes"),
     "no file": (["--layer", "2", "--labels", "none.json"], "none.json: no such labels file"),
     "empty": (["--layer", "2", "--labels", "empty.json"], "empty.json: no boxes in it"),
     "bad": (["--layer", "2", "--labels", "bad.json"], "bad.json: not COCO labels"),
     "other seed": (["--layer", "2", "--labels", "labels.json", "--label-seed", "1"], "labels of samples of seed 2"),
-    "few boxes for a reader": (["--layer", "2", "--labels", "labels.json", "--causal"], "boxes in 2 images; at least 16"),
+    "few boxes for a segmenter": (["--layer", "2", "--labels", "labels.json", "--causal"], "boxes in 2 images; at least 16"),
     "few shuffles": (["--layer", "2", "--labels", "labels.json", "--shuffles", "9"], "--shuffles"),
     "top": (["--layer", "2", "--labels", "labels.json", "--top", "0"], "--top"),
 }  # fmt: skip

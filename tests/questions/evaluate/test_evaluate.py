@@ -170,16 +170,16 @@ def test_files_that_are_not_inception(tmp_path: Path, weights: Path) -> None:
 
 def test_named_backbones(tmp_path: Path) -> None:
     images = rooms.render(6, 3, 64).images
-    reader = backbone("reader", 3, CPU)
-    assert not reader.fid
+    segmenter = backbone("segmenter", 3, CPU)
+    assert not segmenter.fid
     judge, inner = load_rooms()["judge"].network, []
     judge.down[-1].register_forward_hook(lambda *a: inner.append(a[2]))
     with torch.no_grad():
         judge(from_bytes(torch.from_numpy(images)))
     quarters = torch.stack([inner[0][:, :, y : y + 4, x : x + 4].mean((2, 3)) for y in (0, 4) for x in (0, 4)], 2)
-    torch.testing.assert_close(reader.rows(images, CPU), quarters.flatten(1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(segmenter.rows(images, CPU), quarters.flatten(1), atol=1e-4, rtol=1e-4)
     grey = images[:, :1]
-    assert reader.rows(grey[:, :, ::2, ::2], CPU).shape == (6, 256)
+    assert segmenter.rows(grey[:, :, ::2, ::2], CPU).shape == (6, 256)
     random = backbone("random", 1, CPU)
     assert random.rows(grey, CPU).shape == (6, 32 + 64 + 128)
     assert "seed 0" in random.name

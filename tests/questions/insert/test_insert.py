@@ -51,7 +51,7 @@ class Toy(nn.Module):
         return torch.tanh(image - 0.8).repeat_interleave(2, 2).repeat_interleave(2, 3)  # (N, 3, 32, 32)
 
 
-class Reader:
+class Segmenter:
     """Sees a window where the red channel is bright."""
 
     objects = ("background", "window")
@@ -67,7 +67,7 @@ def toy() -> GAN:
 
 @pytest.fixture(scope="module")
 def boxes(toy: GAN) -> Boxes:
-    return from_masks(Reader().labels(toy.sample(80, 3)) == 1, "window", seed=3)
+    return from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
 
 
 FAST = Settings(
@@ -77,7 +77,7 @@ FAST = Settings(
 
 @pytest.fixture(scope="module")
 def found(toy: GAN, boxes: Boxes):
-    return insert(toy, boxes, Reader(), Reader(), WHERE, FAST, judge_iou=1.0)
+    return insert(toy, boxes, Segmenter(), Segmenter(), WHERE, FAST, judge_iou=1.0)
 
 
 def labelled(toy: GAN, boxes: Boxes) -> Labelled:
@@ -120,7 +120,7 @@ def test_the_map_knows_where_the_concept_is_anyway(found) -> None:
 def test_the_input_is_unchanged_and_runs_repeat(toy: GAN, boxes: Boxes, found) -> None:
     before, names = toy.sample(4), {k: v.clone() for k, v in toy.generator.state_dict().items()}
     small = Settings(tuning=16, heldout=16, random_latents=16, draws=2, positions=8, strengths=(1.0,), units=(0.1,))
-    one, two = (insert(toy, boxes, Reader(), Reader(), WHERE, small) for _ in range(2))
+    one, two = (insert(toy, boxes, Segmenter(), Segmenter(), WHERE, small) for _ in range(2))
     assert torch.equal(toy.sample(4), before)
     assert all(torch.equal(v, names[k]) for k, v in toy.generator.state_dict().items())
     assert one.document() == two.document()
@@ -181,7 +181,7 @@ def test_without_images_that_lack_it_negatives_come_from_the_same_images(toy: GA
 
 def test_scores_against_a_loop(toy: GAN, boxes: Boxes) -> None:
     z = toy.latents(6, 9)
-    spot = Spot(toy, z, Reader(), "window", WHERE, ["first"])
+    spot = Spot(toy, z, Segmenter(), "window", WHERE, ["first"])
     edits = {"first": lambda x: x + 0.7}
     found = spot.score(edits)
     before, after = spot.images, spot.replay.images(edits)
@@ -240,7 +240,7 @@ def test_steps_hold_the_box_itself() -> None:
 def test_positions_with_too_few_latents_are_left_out(toy: GAN, boxes: Boxes) -> None:
     crops = exemplars(toy.sample(80, 3), boxes)
     out, table = positions(
-        toy, toy.latents(6, 1), Reader(), "window", WHERE, ["first"], lambda _: {}, crops, 6, lambda *_: None
+        toy, toy.latents(6, 1), Segmenter(), "window", WHERE, ["first"], lambda _: {}, crops, 6, lambda *_: None
     )
     assert np.isnan(out["map"]).all()
     assert table == {}
@@ -271,7 +271,7 @@ def test_a_candidate_changes_its_own_layers_only(toy: GAN, boxes: Boxes) -> None
 )
 def test_bad_boxes(toy: GAN, boxes: Boxes, box: tuple[float, ...], layer: str | None, message: str) -> None:
     with pytest.raises(ProbeError, match=message):
-        insert(toy, boxes, Reader(), Reader(), box, Settings(layer=layer))  # type: ignore[arg-type]
+        insert(toy, boxes, Segmenter(), Segmenter(), box, Settings(layer=layer))  # type: ignore[arg-type]
 
 
 def test_a_small_box_is_tried_where_it_fits(toy: GAN) -> None:
@@ -280,19 +280,19 @@ def test_a_small_box_is_tried_where_it_fits(toy: GAN) -> None:
 
 def test_unknown_concept(toy: GAN, boxes: Boxes) -> None:
     other = Boxes("door", boxes.images, boxes.boxes, boxes.seed)
-    with pytest.raises(ProbeError, match=r"^concept door: the readers know window$"):
-        insert(toy, other, Reader(), Reader(), WHERE, FAST)
+    with pytest.raises(ProbeError, match=r"^concept door: the segmenters know window$"):
+        insert(toy, other, Segmenter(), Segmenter(), WHERE, FAST)
 
 
 def test_a_concept_that_is_always_there(toy: GAN, boxes: Boxes) -> None:
-    class Everywhere(Reader):
+    class Everywhere(Segmenter):
         def labels(self, images: Tensor) -> Tensor:
             return torch.ones(len(images), SIZE, SIZE, dtype=torch.uint8)
 
     with pytest.raises(
         ProbeError, match=r"^insert: window: 0 of 96 samples lack it in that box; at least 16 are needed"
     ):
-        insert(toy, boxes, Everywhere(), Reader(), WHERE, FAST)
+        insert(toy, boxes, Everywhere(), Segmenter(), WHERE, FAST)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +310,8 @@ def test_bad_settings(wrong: dict[str, object]) -> None:
         (["--concept", "window", "--where", "a,b,c,d"], "where a,b,c,d: expected four numbers"),
         (["--concept", "window", "--where", "50,14,70,34"], "where 50,14,70,34: expected x0,y0,x1,y1 in pixels"),
         (["--concept", "window", "--where", "12,14,14,16"], "smaller than a cell of layer2 (8 px) and layer3 (4 px)"),
-        (["--concept", "cat", "--where", "12,14,32,34"], "concept cat: the built-in readers know window, picture"),
-        (["--concept", "background", "--where", "12,14,32,34"], "concept background: the built-in readers know"),
+        (["--concept", "cat", "--where", "12,14,32,34"], "concept cat: the built-in segmenters know window, picture"),
+        (["--concept", "background", "--where", "12,14,32,34"], "concept background: the built-in segmenters know"),
         (["--concept", "window", "--where", "12,14,32,34", "--bound", "0"], "bound 0: expected a change above 0"),
         (["--concept", "window", "--where", "12,14,32,34", "--labels", "no.json"], "no such labels file"),
     ],

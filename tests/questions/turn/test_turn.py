@@ -189,7 +189,7 @@ def test_command(command) -> None:  # noqa: F811
     ]
     assert json.loads(Path("out/turn/result.json").read_text())["metrics"]["r2"] is None
     code, out, err = command(
-        "turn", "day", "night", "--by-reader", "--samples", 64, "--draws", 4, "--steps", 3, "--scored", 16, "--json"
+        "turn", "day", "night", "--by-segmenter", "--samples", 64, "--draws", 4, "--steps", 3, "--scored", 16, "--json"
     )
     assert (code, err) == (0, "")
     metrics = json.loads(out)
@@ -200,7 +200,7 @@ def test_command(command) -> None:  # noqa: F811
 TINY = ("--ckpt", "tiny.safetensors", "--concepts", "e.json")
 BAD = {
     "unknown": (("hat", "scarf", *TINY), "unknown concept 'scarf'; known: hat, coat, long coat"),
-    "word of rooms": (("day", "dusk", "--by-reader"), "unknown concept 'dusk'"),
+    "word of rooms": (("day", "dusk", "--by-segmenter"), "unknown concept 'dusk'"),
     "too few": (("hat", "long coat", *TINY), "'hat': 3 exemplars, but 4 exemplars are asked for"),
     "method": (("hat", "coat", *TINY, "--method", "magic"), "method magic: expected means, svm"),
     "conditional": (
