@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from probe.models.gan import GAN
-from probe.results import runs
+from probe.results import provenance
 from probe.results.result import Result
 
 FIGURES = Path(__file__).parents[1] / "figures"
@@ -24,5 +24,5 @@ def arguments(doc: str | None, ckpt: str | None = "rooms") -> argparse.ArgumentP
 def publish(result: Result, gan: GAN, recipe: str, out: Path, seed: int) -> None:
     """Write figures/<recipe>/ and say so; the command recorded is the module that runs, which may write several."""
     command = f"python -m analyses.{Path(sys.argv[0]).stem}"
-    result.provenance = {**runs.provenance(gan, seed), "command": command}
-    print(f"figure: {runs.publish(result, out / recipe, ['png'])}")
+    result.provenance = {**provenance.provenance(gan, seed), "command": command}
+    print(f"figure: {result.save(out / recipe)}")

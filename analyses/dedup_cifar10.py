@@ -21,7 +21,6 @@ from probe.data import loading as data
 from probe.measures.statistics import share_ci
 from probe.questions.dedup.matching import Hashed, Matches, Rule, leaders
 from probe.questions.dedup.run import Settings, dedup, recall
-from probe.results import runs
 from probe.results.result import versions
 
 SETTINGS = Settings()
@@ -76,7 +75,7 @@ def main() -> None:
         "command": "python -m analyses.dedup_cifar10",
     }
     result.provenance = {"source": source.name, "skipped": len(source.skipped), "versions": versions(), **about}
-    print(f"figure: {runs.publish(result, args.out / 'dedup_cifar10', ['png'])}")
+    print(f"figure: {result.save(args.out / 'dedup_cifar10')}")
     print(
         {k: result.metrics[k] for k in ("removed", "judged", "different", "false_positive_rate", "false_positive_ci")},
         "(paper: < 0.01)",

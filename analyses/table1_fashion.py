@@ -19,7 +19,7 @@ from probe.questions.classify.run import Settings, classify
 
 CHECKPOINT = Path(__file__).parent / "weights" / "fashion.safetensors"
 ALL = Settings(validation=10_000, centroids=800)
-FEW = Settings(costs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0), validation=10_000, centroids=800, labels=1000, draws=100)
+FEW = Settings(costs=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0), validation=10_000, centroids=800, label_count=1000, draws=100)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def main() -> None:
         "test_renders": TEST_RENDERS,
         "test_seed": TEST_SEED,
     }
-    Result("segmenters", metrics, settings, [], {"versions": versions()}, {"test": test.images[:1]}).save(args.out)
+    Result("segmenters", metrics, settings, [], {"versions": versions()}, {"test": test.images[:1]}).write(args.out)
     for name, rows in metrics.items():
         for kind, numbers in rows.items():
             print(name, kind, {k: round(v, 3) for k, v in numbers.items()})

@@ -41,7 +41,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def probe_figure(request: pytest.FixtureRequest, tmp_path: Path) -> ProbeFigure:
     """Call it with a result, and with a name where a test has several: fails where result or drawing changed."""
     from probe.results.compare import Tolerance, compare_trees
-    from probe.results.runs import publish
 
     kept = request.config.getoption("--probe-figures")
     if request.config.getoption("--probe-figures-update") and not kept:
@@ -50,10 +49,10 @@ def probe_figure(request: pytest.FixtureRequest, tmp_path: Path) -> ProbeFigure:
     def check(result: Result, name: str | None = None, rtol: float = 1e-3, atol: float = 1e-5) -> None:
         name = name or re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
         if kept and request.config.getoption("--probe-figures-update"):
-            publish(result, Path(kept) / name, ["png"])
+            result.save(Path(kept) / name)
             return
         made = tmp_path / "probe-figures" / name
-        publish(result, made, ["png"])
+        result.save(made)
         baseline = Path(kept) / name if kept else None
         if baseline and not (baseline / "result.json").exists():
             pytest.fail(

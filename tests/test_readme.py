@@ -20,15 +20,16 @@ from PIL import Image
 from pyarrow import parquet
 from torch import nn
 
+import probe
 from probe import cli
 from probe.checkpoints import load, save
 from probe.concepts import labels
 from probe.concepts import segmenters as segmenters
 from probe.concepts.sources import from_rooms
 from probe.data.rooms import scenes as rooms
-from probe.questions import calls as questions
 from probe.questions.forget import run as forgetting
 from probe.report import plan as planning
+from tests.asking import instead
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "gallery.md")]
@@ -39,7 +40,7 @@ SMALL = {
     "train": "--steps 2 --batch 8 --width 8 --holdout 20", "memorization": "--samples 40 --permutations 199 --targets 1",
     "report": "--quick", "draw": "", "rerun": "", "compare": "", "evaluate": "-n 200 --data rooms:400@77",
     "dedup": "--steps 10 --planted 4",
-    "classify": "--baselines pixels --validation 8 --limit 48 --costs 0.1 --draws 1 --labels 16",
+    "classify": "--baselines pixels --validation 8 --limit 48 --costs 0.1 --draws 1 --label-count 16",
 }  # fmt: skip
 BEFORE = {  # what has to be there before a command runs
     "memorization": f"train --data path/to/images --out out/mine {SMALL['train']}",
@@ -138,8 +139,11 @@ def _run(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> int:
 def test_the_command_can_be_read(line: str) -> None:
     """The quick part: its options are there and take what they are given."""
     name, *words = shlex.split(line)[1:]
-    with typer.main.get_command(cli.app).commands[name].make_context(name, words):  # type: ignore[attr-defined]
-        pass
+    group = typer.main.get_command(cli.app)
+    with group.make_context("probe", [name, *words]) as context:
+        _, command, rest = group.resolve_command(context, [name, *words])
+        with command.make_context(name, rest):
+            pass
 
 
 @pytest.mark.slow
@@ -163,12 +167,10 @@ def test_the_command_runs(
 @pytest.mark.slow
 @pytest.mark.parametrize("block", _blocks("python"))
 def test_the_python_runs(block: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "forget", partial(questions.forget, draws=1, samples=60))
-    monkeypatch.setattr(questions, "walk", lambda gan, points=2, **_: WALK(gan, 2, frames=1))
+    walk = probe.walk
+    instead(monkeypatch, "forget", partial(probe.forget, draws=1, samples=60))
+    instead(monkeypatch, "walk", lambda gan, points=2, **_: walk(gan, 2, frames=1))
     exec(compile(block, "README.md", "exec"), {})
-
-
-WALK = questions.walk
 
 
 def test_other_commands_are_targets_that_there_are() -> None:
@@ -185,6 +187,6 @@ def test_no_command_hides() -> None:
     named = set(re.findall(r"`probe ([a-z-]+)`", text)) | {
         shlex.split(s)[1] for s in _lines() if s.startswith("probe ")
     }
-    there = set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    there = set(typer.main.get_command(cli.app).list_commands(None))
     assert there <= named, f"not in README: {there - named}"
     assert named <= there, f"no such command: {named - there}"

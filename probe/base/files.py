@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,14 @@ def picture(path: Path) -> Iterator[Image]:
             yield opened
 
 
+def path_of(value: str | os.PathLike[str], parameter: str) -> Path:
+    """A path given as a text or path-like; raises ProbeError, naming the parameter, for anything else."""
+    try:
+        return Path(os.fsdecode(value))
+    except TypeError:
+        raise ProbeError(f"`{parameter}`: is a {type(value).__name__}; expected a path") from None
+
+
 def save_text(path: Path, text: str) -> None:
     """Write a text as UTF-8, atomically; bytes of a file's name that are none are escaped, as JSON does."""
     with writing(path) as temporary:
@@ -75,12 +82,12 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of `folder`, or of what it links to, when the block ends well."""
     folder = folder.resolve() if folder.is_symlink() else folder
     if folder.exists() and not folder.is_dir():
-        raise ProbeError(f"{folder}: is no folder; expected one, choose another --out")
+        raise ProbeError(f"{folder}: is no folder; expected one, choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     except OSError as error:
-        raise ProbeError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+        raise ProbeError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
     old = temporary.with_name(temporary.name + ".old")
     try:
         yield temporary
@@ -94,7 +101,7 @@ def replacing(folder: Path) -> Iterator[Path]:
         if old.exists() and not folder.exists():
             os.replace(old, folder)
         raise ProbeError(
-            f"{folder}: could not be written ({error.strerror or error}); free some space or choose another --out"
+            f"{folder}: could not be written ({error.strerror or error}); free some space or choose another folder"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -107,8 +114,13 @@ def save_tensors(
     """Write tensors `of` torch or numpy, and text metadata, as one safetensors file, atomically."""
     from safetensors import SafetensorError
 
+    if of == "torch":
+        from safetensors.torch import save_file
+    else:
+        from safetensors.numpy import save_file
+
     with writing(path) as temporary:
         try:
-            import_module(f"safetensors.{of}").save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # a full disk comes back as this
             raise OSError(None, str(error)) from error

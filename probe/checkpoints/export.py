@@ -18,6 +18,7 @@ from torch import Tensor
 
 from probe.base import files
 from probe.base.errors import ProbeError
+from probe.base.parameters import File
 from probe.checkpoints import native
 from probe.models.dcgan import Block, Generator
 from probe.models.gan import GAN
@@ -105,3 +106,26 @@ def _to_default_eps(entries: dict[str, Tensor], eps: float) -> str | None:
         if (entries["norm.running_var"] < 0).any():
             return f"has variances that eps {_EPS:g} in place of its own {eps:g} would swamp"
     return None
+
+
+def check_save(gan: GAN, save: File | None, ordinary: bool = False) -> Path | None:
+    """Where an operated generator will be saved; refused, before any work, where it cannot be rebuilt or has nowhere to go.
+
+    `ordinary` says that the operation leaves the generator's architecture as it is.
+    """
+    if save is None:
+        return None
+    path = files.path_of(save, "save")
+    if not path.name or (path.exists() and not path.is_file()):
+        raise ProbeError(f"`save` {path}: is no file; expected a file's name, such as edited.safetensors")
+    if not hasattr(gan.generator, "blocks"):
+        kind = type(gan.generator).__name__
+        raise ProbeError(f"`save` {path}: the generator is a {kind}; only a DCGAN read by probe can be rebuilt")
+    if path.suffix in SUFFIXES:
+        if not ordinary:
+            raise ProbeError(f"`save` {path}: a patch has no place in a {path.suffix} file; use .safetensors")
+        check(gan, path)
+    with files.writing(path.with_name(f".{path.name}.try")):
+        pass
+    path.with_name(f".{path.name}.try").unlink()
+    return path

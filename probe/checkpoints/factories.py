@@ -6,17 +6,13 @@ call(spec, ...)      the module that a factory returns
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
+from probe.base.plugins import made
 from probe.checkpoints.formats import named_role, plain, state_dicts, words
 from probe.models.gan import Prior, latents
 
@@ -67,31 +63,13 @@ def _checked(images: Any, spec: str) -> torch.Size:
     return images.shape
 
 
-@contextmanager
-def _importable(folder: str) -> Iterator[None]:
-    """Put a folder first on the import path for a while."""
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
 def call(spec: str, option: str = "model") -> nn.Module:
     """What a factory given as pkg.module:name returns; raises ProbeError naming the option where that is no module."""
-    place, _, name = spec.partition(":")
-    if not place or not name.isidentifier():
-        raise ProbeError(f"{option} {spec!r}: expected pkg.module:factory")
-    try:
-        with _importable(str(Path.cwd())):
-            module = getattr(importlib.import_module(place), name)()
-    except Exception as error:  # somebody else's code may raise anything
-        reason = (str(error) or "no message").splitlines()[0][:160]
-        raise ProbeError(
-            f"{option} {spec}: {type(error).__name__}: {reason}; expected a function without arguments"
-        ) from error
+    module = made(spec, option)
     if not isinstance(module, nn.Module):
-        raise ProbeError(f"{option} {spec}: the factory returns a {type(module).__name__}; expected a torch.nn.Module")
+        raise ProbeError(
+            f"`{option}` {spec}: the factory returns a {type(module).__name__}; expected a torch.nn.Module"
+        )
     return module
 
 

@@ -1,6 +1,7 @@
-"""The command: one subcommand a question. It parses, calls and prints; no maths, no drawing.
+"""The command: one subcommand a question, built from its call, and the few that are no questions.
 
-Nothing heavy is imported before a command runs, so `probe --help` answers at once.
+Nothing heavy is imported before a command runs, and a command is built when it is asked for, so `probe --help` answers
+at once.
 """
 
 from __future__ import annotations
@@ -11,32 +12,79 @@ import sys
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from probe import __version__
 from probe.base.errors import ProbeError
-from probe.cli import (  # noqa: F401  (they add their commands to the app)
-    arithmetic,
-    classifying,
-    deduplicating,
-    dissection,
-    drawing,
-    evaluating,
-    forgetting,
-    guiding,
-    inserting,
-    labelling,
-    looking,
-    memorizing,
-    reporting,
-    surgery,
-    training,
-    walking,
-)
-from probe.cli.common import app
+from probe.base.plugins import GROUPS, QUESTIONS, function, load_plugins
+from probe.cli import build
+from probe.cli.table import WRITTEN
 
 _UsageError: type[Any] = typer.BadParameter.__mro__[
     2
 ]  # click's ClickException, wherever this version of typer keeps it
+
+
+class Commands(typer.core.TyperGroup):
+    """All commands by group, each built when it is asked for; spellings of 0.1 are taken and the new ones said."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for rows in table().values() for name in rows]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name == "forget-windows":
+            return build.of_question(QUESTIONS["forget"], cmd_name, {"concept": "window"})
+        if cmd_name in QUESTIONS:
+            return build.of_question(QUESTIONS[cmd_name])
+        row = WRITTEN.get(cmd_name)
+        return (
+            None
+            if row is None
+            else build.command(cmd_name, function(row.call), row.asks, row.examples, row.page, **row.how)
+        )
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found, rest if name is None else respelled(name, rest)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for group, rows in table().items():
+            with formatter.section(group):
+                formatter.write_dl(list(rows.items()))
+
+
+def table() -> dict[str, dict[str, str]]:
+    """The commands by group, with what each asks."""
+    rows: dict[str, dict[str, str]] = {title: {} for title in GROUPS.values()}
+    for name, row in WRITTEN.items():
+        rows[GROUPS[row.group]][name] = row.asks
+    rows[GROUPS["generator"]]["forget-windows"] = "Make the generator forget windows (figure 6): `forget` of windows."
+    for name, question in QUESTIONS.items():
+        rows[GROUPS[question.group]][name] = question.asks
+    return rows
+
+
+def respelled(name: str, words: list[str]) -> list[str]:
+    """The words of a command with old spellings replaced; each is said once on standard error."""
+    question = QUESTIONS.get("forget" if name == "forget-windows" else name)
+    old = build.old_spellings(function(question.call)) if question else WRITTEN[name].was
+    out = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in old and old[flag] != flag:
+            print(f"probe {name}: {flag} is called {old[flag]} now", file=sys.stderr)
+            word = old[flag] + equals + value
+        out.append(word)
+    return out
+
+
+app = typer.Typer(
+    name="probe",
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Look inside a trained DCGAN and operate on it: one command a question, each ending in a figure and a result.",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +100,7 @@ def main() -> None:
     """Run the command: exit 0, 2 for a user's mistake or bad input, 130 on Ctrl-C; never a traceback for those."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where its cache is, is nobody's business
     try:
+        load_plugins()
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except ProbeError as error:

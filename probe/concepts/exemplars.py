@@ -12,7 +12,7 @@ that seed, as `probe sample --each --seed 0` numbers them; a list of numbers in 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ import torch
 from torch import Tensor
 
 from probe.base.errors import ProbeError
+from probe.base.files import path_of
+from probe.base.parameters import File
+from probe.base.progress import Report
 from probe.concepts import attributes
+from probe.concepts.expressions import parse
 from probe.concepts.segmenters import Segmenter, load_rooms
 from probe.concepts.sources import is_rooms
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
 
-Report = Callable[[str, int, int], None]
 _LARGEST = 1e6  # of a latent's numbers, which are about 1
 
 
@@ -70,13 +73,17 @@ class Labelled:
         )
 
 
-def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
-    """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
+def _require_rooms(gan: GAN) -> None:
     if not is_rooms(gan):
         raise ProbeError(
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so no built-in segmenter knows its images: "
-            "write numbered samples with `probe sample --each`, list exemplars in a JSON file, pass it as --concepts"
+            "write numbered samples with `probe sample --each`, list exemplars in a JSON file, pass it as `concepts`"
         )
+
+
+def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
+    """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
+    _require_rooms(gan)
     known, z = load_rooms(), gan.latents(samples, seed)
     tables: list[Array] = []
     for batch in gan.batches(z):
@@ -120,13 +127,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return document, concepts
 
 
-def load(path: str | Path, gan: GAN) -> Exemplars:
+def load(path: File, gan: GAN) -> Exemplars:
     """Read an exemplar file for a generator.
 
     Raises ProbeError for a file that is none, exemplars of another checkpoint, sample numbers that are none or stand
     twice under a concept, and latents of another size.
     """
-    path = Path(path)
+    path = path_of(path, "concepts")
     document, concepts = _read(path)
     sha = document.get("checkpoint")
     if sha and gan.provenance.get("sha256") not in (None, sha):
@@ -171,3 +178,39 @@ def _rows(file: str, concept: str, rows: list[Any], drawn: Tensor) -> Iterator[T
             yield torch.tensor(row, dtype=torch.float32)
         else:
             raise ProbeError(f"{file}: '{concept}' has {row!r}; expected a sample's number or a latent")
+
+
+def known_on_rooms(gan: GAN, *expressions: str) -> list[str]:
+    """The concepts of expressions over rooms, each once; raises ProbeError, pointing at the place, for an unknown one.
+
+    Of a generator that is not one of rooms no concept is known without a file, whatever it is called.
+    """
+    _require_rooms(gan)
+    parsed = [parse(text, attributes.Vocabulary()) for text in expressions]
+    return list(dict.fromkeys(term.name for expression in parsed for term in expression.terms))
+
+
+def picked(
+    gan: GAN,
+    path: File | None,
+    by_segmenter: bool,
+    names: list[str],
+    counts: Sequence[int],
+    samples: int,
+    seed: int,
+    report: Report | None,
+) -> tuple[Exemplars, Labelled | None]:
+    """Exemplars from a file, or of named concepts by the built-in selector, with the judge that scores them."""
+    if path is None:
+        labelled = label(gan, samples, seed, report)
+        return labelled.exemplars(names), labelled
+    if by_segmenter:
+        raise ProbeError(
+            "`concepts` and `by_segmenter` both given; exemplars come from the file or, on rooms, the selector"
+        )
+    if len(counts) > 1:
+        text = ",".join(map(str, counts))
+        raise ProbeError(
+            f"`exemplars` {text}: a curve of success needs a judge, so rooms without `concepts`; with `concepts` give one count"
+        )
+    return load(path, gan), None

@@ -1,21 +1,29 @@
-"""Where boxes and segmenters of a concept come from: the built-in segmenters on rooms, or a labels file on anything else."""
+"""Where boxes and segmenters of a concept come from: the built-in ones on rooms, a labels file, or a segmenter of your own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from probe.base.errors import ProbeError
-from probe.concepts import labels
-from probe.concepts import segmenters as segmenters
-from probe.concepts.segmenters import Segmenter
+from probe.base.files import path_of
+from probe.base.parameters import File
+from probe.base.plugins import made
+from probe.base.progress import Report
+from probe.concepts import labels, segmenters
+from probe.concepts.protocols import Segmenter, checked_segmenter
 from probe.models.gan import GAN
 
 
 @dataclass(frozen=True)
 class Concept:
-    """Boxes of a concept, the selector and the judge that read it, and what was assumed on the way."""
+    """Boxes of a concept, the selector and the judge that read it, and what was assumed on the way.
+
+    `selector` draws boxes, ranks units and tunes; `judge` alone measures, and its `judge_iou` (nan where it is not
+    known) is on images that it was not trained on.
+    """
 
     boxes: labels.Boxes
     selector: Segmenter
@@ -34,7 +42,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
     if not is_rooms(gan):
         raise ProbeError(
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so its {name}s must be boxed by hand: "
-            "write numbered samples with `probe sample --each`, label them in any COCO tool, pass the file as --labels"
+            "write numbered samples with `probe sample --each`, label them in any COCO tool, pass the file as `labels`"
         )
     known = segmenters.load_rooms()
     selector, judge = known["selector"], known["judge"]
@@ -44,7 +52,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
     boxes = labels.from_masks(masks, name, seed)
     if len(boxes.boxes) < 8:
         raise ProbeError(
-            f"{name}: found in {len(boxes.boxes)} of {samples} samples; at least 8 are needed, raise --samples"
+            f"{name}: found in {len(boxes.boxes)} of {samples} samples; at least 8 are needed, raise `samples`"
         )
     assumptions = [
         f"boxes drawn by the selector (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
@@ -66,7 +74,7 @@ def read_boxes(gan: GAN, path: Path, name: str, label_seed: int | None) -> tuple
             "label this checkpoint's samples"
         )
     if label_seed is not None and boxes.seed not in (None, label_seed):
-        raise ProbeError(f"{path.name}: labels of samples of seed {boxes.seed}, but --label-seed is {label_seed}")
+        raise ProbeError(f"{path.name}: labels of samples of seed {boxes.seed}, but `label_seed` is {label_seed}")
     if boxes.seed is None:
         boxes = labels.Boxes(boxes.concept, boxes.images, boxes.boxes, label_seed or 0, boxes.checkpoint)
         if label_seed is None:
@@ -97,3 +105,53 @@ def from_labels(
         "judge_iou on the half the judge did not see, filled boxes as truth"
     )
     return Concept(boxes, selector, judge, found, assumptions)
+
+
+def from_segmenter(gan: GAN, name: str, given: Any, samples: int, seed: int) -> Concept:
+    """Boxes that a segmenter of a user's own draws on the first `samples` samples; a pair is (selector, judge)."""
+    selector, judge = given if isinstance(given, tuple | list) else (given, given)
+    for one in (selector, judge):
+        if name not in tuple(one.objects)[1:]:
+            raise ProbeError(f"concept {name}: the segmenter knows {', '.join(tuple(one.objects)[1:]) or 'nothing'}")
+    masks = selector.labels(gan.sample(samples, seed)) == tuple(selector.objects).index(name)
+    boxes = labels.from_masks(masks, name, seed)
+    if len(boxes.boxes) < 8:
+        raise ProbeError(
+            f"{name}: found in {len(boxes.boxes)} of {samples} samples; at least 8 are needed, raise `samples`"
+        )
+    notes = [f"boxes drawn by the segmenter given around its {name} masks on {samples} samples of seed {seed}"]
+    if selector is judge:
+        notes.append("selector and judge are the same segmenter: what was tuned to it is measured by it")
+    return Concept(boxes, selector, judge, float("nan"), notes)
+
+
+def segmenter_of(value: Any) -> Any:
+    """A segmenter, or a pair (selector, judge), given as such or as pkg.module:factory; ProbeError for anything else."""
+    value = made(value, "segmenter") if isinstance(value, str) else value
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return tuple(map(checked_segmenter, value))
+    return checked_segmenter(value)
+
+
+def concept(
+    gan: GAN,
+    wanted: str | Concept,
+    file: File | None,
+    label_seed: int | None,
+    segmenter: Any,
+    samples: int,
+    seed: int,
+    report: Report | None,
+) -> Concept:
+    """A concept by its name, from a labels file, a segmenter or the built-in ones; or one that is given whole."""
+    if isinstance(wanted, Concept):
+        return wanted
+    if not isinstance(wanted, str):
+        raise ProbeError(f"`concept`: is a {type(wanted).__name__}; expected a name or a Concept")
+    if file is not None and segmenter is not None:
+        raise ProbeError("`labels` and `segmenter` both given; boxes come from one of them")
+    if file is not None:
+        return from_labels(gan, path_of(file, "labels"), wanted, label_seed, seed, report)
+    if segmenter is not None:
+        return from_segmenter(gan, wanted, segmenter_of(segmenter), samples, seed)
+    return from_rooms(gan, wanted, samples, seed)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter
 from probe.models.gan import GAN
 from probe.models.hooks import edit
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from probe.base.errors import ProbeError
 from probe.base.files import writing
-from probe.measures.statistics import Array
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -24,15 +25,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base.errors import ProbeError
+from probe.base.plugins import made
 from probe.concepts.probing import Labelled, logistic
-from probe.concepts.segmenters import Segmenter
 from probe.concepts.units import effects, overlap
 from probe.edits import surgery
-from probe.edits.refinement import Settings, patch_edits, refine
+from probe.edits.context import Fit
+from probe.edits.protocols import EditMethod
+from probe.edits.refinement import patch_edits, refine
 from probe.edits.scoring import Scorer
 from probe.edits.tuning import AtStrength, Method
 from probe.measures.statistics import Array
-from probe.models.gan import GAN, support
+from probe.models.gan import support
 from probe.models.hooks import Replay, Site
 
 METHODS = ("paper", "logistic", "iou", "causal", "patch")
@@ -43,28 +47,6 @@ _DISTANCES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of pa
 _FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an extrapolation of few labels
 _POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
-
-
-@dataclass(frozen=True)
-class Fit:
-    """All that methods are fitted with: the generator, labelled images and their latents, the selector, the layers."""
-
-    gan: GAN
-    labelled: Labelled
-    z: Tensor
-    selector: Segmenter
-    sites: tuple[Site, ...]
-    negatives: dict[str, str]
-    boundaries: tuple[float, ...]
-    strengths: tuple[float, ...]
-    seed: int
-    readable: bool = True
-    refinement: Settings = field(default_factory=Settings)
-
-    @property
-    def together(self) -> list[tuple[Site, ...]]:
-        """Each layer alone, and all of them."""
-        return [(site,) for site in self.sites] + ([self.sites] if len(self.sites) > 1 else [])
 
 
 def scaler(units: Tensor, maps: int) -> AtStrength:
@@ -242,11 +224,66 @@ def _leace(fit: Fit) -> list[Method]:
     return [_directed("leace", places, fit, surgery.leace, apply, _STRENGTHS) for places in fit.together]
 
 
-_BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
+BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
     "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "patch": _patch, "lda": _lda, "leace": _leace,
 }  # fmt: skip
 
 
 def candidates(fit: Fit, name: str) -> list[Method]:
     """A method at every layer (or set of layers), fitted to the labels."""
-    return _BUILDERS[name](fit)
+    return BUILDERS[name](fit)
+
+
+def register_edit_method(method: EditMethod) -> None:
+    """Add a way to forget, under its `name`, to `probe.forget` and `probe forget --method`.
+
+    Raises ProbeError for what is no EditMethod, and for a name of probe's own.
+    """
+    missing = [name for name in ("name", "strengths", "fit", "random") if not hasattr(method, name)]
+    if missing:
+        raise ProbeError(f"`method`: a {type(method).__name__} has no `.{missing[0]}`; expected an EditMethod")
+    if method.name in (*METHODS, *OPTIONAL) or not str(method.name).isidentifier():
+        raise ProbeError(f"method {method.name}: expected a name of one word that probe's own methods do not have")
+    BUILDERS[method.name] = partial(_registered, method)
+
+
+def _registered(method: EditMethod, fit: Fit) -> list[Method]:
+    """A registered method as the others are: tuned, refitted to other labels, held against its own random counterpart."""
+
+    def refit(labels: Labelled, seed: int) -> AtStrength:
+        return method.fit(replace(fit, labelled=labels, seed=seed)).hooks
+
+    def random(_: float, rng: np.random.Generator) -> AtStrength:
+        return method.random(fit, rng).hooks
+
+    own = method.fit(fit)
+    touched = set(own.hooks(method.strengths[0]))
+    places = tuple(site for site in fit.sites if site.name in touched)
+    if not places or touched != {site.name for site in places}:
+        known = ", ".join(site.name for site in fit.sites)
+        raise ProbeError(
+            f"method {method.name}: edits {', '.join(sorted(touched)) or 'no layer'}; expected some of {known}"
+        )
+    return [Method(method.name, places, tuple(method.strengths), own.hooks, refit, random, fitted=own)]
+
+
+def chosen(methods: Any) -> tuple[str, ...]:
+    """Methods given by name, as EditMethod or as pkg.module:factory of one (in a text with commas between), by name, each once.
+
+    Raises ProbeError for one that there is not.
+    """
+    parts = (
+        methods.split(",") if isinstance(methods, str) else methods if isinstance(methods, list | tuple) else [methods]
+    )
+    names: dict[str, None] = {}
+    for part in itertools.chain(*(p.split(",") if isinstance(p, str) else [p] for p in parts)):
+        if isinstance(part, str) and ":" not in part:
+            name = {"erase": "patch"}.get(part.strip(), part.strip())
+            if name not in BUILDERS:
+                raise ProbeError(f"`method` {name}: expected {', '.join(BUILDERS)}, or pkg.module:factory")
+        else:
+            method = made(part, "method") if isinstance(part, str) else part
+            register_edit_method(method)
+            name = method.name
+        names[name] = None
+    return tuple(names)

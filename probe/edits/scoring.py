@@ -19,7 +19,7 @@ from torch import Tensor
 from probe.base import parallel
 from probe.base.parallel import Found, Item
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.hooks import Replay

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
-from probe.checkpoints.factories import call
+from probe.base.plugins import made
 
 NAMES = ("pixels", "random-conv")
 _WIDTHS, _SEED = (32, 64, 128), 0
@@ -66,15 +66,35 @@ class RandomConv(nn.Module):
         return torch.cat(rows, 1)
 
 
-def feature(name: str, channels: int, device: str | torch.device = "cpu") -> Feature:
-    """The feature of a name, for images of 1 or 3 channels; raises ProbeError for one that is not known.
+def feature(
+    given: str | Callable[[Tensor], Tensor],
+    channels: int,
+    device: str | torch.device = "cpu",
+    parameter: str = "feature",
+) -> Feature:
+    """The feature of a name, for images of 1 or 3 channels, or one that is given as a function or module.
 
-    `pixels` are the image's values in [0, 1]; `pkg.module:factory` is a module taking images in [-1, 1].
+    `pixels` are the image's values in [0, 1]; `pkg.module:factory` is a module taking images (N, C, S, S) in [-1, 1].
+    Raises ProbeError, naming the parameter, for one that is not known.
     """
-    if name == "pixels":
-        return Feature(name, lambda images: images * 0.5 + 0.5)
-    if name == "random-conv":
-        return Feature(name, RandomConv(channels).to(device).eval())
-    if ":" not in name:
-        raise ProbeError(f"feature {name}: expected {', '.join(NAMES)} or pkg.module:factory")
-    return Feature(name, call(name, "feature").to(device).eval())
+    if isinstance(given, Feature):
+        return given
+    if callable(given):
+        return Feature(getattr(given, "__name__", type(given).__name__), given)
+    if given == "pixels":
+        return Feature(given, lambda images: images * 0.5 + 0.5)
+    if given == "random-conv":
+        return Feature(given, RandomConv(channels).to(device).eval())
+    if ":" not in given:
+        raise ProbeError(f"`{parameter}` {given}: expected {', '.join(NAMES)} or pkg.module:factory")
+    return Feature(given, module(given, parameter).to(device).eval())
+
+
+def module(spec: str, parameter: str) -> nn.Module:
+    """What a factory given as pkg.module:name returns; raises ProbeError naming the parameter where that is no module."""
+    found = made(spec, parameter)
+    if not isinstance(found, nn.Module):
+        raise ProbeError(
+            f"`{parameter}` {spec}: the factory returns a {type(found).__name__}; expected a torch.nn.Module"
+        )
+    return found

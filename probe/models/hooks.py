@@ -104,6 +104,14 @@ def resolve(gan: GAN, layer: str | int, role: Role = "generator") -> Site:
     raise ProbeError(f"layer {text}: the {role} has no such layer; it has {listing or 'none with feature maps'}")
 
 
+def usual(gan: GAN) -> Site:
+    """The layer that a question takes where none is named: the second from the pixels, or the only one."""
+    known = sites(gan)
+    if not known:
+        raise ProbeError("the generator has no layer with feature maps; expected at least one")
+    return known[-2:][0]
+
+
 @contextmanager
 def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """Record the outputs of the named modules at each forward pass; yields name -> the latest output, a clone."""

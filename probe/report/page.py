@@ -1,9 +1,4 @@
-"""What stands on a report's page: the questions in words, what each model answers, and what is known of the models.
-
-Section, Entry     a question; a model's answer to it
-sections(...)      (models, answers) -> Sections
-write(...)         OUT/index.html and OUT/report.json
-"""
+"""What stands on a report's page: the questions in words, what each model answers, and what is known of the models."""
 
 from __future__ import annotations
 
@@ -17,11 +12,12 @@ from probe import __version__
 from probe.base.files import save_text
 from probe.checkpoints import describe
 from probe.models.hooks import sites
-from probe.questions.summaries import Summary, summarise
 from probe.report.plan import Missing, Settings
 from probe.report.run import PAGE, Answer, Model, mark_output
 from probe.results import html as pages
-from probe.results.result import load, versions
+from probe.results.provenance import versions
+from probe.results.result import load
+from probe.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from probe.models.gan import GAN

@@ -1,11 +1,4 @@
-"""Which questions can be asked of a checkpoint, with what samples, and which cannot, and why.
-
-    Settings    what the questions may use (labels, exemplars, images), sample sizes, seed
-    plan(...)   (GAN, settings) -> Steps and Missings, in the order of a report
-
-A question is planned as the call of `probe.questions` that answers it. Its options have the same names on the command line,
-so a step is also the command that repeats it.
-"""
+"""Which questions can be asked of a checkpoint, with what samples, and which cannot, and why."""
 
 from __future__ import annotations
 
@@ -15,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.base.errors import ProbeError
+from probe.base.parameters import words
+from probe.base.plugins import QUESTIONS, function
 from probe.concepts import labels
 from probe.concepts.sources import is_rooms
 from probe.models.hooks import sites
@@ -25,7 +20,7 @@ if TYPE_CHECKING:
 _ROOMS_SUM, _ROOMS_TURN = "window/day - nowindow/day + nowindow/day", ("left", "right")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the questions may use. Files and sources are named as on the command line; `quick` takes smaller samples."""
 
@@ -42,18 +37,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         if (self.expressions or self.turn) and not self.concepts:
-            raise ProbeError("--expression and --turn need the exemplars' file; pass it as --concepts")
+            raise ProbeError("`expression` and `turn` need the exemplars' file; pass it as `concepts`")
         if self.concepts and not (self.expressions or self.turn):
             raise ProbeError(
-                f"--concepts {self.concepts.name}: and what to do with them? pass --expression or --turn too"
+                f"`concepts` {self.concepts.name}: needs `expression` or `turn`, which say what to do with its concepts"
             )
         if self.holdout_data and not self.train:
-            raise ProbeError("--holdout-data without --train; pass the training images as --train")
+            raise ProbeError("`holdout_data` without `train`; pass the training images as `train`")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A question that can be asked: `call` in `probe.questions`, its arguments, and about how many seconds it takes."""
+    """A question that can be asked: its name as a Python `call`, its arguments, and about how many seconds it takes."""
 
     call: str
     arguments: tuple[Any, ...] = ()
@@ -73,23 +68,8 @@ class Step:
 
     def words(self) -> list[str]:
         """The command line that asks the same, without what opens the checkpoint."""
-        options = dict(self.options)
-        out = [self.question]
-        if self.call == "sample":
-            out += ["-n", str(self.arguments[0])]
-        elif self.call == "dissect":
-            out += ["--layer", self.arguments[0]]
-        elif self.call == "walk":
-            out += ["--points", str(self.arguments[0])]
-        elif self.call == "forget" and "labels" not in options:  # of these the command knows one
-            out = ["forget-windows"]
-        elif self.call == "forget":
-            out += ["--concept", self.arguments[0]]
-        elif self.call in ("arithmetic", "turn"):
-            out += [*self.arguments, *([] if "concepts" in options else ["--by-segmenter"])]
-        for name, value in options.items():
-            out += [f"--{name.replace('_', '-')}", str(value)]
-        return out
+        call = function(QUESTIONS[self.question].call)
+        return words(call, self.question, *self.arguments, **self.options)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
-"""A report: everything that checkpoints allow, asked one question after another, and one page about it.
-
-open_models(...)   checkpoints side by side, each with a name of its own
-run(...)           asks what is planned, keeps each result on disk, takes over those that are there already
-"""
+"""A report: everything that checkpoints allow, asked one question after another, each result kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 import time
@@ -18,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from probe import __version__
 from probe.base.errors import ProbeError
 from probe.base.files import save_text
+from probe.base.plugins import QUESTIONS, function
 from probe.concepts import labels
 from probe.concepts.exemplars import load as load_exemplars
 from probe.data import loading as data
-from probe.questions import calls as questions
 from probe.report.plan import Missing, Settings, Step
+from probe.results.provenance import about, command_line
 from probe.results.result import Result
 from probe.results.result import load as load_result
-from probe.results.runs import about, command_line, publish
 
 if TYPE_CHECKING:
     from probe.models.gan import GAN
@@ -182,14 +179,14 @@ def _ask(model: Model, step: Step, folder: Path, report: Report) -> Answer:
     mark = fingerprint(model, step)
     if mark and _mark(folder) == mark:
         return Answer(step, folder, again, taken_over=True)
-    call = getattr(questions, step.call)
-    progress = {} if step.call == "sample" else {"report": report}
+    call = function(QUESTIONS[step.question].call)
+    progress = {"report": report} if "report" in inspect.signature(call).parameters else {}
     try:
         result: Result = call(model.gan, *step.arguments, **step.options, **progress)
     except ProbeError as error:
         return Answer(step, folder, again, " ".join(str(error).split()))
     result.provenance |= {"command": again, "fingerprint": mark}
-    publish(result, folder, ["png"])
+    result.save(folder)
     return Answer(step, folder, again)
 
 
@@ -217,7 +214,7 @@ def check(s: Settings, models: Sequence[Model]) -> None:
 def check_output(out: Path) -> None:
     """Refuse, before any work, a folder that holds something else than a report."""
     if (out.exists() and not out.is_dir()) or (out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file()):
-        raise ProbeError(f"{out}: exists and is not a report of probe; choose another --out")
+        raise ProbeError(f"{out}: exists and is not a report of probe; choose another folder")
 
 
 def start(out: Path, command: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probe.results.result import Result
+if TYPE_CHECKING:
+    from probe.results.record import Record
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': "''"}
 _TEX |= {c: f"\\{c}" for c in "&%$#_{}"} | {c: f"${c}$" for c in "<>|"}
@@ -36,14 +37,14 @@ def _letter(char: str) -> str:
     return char if "LATIN" in unicodedata.name(char, "") else rf"\texttt{{U+{ord(char):04X}}}"
 
 
-def captions(result: Result, notes: str) -> dict[str, str]:
+def captions(result: Record, notes: str) -> dict[str, str]:
     """caption.txt and caption.tex of a result, from what stands on its figure in small print and its protocol."""
     parts = [notes, *_protocol(result)]
     text = " ".join(part if part.endswith((".", ":")) else f"{part}." for part in parts if part)
     return {"caption.txt": f"{text}\n", "caption.tex": f"\\caption{{{escape(text)}}}\n"}
 
 
-def _protocol(result: Result) -> Iterator[str]:
+def _protocol(result: Record) -> Iterator[str]:
     """Model, settings, assumptions and versions as sentences; numbers as the result has them."""
     document = result.document()
     about = document["provenance"]

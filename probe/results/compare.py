@@ -1,9 +1,4 @@
-"""What changed between two results, or two folders of them: settings, metrics, arrays and drawing, each judged apart.
-
-Tolerance           how much is no change
-compare_trees(...)  every result of a folder against its namesake
-drawing(...)        two drawings, as pixels
-"""
+"""What changed between two results, or two folders of them: settings, metrics, arrays and drawing, each judged apart."""
 
 from __future__ import annotations
 
@@ -19,6 +14,8 @@ from PIL import Image
 
 from probe.base.errors import ProbeError
 from probe.base.files import picture, writing
+from probe.base.plugins import drawer
+from probe.results.drawing import draw
 from probe.results.result import Result, load
 
 VERDICTS = ("settings", "metrics", "arrays", "drawing")
@@ -184,9 +181,7 @@ def _arrays(a: Result, b: Result, tolerance: Tolerance) -> Iterator[str]:
 
 def redrawn(result: Result) -> Array | None:
     """A result's drawing as the code draws it now; None of a result that has none."""
-    from probe.plots import FIGURES, draw
-
-    if result.command not in FIGURES:
+    if not drawer(result.command):
         return None
     with tempfile.TemporaryDirectory() as folder:
         return pixels(draw(result, Path(folder))[0])

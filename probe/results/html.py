@@ -1,30 +1,34 @@
-"""HTML from results: what a notebook shows of one, and the page of a report. Nothing is fetched; images are inside.
-
-fragment(result)     figure, verdict and table, for `Result._repr_html_`
-page(**names)        the report's page, from its template
-picture(path)        a figure as a data URI
-"""
+"""HTML from results: what a notebook shows of one, and the page of a report. Nothing is fetched; images are inside."""
 
 from __future__ import annotations
 
 import base64
 import tempfile
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
+from probe.base.plugins import drawer
+from probe.results.drawing import draw
+from probe.results.summary import summarise
 
-from probe.plots import FIGURES, draw
-from probe.questions.summaries import summarise
-from probe.results.result import Result
+if TYPE_CHECKING:
+    import jinja2
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,  # names of checkpoints, labels and paths are other people's text
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+    from probe.results.record import Record
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,  # names of checkpoints, labels and paths are other people's text
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def picture(path: Path) -> str:
@@ -32,15 +36,15 @@ def picture(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
-def fragment(result: Result) -> str:
+def fragment(result: Record) -> str:
     """A result's figure, verdict and numbers as a piece of HTML; without a figure where its command draws none."""
     uri = None
-    if result.command in FIGURES:
+    if drawer(result.command):
         with tempfile.TemporaryDirectory() as folder:
             uri = picture(draw(result, Path(folder))[0])
-    return _TEMPLATES.get_template("result.html.j2").render(result=result, summary=summarise(result), uri=uri)
+    return _templates().get_template("result.html.j2").render(result=result, summary=summarise(result), uri=uri)
 
 
 def page(**names: Any) -> str:
     """The report's page; `names` are those of `templates/report.html.j2`."""
-    return _TEMPLATES.get_template("report.html.j2").render(**names)
+    return _templates().get_template("report.html.j2").render(**names)

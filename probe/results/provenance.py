@@ -1,15 +1,14 @@
-"""Where a figure comes from, read from the figure itself, and the command that repeats it; needs no torch.
-
-read(path)      the provenance inside a PNG, PDF or SVG that probe drew
-repeated(...)   a recorded command as words to run again, never through a shell
-"""
+"""Where a result comes from, recorded with it and inside of its figure, and the command that repeats it; needs no torch."""
 
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +20,46 @@ _SUBJECT = re.compile(rb"/Subject \(((?:\\.|[^\\)])*)\)", re.DOTALL)
 _DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
 _WRITES = ("--out", "--save")  # the first is replaced, the second would write outside of the new folder
 _RECIPE = re.compile(r"analyses\.\w+")
+
+
+def versions() -> dict[str, str]:
+    """Versions of probe, torch and Python, without importing torch."""
+    out = {"python": platform.python_version()}
+    for name, package in (("probe", "dcgan-probe"), ("torch", "torch")):
+        try:
+            out[name] = version(package)
+        except PackageNotFoundError:
+            out[name] = "not installed"
+    return out
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command with paths cut to their base names, as results record it; names such as `window/day` stay."""
+
+    def short(before: str, word: str) -> str:
+        head, rest = re.match(r"((?:--[\w-]+=)?(?:\w+:)?)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+        path = (before.startswith("-") or head or Path(rest).exists()) and not re.search(" [-+=] ", rest)
+        return head + (Path(rest).name if "/" in rest and path else rest)
+
+    return shlex.join(["probe", *map(short, ["", *argv[:-1]], argv)])
+
+
+def about(gan: Any, seed: int) -> dict[str, Any]:
+    """Where a result came from: checkpoint, versions, seed, device, precision."""
+    run = {"seed": seed, "device": gan.device.type, "precision": "float32"}
+    return {**gan.provenance, "prior": gan.prior, "batchnorm": gan.batchnorm, "versions": versions(), **run}
+
+
+def finished(result: Any, gan: Any, seed: int, notes: Sequence[str] = ()) -> Any:
+    """A result with what was assumed on the way, and where it came from."""
+    result.assumptions += notes
+    result.provenance = about(gan, seed)
+    return result
+
+
+def provenance(gan: Any, seed: int) -> dict[str, Any]:
+    """The same, and the command that is running."""
+    return {**about(gan, seed), "command": command_line(sys.argv[1:])}
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,81 +1,91 @@
-"""A result: what a run found and how, on disk, before anything is drawn; reading one needs no torch.
-
-Result      metrics, settings, assumptions, provenance, arrays; save(), load()
-OUT/result.json, OUT/arrays.safetensors, OUT/figure.png (and pdf, svg)
-"""
+"""A result: what a run found and how, on disk, before anything is drawn; reading one needs no torch."""
 
 from __future__ import annotations
 
 import json
-import math
-import platform
-from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from probe.base.errors import ProbeError
-from probe.base.files import save_tensors, save_text
+from probe.base.files import path_of, replacing
+from probe.base.parameters import File
+from probe.base.plugins import drawer
+from probe.results.drawing import draw, drawing
+from probe.results.html import fragment
+from probe.results.output import check_output
+from probe.results.record import SCHEMA, Record
+from probe.results.summary import Summary, summarise
 
-SCHEMA = 2
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _RENAMED = {  # keys of metrics and arrays, and values of settings, that schema 1 called otherwise
     "erase": "patch", "dose": "strength", "matched_dose": "matched_strength", "chooser": "selector",
     "narrow_less_erase": "narrow_less_patch",
 }  # fmt: skip
+_SETTINGS = {  # settings of a command that schema 1 called otherwise
+    "walk": {"limit": "most_steps"}, "turn": {"steps": "frames"}, "ablate": {"samples": "indices"}, "sample": {"n": "samples"},
+    "dedup": {"noise": "corruption"}, "classify": {"labels": "label_count"},
+}  # fmt: skip
 
 
-def versions() -> dict[str, str]:
-    """Versions of probe, torch and Python, without importing torch."""
-    out = {"python": platform.python_version()}
-    for name, package in (("probe", "dcgan-probe"), ("torch", "torch")):
-        try:
-            out[name] = version(package)
-        except PackageNotFoundError:
-            out[name] = "not installed"
-    return out
+@dataclass(repr=False)
+class Result(Record):
+    """What a question found: `metrics` by the published names, `arrays` with all that its figure needs, and how it was made.
 
+    Not part of it on disk: `gan` is the GAN that came of it where the question operates on one, `files` are what the
+    question writes beside it (name -> a function of the path), `remarks` what a person should hear of this run.
+    """
 
-def _plain(value: Any) -> Any:
-    """JSON has no nan: it becomes null. Numbers keep six significant digits."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
+    def summary(self) -> Summary:
+        """What it says: a verdict, key numbers, a table; as a text with `str()`."""
+        return summarise(self)
 
+    def figure(self, style: str = "notebook", width: str | None = None) -> Figure:
+        """Its figure, drawn: `style` is notebook, paper or talk; `width` a length such as `3.25in`, or a venue's name.
 
-@dataclass
-class Result:
-    """What a command found. `metrics` uses the published names; `arrays` hold all that its figure needs."""
+        Raises ProbeError where its command draws none.
+        """
+        from probe.plots.style import Look, inches
 
-    command: str
-    metrics: dict[str, Any]
-    settings: dict[str, Any] = field(default_factory=dict)
-    assumptions: list[str] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+        look = Look(style, None if width is None else inches(width))
+        with drawing(self, look, self.command) as (figure, _):
+            return figure
 
-    def document(self) -> dict[str, Any]:
-        """The JSON document, without the arrays."""
-        names = ("command", "metrics", "settings", "assumptions", "provenance")
-        return {"schema": SCHEMA, **{name: _plain(getattr(self, name)) for name in names}}
+    def save(self, folder: File, formats: Sequence[str] = ("png",)) -> Path:
+        """Write it to a folder, with its figure (where it has one) and its files; returns the figure's path, or the folder.
 
-    def save(self, folder: Path) -> None:
-        """Write result.json and arrays.safetensors into an existing folder, each atomically."""
-        arrays = {k: np.ascontiguousarray(v) for k, v in self.arrays.items()}
-        save_tensors(folder / "arrays.safetensors", arrays, of="numpy")
-        save_text(folder / "result.json", json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n")
+        A folder that holds an older result is replaced as a whole, any other that is not empty refused. Raises
+        ProbeError where nothing can be written there.
+        """
+        folder = path_of(folder, "folder")
+        check_output(folder)
+        with replacing(folder) as temporary:
+            self.write(temporary)
+            if drawer(self.command):  # as it will be drawn again: with numbers as they were written
+                draw(load(temporary), temporary, formats)
+            for name, write in self.files.items():
+                write(temporary / name)
+        return folder / f"figure.{formats[0]}" if drawer(self.command) else folder
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {'x'.join(map(str, a.shape))}" for name, a in self.arrays.items())
+        verdict = self.summary().verdict
+        return (
+            f"<probe.Result {self.command}: {verdict}>\n"
+            f"metrics: {_cut(', '.join(self.metrics))}\n"
+            f"arrays: {_cut(shapes) or 'none'}"
+        )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the figure and a table. Drawing is layers above this one, so it is found by name."""
-        return str(import_module("probe.results.html").fragment(self))
+        """What a notebook shows: the figure and a table."""
+        return fragment(self)
+
+
+def _cut(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _renamed(value: Any) -> Any:
@@ -89,19 +99,21 @@ def _renamed(value: Any) -> Any:
 
 def _upgraded(result: Result) -> Result:
     """A result of schema 1 by today's names, in its arrays, too: `erase_curve`, `first_erase`."""
-    result.metrics, result.settings = _renamed(result.metrics), _renamed(result.settings)
+    names = _SETTINGS.get(result.command, {})
+    result.settings = {names.get(key, key): value for key, value in _renamed(result.settings).items()}
+    result.metrics = _renamed(result.metrics)
     result.arrays = {
         "_".join(_RENAMED.get(part, part) for part in name.split("_")): array for name, array in result.arrays.items()
     }
     return result
 
 
-def load(folder: str | Path) -> Result:
+def load(folder: File) -> Result:
     """Read a result directory; raises ProbeError where it is none, or from a newer probe."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    folder = Path(folder)
+    folder = path_of(folder, "folder")
     try:
         document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         schema = document.pop("schema")
@@ -133,3 +145,6 @@ def load(folder: str | Path) -> Result:
         raise ProbeError(
             f"{folder}: not a result directory ({error}); expected result.json and arrays.safetensors"
         ) from error
+
+
+load_result = load

@@ -102,7 +102,7 @@ def test_json_prints_metrics_and_nothing_else(run, checkpoint: Path) -> None:
 
 
 def test_the_command_recorded_has_base_names_and_whole_expressions(tmp_path: Path) -> None:
-    from probe.results.runs import command_line
+    from probe.results.provenance import command_line
 
     words = [
         "arithmetic",
@@ -159,7 +159,7 @@ def test_an_output_behind_a_link_or_that_is_no_folder(run, checkpoint: Path) -> 
     assert [p.name for p in Path("disk").iterdir()] == ["there"]
     os.mkfifo("pipe")
     code, _, err = run("sample", "--ckpt", checkpoint, "-n", 2, "--out", "pipe")
-    assert (code, err) == (2, "probe: pipe: exists and is not a result of probe; choose another --out\n")
+    assert (code, err) == (2, "probe: pipe: exists and is not a result of probe; choose another folder\n")
 
 
 def test_train_resume_and_open(run) -> None:

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from probe.base.errors import ProbeError
-from probe.plots import draw
 from probe.plots.common import tile
+from probe.results.drawing import draw
 from probe.results.result import Result
 
 
@@ -75,7 +75,7 @@ def test_figure_shows_the_images_unscaled_in_value(tmp_path: Path) -> None:
 
 
 def test_drawing_needs_no_torch(tmp_path: Path) -> None:
-    forgetting_result().save(tmp_path)
+    forgetting_result().write(tmp_path)
     code = (
         "import sys; sys.modules['torch'] = None\n"
         "from pathlib import Path; from probe.results.result import load; from probe.plots import draw\n"

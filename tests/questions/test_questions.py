@@ -10,12 +10,11 @@ import pytest
 
 import probe
 from probe.base.errors import ProbeError
+from probe.base.plugins import QUESTIONS, drawer, function
 from probe.models.gan import GAN
-from probe.plots import FIGURES
-from probe.questions import calls as questions
-from probe.questions import summaries
 from probe.results import html as pages
 from probe.results import result
+from probe.results import summary as summaries
 
 FIGURES_THERE = sorted(p.parent for p in (Path(__file__).parents[2] / "figures").glob("*/result.json"))
 
@@ -25,9 +24,8 @@ def test_public_names_stay_functions() -> None:
     import probe.questions.arithmetic.run
     import probe.questions.memorization.run
 
-    for name in questions.__all__:
-        if name != "Operated":
-            assert getattr(probe, name) is getattr(questions, name)
+    for question in QUESTIONS.values():
+        assert getattr(probe, question.python) is function(question.call)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +40,7 @@ def test_public_names_stay_functions() -> None:
 )
 def test_examples_in_docstrings(name: str) -> None:
     finder = doctest.DocTestFinder(recurse=False)
-    found = finder.find(getattr(questions, name), name, globs={})
+    found = finder.find(getattr(probe, name), name, globs={})
     assert found[0].examples
     runner = doctest.DocTestRunner(verbose=False)
     for test in found:
@@ -51,8 +49,8 @@ def test_examples_in_docstrings(name: str) -> None:
 
 
 def test_every_call_has_an_example_and_says_what_it_raises() -> None:
-    for name in set(questions.__all__) - {"Operated"}:
-        doc = getattr(questions, name).__doc__
+    for question in QUESTIONS.values():
+        doc = function(question.call).__doc__
         assert "Raises:" in doc
         assert ">>> " in doc
 
@@ -111,7 +109,7 @@ def test_a_result_shows_its_figure_and_its_numbers(tiny_gan: GAN) -> None:
 
 def test_a_result_without_a_figure_shows_its_numbers_as_text() -> None:
     made = result.Result("counted <b>", {"images <i>": 3, "rate": 0.25, "curve": [1, 2]})
-    assert made.command not in FIGURES
+    assert drawer(made.command) is None
     html = pages.fragment(made)
     assert "<img" not in html
     assert "counted &lt;b&gt;" in html
@@ -120,14 +118,14 @@ def test_a_result_without_a_figure_shows_its_numbers_as_text() -> None:
 
 
 def test_forgetting_gives_the_operated_gan(tiny_gan: GAN, monkeypatch: pytest.MonkeyPatch) -> None:
+    from probe.concepts.labels import Boxes
     from probe.concepts.sources import Concept
-    from probe.questions import material
     from probe.questions.forget import run as forgetting
 
-    monkeypatch.setattr(material, "concept", lambda *_: Concept(None, None, None, 0.5, ["boxed"]))  # type: ignore[arg-type]
+    boxed = Concept(Boxes("hat", (), {}), None, None, 0.5, ["boxed"])  # type: ignore[arg-type]
     made = result.Result("forget", {}, assumptions=["read"])
     monkeypatch.setattr(forgetting, "forget", lambda *_, **__: (made, tiny_gan))
-    found = probe.forget(tiny_gan, "hat")
+    found = probe.forget(tiny_gan, boxed, method="patch")
     assert found.gan is tiny_gan
     assert found.assumptions == ["read", "boxed"]
     assert "gan" not in found.document()
@@ -136,7 +134,7 @@ def test_forgetting_gives_the_operated_gan(tiny_gan: GAN, monkeypatch: pytest.Mo
 def test_mistakes_are_told_before_any_work(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match="no expression"):
         probe.arithmetic(tiny_gan)
-    with pytest.raises(ProbeError, match="n 0: expected at least 1"):
+    with pytest.raises(ProbeError, match="`samples` 0: expected 1 to 100,000"):
         probe.sample(tiny_gan, 0)
     with pytest.raises(ProbeError, match="not trained on rooms"):
         probe.turn(tiny_gan, "day", "night")

@@ -20,9 +20,9 @@ from probe.base.errors import ProbeError
 from probe.checkpoints import load, save
 from probe.models.gan import GAN
 from probe.plots import style
-from probe.questions import calls as questions
 from probe.report.plan import Missing, Settings, Step, plan
-from probe.results.runs import command_line
+from probe.results.provenance import command_line
+from tests.asking import counted, instead
 
 BLIND = ("blind.safetensors",)
 ASKED = {"sample", "walk", "guided-backprop", "dissect", "forget", "arithmetic", "turn", "memorization"}
@@ -94,12 +94,8 @@ def test_results_are_taken_over_until_something_changes(run, monkeypatch: pytest
     assert run(ckpt=BLIND)[0] == 0
     calls: list[str] = []
 
-    def counted(name: str) -> None:
-        real = getattr(questions, name)
-        monkeypatch.setattr(questions, name, lambda *a, **k: (calls.append(name), real(*a, **k))[1])
-
     for name in ("sample", "walk"):
-        counted(name)
+        counted(monkeypatch, name, calls)
     assert run(ckpt=BLIND)[0] == 0
     assert calls == []
     next(Path("out/report/results").glob("blind*/walk/figure.png")).unlink()
@@ -116,13 +112,12 @@ def test_other_images_in_the_same_folder_are_asked_about_anew(run, monkeypatch: 
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(f"photos/{k}.png")
     assert run("--data", "photos")[0] == 0
     calls: list[str] = []
-    real = questions.guided_backprop
-    monkeypatch.setattr(questions, "guided_backprop", lambda *a, **k: (calls.append("asked"), real(*a, **k))[1])
+    counted(monkeypatch, "guided-backprop", calls)
     assert run("--data", "photos")[0] == 0
     assert calls == []
     Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save("photos/40.png")
     assert run("--data", "photos")[0] == 0
-    assert calls == ["asked"]
+    assert calls == ["guided-backprop"]
 
 
 def test_another_checkpoint_of_the_same_name_is_not_taken_for_the_first(run, tiny_gan: GAN) -> None:
@@ -141,11 +136,11 @@ def test_interrupted_it_goes_on_where_it_was(run, monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(questions, "guided_backprop", stop)
+        instead(patch, "guided-backprop", stop)
         assert run()[0] == 130
     assert not Path("out/report/index.html").exists()
     assert {p.name for p in next(Path("out/report/results").iterdir()).iterdir()} == {"sample", "walk"}
-    monkeypatch.setattr(questions, "walk", stop)  # would interrupt again, were it called
+    instead(monkeypatch, "walk", stop)  # would interrupt again, were it called
     assert run()[0] == 0
     assert Path("out/report/index.html").exists()
 
@@ -199,7 +194,7 @@ def test_a_question_that_a_checkpoint_refuses_is_an_answer(run, monkeypatch: pyt
     def refuse(*_: object, **__: object) -> None:
         raise ProbeError("the walk is <long>\nand wet")
 
-    monkeypatch.setattr(questions, "walk", refuse)
+    instead(monkeypatch, "walk", refuse)
     code, out, _ = run(ckpt=BLIND)
     assert code == 0
     assert "A walk in latent space: not run: the walk is <long> and wet" in out

@@ -16,12 +16,11 @@ from PIL import Image
 
 from probe import cli
 from probe.base.errors import ProbeError
+from probe.base.plugins import drawer
 from probe.checkpoints import save
 from probe.models.gan import GAN
-from probe.plots import FIGURES
 from probe.questions.ablate.run import Settings, effect
 from probe.questions.sample.run import sample
-from probe.results import runs
 from probe.results.compare import Comparison, Tolerance, compare_trees, pixels
 from probe.results.result import Result
 
@@ -45,7 +44,7 @@ def made(folder: Path, **changes: object) -> Path:
     )
     for name, value in changes.items():
         getattr(result, name).update(value) if isinstance(value, dict) else setattr(result, name, value)
-    runs.publish(result, folder, ["png"])
+    result.save(folder)
     return folder
 
 
@@ -144,9 +143,9 @@ def test_what_cannot_be_compared(tmp_path: Path, case: str) -> None:
 
 def drawn(gan: GAN, folder: Path, layer: str = "8x8", seed: int = 0) -> Path:
     """Samples and an ablation of the tiny model, from fixed latents."""
-    runs.publish(sample(gan, 8, seed), folder / "sample", ["png"])
+    sample(gan, 8, seed).save(folder / "sample")
     settings = Settings(layer, (0, 1), 0.0, (0, 1, 2), latents=16, draws=5, seed=seed)
-    runs.publish(effect(gan, settings, None, None), folder / "ablate", ["png"])
+    effect(gan, settings, None, None).save(folder / "ablate")
     return folder
 
 
@@ -172,7 +171,7 @@ def test_a_swapped_colour_channel_is_caught(tiny_gan: GAN, tmp_path: Path, monke
         batches = GAN.batches
         patch.setattr(GAN, "batches", lambda self, *args: (x.flip(1) for x in batches(self, *args)))
         assert broken(a, drawn(tiny_gan, tmp_path / "b")).items() >= {"sample": ["arrays"]}.items()
-    module = FIGURES["sample"].__globals__  # and in how it is drawn
+    module = drawer("sample").__globals__  # and in how it is drawn
     monkeypatch.setitem(module, "tile", lambda images, columns, tile=module["tile"]: tile(images[:, ::-1], columns))
     assert broken(a, drawn(tiny_gan, tmp_path / "c")) == {"sample": ["drawing"]}
 

@@ -19,10 +19,11 @@ from matplotlib.text import Text
 from PIL import Image
 
 from probe.base.errors import ProbeError
-from probe.plots import FIGURES, draw
+from probe.base.plugins import drawer
 from probe.plots.common import OKABE_ITO, tile
 from probe.plots.style import WIDTHS, Look, extent, finish, inches
 from probe.results.captions import captions, escape
+from probe.results.drawing import draw
 from probe.results.provenance import read, repeated, told
 from probe.results.result import Result, load
 
@@ -78,7 +79,7 @@ def test_text_is_legible_whole_and_apart(committed: dict[str, Result], look: Loo
     """Each command's figure at a column's width: letters of 5 points, none beyond the page or over one another."""
     for name, result in committed.items():
         with look.context(result.command):
-            figure = FIGURES[result.command](result)
+            figure = drawer(result.command)(result)
             finish(figure, look, result.command)
             figure.set_dpi(100)
             found, part = texts(figure), extent(figure, look)
@@ -95,7 +96,7 @@ def test_text_is_legible_whole_and_apart(committed: dict[str, Result], look: Loo
 def test_the_narrowest_page_holds_all_that_is_drawn(tmp_path: Path, name: str, look: Look) -> None:
     result = load(COMMITTED / name)
     with look.context(result.command):
-        figure = FIGURES[result.command](result)
+        figure = drawer(result.command)(result)
         finish(figure, look, result.command)
         page, drawn = extent(figure, look), figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
         assert page.width == pytest.approx(look.width)
@@ -223,7 +224,7 @@ def test_a_figure_from_elsewhere(tmp_path: Path, name: str) -> None:
 
 
 def test_drawing_again_imports_no_torch(tmp_path: Path) -> None:
-    samples().save(tmp_path)
+    samples().write(tmp_path)
     code = f"import sys; sys.modules['torch'] = None; sys.argv = ['probe', 'draw', {str(tmp_path)!r}]; from probe.cli import main; main()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

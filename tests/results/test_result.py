@@ -30,7 +30,7 @@ def found() -> Result:
 
 
 def test_round_trip(found, tmp_path):
-    found.save(tmp_path)
+    found.write(tmp_path)
     again = result.load(str(tmp_path))
     assert again.command == "forget"
     assert again.metrics == {"removal": 0.95, "ci": [0.9, 0.5], "n": 3, "ok": True, "by": {"8": 0.1}}
@@ -45,13 +45,13 @@ def test_round_trip(found, tmp_path):
 
 
 def test_a_result_without_arrays(tmp_path):
-    Result("inspect", {}).save(tmp_path)
+    Result("inspect", {}).write(tmp_path)
     assert result.load(tmp_path) == Result("inspect", {})
 
 
 def test_the_document_is_strict_json(tmp_path):
     values = {"nan": math.nan, "inf": [math.inf, -math.inf], "deep": {"x": (np.float64("nan"), np.float32("inf"))}}
-    Result("forget", values, {"bound": math.nan}).save(tmp_path)
+    Result("forget", values, {"bound": math.nan}).write(tmp_path)
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
@@ -82,7 +82,7 @@ def test_versions():
 
 
 def test_newer_schema(found, tmp_path):
-    found.save(tmp_path)
+    found.write(tmp_path)
     document = json.loads((tmp_path / "result.json").read_text()) | {"schema": 3, "novelty": 1}
     (tmp_path / "result.json").write_text(json.dumps(document))
     message = r": written by a newer probe \(schema 3; this one reads 2\); upgrade dcgan-probe$"
@@ -113,7 +113,7 @@ def test_newer_schema(found, tmp_path):
     ],
 )
 def test_not_a_result(found, tmp_path, content):
-    found.save(tmp_path)
+    found.write(tmp_path)
     (tmp_path / "result.json").unlink()
     if content is not None:
         (tmp_path / "result.json").write_text(content)
@@ -124,12 +124,12 @@ def test_not_a_result(found, tmp_path, content):
 
 def test_a_name_that_is_no_text(found, tmp_path):
     found.provenance["checkpoint"] = os.fsdecode(b"net\xff.pth")
-    found.save(tmp_path)
+    found.write(tmp_path)
     assert result.load(tmp_path).provenance["checkpoint"] == found.provenance["checkpoint"]
 
 
 def test_a_document_that_is_no_text(found, tmp_path):
-    found.save(tmp_path)
+    found.write(tmp_path)
     (tmp_path / "result.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ProbeError, match=r": not a result directory \(.+\); expected result\.json and arrays"):
         result.load(tmp_path)
@@ -137,7 +137,7 @@ def test_a_document_that_is_no_text(found, tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"", b"junk" * 9])
 def test_arrays_missing_or_damaged(found, tmp_path, content):
-    found.save(tmp_path)
+    found.write(tmp_path)
     (tmp_path / "arrays.safetensors").unlink()
     if content is not None:
         (tmp_path / "arrays.safetensors").write_bytes(content)
@@ -146,7 +146,7 @@ def test_arrays_missing_or_damaged(found, tmp_path, content):
 
 
 def test_reading_needs_no_torch(found, tmp_path):
-    found.save(tmp_path)
+    found.write(tmp_path)
     code = "import sys; sys.modules['torch'] = None; from probe.results import result; print(result.load(sys.argv[1]).command)"
     command = [sys.executable, "-W", "error", "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

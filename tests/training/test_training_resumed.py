@@ -152,7 +152,7 @@ def test_a_new_run_clears_what_an_old_one_left(tmp_path):
 )
 def test_resuming_with_other_settings(tmp_path, changes, named):
     train(pictures(20), replace(TINY, steps=1), tmp_path)
-    message = rf"^state\.safetensors: trained with {named}; resume with the same settings or choose another --out$"
+    message = rf"^state\.safetensors: trained with {named}; resume with the same settings or choose another folder$"
     with pytest.raises(ProbeError, match=message):
         train(pictures(20), replace(TINY, **changes), tmp_path, resume=True)
 

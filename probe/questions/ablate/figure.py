@@ -126,7 +126,7 @@ def _legend(figure: Figure, result: Result, x: float, y: float) -> None:
     note(figure, x, y, "\n".join(lines), fontsize=5.8, va="top", linespacing=1.4)
 
 
-def ablation(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Samples before and after an edit of some maps, where they differ, and the edit beside random sets of other maps."""
     count = _columns(result)
     blocks = -(-min(len(result.arrays["before"]), _MOST) // count)

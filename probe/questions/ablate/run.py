@@ -38,20 +38,20 @@ _ENOUGH = 19  # random sets for a p-value: fewer cannot say 0.05
 class Settings:
     """A run of `effect`: which maps of which layer are multiplied by `scale`, and on how many images it is counted.
 
-    `samples` are the samples of the seed that the figure shows; `draws` random sets of other maps are the control.
+    `indices` are the samples of the seed that the figure shows; `draws` random sets of other maps are the control.
     """
 
     layer: str
     units: tuple[int, ...]
     scale: float = 0.0
-    samples: tuple[int, ...] = tuple(range(12))
+    indices: tuple[int, ...] = tuple(range(12))
     latents: int = 64
     draws: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.units or not self.samples:
-            raise ProbeError(f"{'units' if not self.units else 'samples'}: none given; expected at least one")
+        if not self.units or not self.indices:
+            raise ProbeError(f"{'units' if not self.units else 'indices'}: none given; expected at least one")
         if not abs(self.scale) <= _LARGEST:
             raise ProbeError(
                 f"scale {self.scale:g}: expected a number from -{_LARGEST:g} to {_LARGEST:g}; 0 switches the maps off"
@@ -154,7 +154,7 @@ def effect(
         "p_value": measures.p_value(float(whole.mean()), random_change) if len(sets) >= _ENOUGH else None,
         "objects": _objects(scorer, areas, random_ratio) if judge else {},
     }  # fmt: skip
-    z = gan.latents(max(s.samples) + 1, s.seed)[list(s.samples)]
+    z = gan.latents(max(s.indices) + 1, s.seed)[list(s.indices)]
     shown = Replay(gan, z, [site.name])
     arrays = {name: to_bytes(shown.images(e)).numpy() for name, e in (("before", {}), ("after", {site.name: change}))}
     arrays |= {"random_change": random_change, "random_ratio": random_ratio}

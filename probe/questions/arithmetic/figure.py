@@ -5,22 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from probe.plots.common import OKABE_ITO, note, page, show, tile
+from probe.plots.common import note, page, show, tile
+from probe.plots.success import success_curves
 from probe.results.result import Result
 
 _MARGIN, _LABEL, _STEP = 0.26, 0.3, 1.75
 _CURVE = 1.2  # inches, at least, of a panel of curves
-_CURVES = {
-    "mean": ("mean of exemplars", OKABE_ITO[0], "o-"),
-    "norm_matched_single": ("one exemplar, norm of the mean", OKABE_ITO[4], "s-"),
-    "norm_restored_mean": ("mean, norm of the prior", OKABE_ITO[5], "^-"),
-    "random_direction": ("random direction, equal length", "0.6", "v-"),
-    "shuffled": ("labels shuffled", "0.35", "x-"),
-    "pixel": ("in pixel space", OKABE_ITO[3], "D-"),
-}
 
 
 def _place(
@@ -151,37 +143,13 @@ def _verdict(result: Result, about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def curves(axes: Any, about: dict[str, Any], first: bool) -> None:
-    """Success against the number of exemplars, with every control."""
-    for name, (label, colour, style) in _CURVES.items():
-        of = about if name == "mean" else about["controls"][name]
-        n = np.array([int(k) for k in of["success"]])
-        values, ends = np.array(list(of["success"].values())), np.array(list(of["success_ci"].values()))
-        x = n if len(n) > 1 else n + 0.12 * (list(_CURVES).index(name) - 2.5)
-        spread = [np.maximum(values - ends[:, 0], 0), np.maximum(ends[:, 1] - values, 0)]
-        lead = name == "mean"
-        axes.errorbar(
-            x, values, yerr=spread, fmt=style, color=colour, ms=3.2 if lead else 2.4, lw=1.3 if lead else 0.8, elinewidth=0.7, label=label,
-            zorder=5 if lead else 3,
-        )  # fmt: skip
-    axes.axhline(0.9, color="0.75", lw=0.6, ls=":", zorder=0)
-    axes.set(ylim=(-0.03, 1.03), xlabel="exemplars a concept")
-    axes.set_xscale("log") if len(about["success"]) > 1 else axes.set_xlim(n[0] - 1, n[0] + 1)
-    axes.set_xticks(n, [str(k) for k in n])
-    axes.minorticks_off()
-    if first:
-        axes.set_ylabel("success")
-    else:
-        axes.set_yticklabels([])
-
-
 def _success(figure: Figure, result: Result, top: float) -> None:
     judged = {name: m for name, m in result.metrics["expressions"].items() if m.get("success")}
     beside = page() - 0.5 - 1.75 >= _CURVE * len(judged)  # room for the legend beside the curves
     width = (page() - 0.5 - (1.75 if beside else 0)) / max(len(judged), 2)
     for k, (name, about) in enumerate(judged.items()):
         axes = figure.add_axes(_place(figure, 0.5 + k * width, top + 0.38, width - 0.12, 1.15))
-        curves(axes, about, k == 0)
+        success_curves(axes, about, k == 0)
         axes.set_title(name.replace(" - ", "\n- ").replace(" + ", "\n+ "), fontsize=5.4, loc="left")
     handles, labels = axes.get_legend_handles_labels()
     at = (0.5 + len(judged) * width, top + 0.33) if beside else (0.05, top + 1.9)
@@ -191,7 +159,7 @@ def _success(figure: Figure, result: Result, top: float) -> None:
     )  # fmt: skip
 
 
-def arithmetic(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Each expression as in the paper's Fig. 7, the pixel control beneath, and curves of success where there is a judge."""
     expressions = list(result.metrics["expressions"].values())
     terms = max(len(m["terms"]) for m in expressions)

@@ -105,7 +105,7 @@ def _matrix(axes: Any, result: Result) -> None:
         axes.set(xlabel="predicted class", ylabel="true class", title="confusion (%)")
 
 
-def classification(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Accuracy beside baselines, layers alone, error against labels where they were drawn, the confusion matrix."""
     m = result.metrics
     panels = _FOUR if m["curve"] else _THREE

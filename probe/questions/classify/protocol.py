@@ -19,7 +19,7 @@ class Settings:
     """A run of `classify`.
 
     `costs` are the values of C tried, on features of mean 0 and variance 1/D if `standardised`, else as they are.
-    `validation` images are split off to choose among them. With `labels`, the classifier is fitted to that many images
+    `validation` images are split off to choose among them. With `label_count`, the classifier is fitted to that many images
     drawn with equally many of each class: `choosing` draws to choose C and `draws` to test. `statistics` is the number
     of training images that BatchNorm statistics are estimated from, 0 for all. `means` adds the mean of each pooled
     cell to its largest value; `flips` adds the mirror image of each training image and averages scores over both, `shifts`
@@ -29,7 +29,7 @@ class Settings:
 
     costs: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     validation: int = 5000
-    labels: int = 0
+    label_count: int = 0
     draws: int = 1
     choosing: int = 10
     standardised: bool = True
@@ -51,13 +51,13 @@ class Settings:
         unknown = [name for name in self.baselines if name not in BASELINES]
         if unknown:
             raise ProbeError(f"baseline {unknown[0]}: expected some of {', '.join(BASELINES)}")
-        if self.draws > 1 and not self.labels:
-            raise ProbeError(f"draws {self.draws} without a number of labels to draw; pass --labels, too")
+        if self.draws > 1 and not self.label_count:
+            raise ProbeError(f"draws {self.draws} without a number of labels to draw; pass `label_count`, too")
         if not 0 <= self.shifts <= 8:
             raise ProbeError(f"shifts {self.shifts}: expected 0 to 8 pixels")
-        if self.labels and self.views.count > 1:
+        if self.label_count and self.views.count > 1:
             raise ProbeError(
-                "flips or shifts with a number of labels: not measured that way; leave them or --labels out"
+                "flips or shifts with a number of labels: not measured that way; leave them or `label_count` out"
             )
 
     @property
@@ -67,7 +67,7 @@ class Settings:
 
 
 SVHN_1000 = Settings(
-    costs=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2), validation=10_000, labels=1000, draws=100, choosing=10,
+    costs=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2), validation=10_000, label_count=1000, draws=100, choosing=10,
     standardised=False, statistics=0,
 )  # fmt: skip
 """The protocol of the authors' script for Table 2: LinearSVC on features as they are, 1,000 labels, 100 draws."""
@@ -92,9 +92,9 @@ def assumed(s: Settings) -> list[str]:
         more = ["its mirror image"] * s.flips + [f"copies moved by up to {s.shifts} px"] * (s.shifts > 0)
         scored = "; test scores are means over an image and its mirror image" if s.flips else ""
         notes.append(f"each training image is joined by {' and '.join(more)}{scored}")
-    if s.labels:
+    if s.label_count:
         notes.append(
-            f"C by the mean over {s.choosing} draws of {s.labels} labels; for other numbers of labels the same C"
+            f"C by the mean over {s.choosing} draws of {s.label_count} labels; for other numbers of labels the same C"
         )
         notes.append(
             f"accuracy: mean and bootstrap interval over {s.draws} draws of labels"

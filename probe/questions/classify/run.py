@@ -84,8 +84,8 @@ def classify(
     """
     s, tell = settings, report or (lambda *_: None)
     task = tasks.make(train, test, s.validation, s.seed)
-    if s.labels:
-        tasks.stratified(task.labels[: task.fitted], s.labels, len(task.classes), np.random.default_rng(0))
+    if s.label_count:
+        tasks.stratified(task.labels[: task.fitted], s.label_count, len(task.classes), np.random.default_rng(0))
     chosen = task.images[: s.statistics or None]
     adapt(gan, chosen)
     found = _evaluate(of_discriminator(gan, means=s.means), task, s, tell, with_parts=True)
@@ -95,8 +95,8 @@ def classify(
         if other:
             others[name] = other.metrics()
     metrics = {
-        **found.metrics(), "train_images": len(task.images), "test_images": len(task.test_images), "draws": s.draws if s.labels else 1,
-        "labels": s.labels or len(task.images), "classes": list(task.classes), "test_images_in_training": task.duplicates,
+        **found.metrics(), "train_images": len(task.images), "test_images": len(task.test_images), "draws": s.draws if s.label_count else 1,
+        "labels": s.label_count or len(task.images), "classes": list(task.classes), "test_images_in_training": task.duplicates,
         "validation": {f"{c:g}": a for c, a in found.validation.items()},
         "layers": {name: {"features": n, "validation_accuracy": a, "validation_accuracy_ci": measures.share_ci(round(a * s.validation), s.validation)}
                    for name, (n, a) in found.parts.items()},
@@ -140,7 +140,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
 
 def _evaluate(phi: Representation, task: Task, s: Settings, tell: Report, with_parts: bool = False) -> Found:
     values = rows(phi, task.images, s.views, lambda i, n: tell(f"{phi.name}: features", i, n))
-    return (_draws if s.labels else _all)(phi, values, task, s, tell, with_parts)
+    return (_draws if s.label_count else _all)(phi, values, task, s, tell, with_parts)
 
 
 def _share(scores: Tensor, labels: Tensor) -> float:
@@ -200,14 +200,14 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
 
     reached = np.zeros((s.choosing, len(s.costs)))
     for i in range(s.choosing):
-        reached[i] = [_share(held.scores(w), truth) for w in fitted(s.labels, s.costs)]
+        reached[i] = [_share(held.scores(w), truth) for w in fitted(s.label_count, s.costs)]
         tell(f"{phi.name}: choosing C", i + 1, s.choosing)
     validation = dict(zip(s.costs, reached.mean(0).tolist(), strict=True))
     cost = max(validation, key=lambda c: (validation[c], -c))
     parts = {}
     for name, columns in phi.parts.items() if with_parts else ():
         shares = [
-            _share(held.columns(columns).scores(fitted(s.labels, (cost,), columns)[0]), truth)
+            _share(held.columns(columns).scores(fitted(s.label_count, (cost,), columns)[0]), truth)
             for _ in range(s.choosing)
         ]
         parts[name] = (columns.stop - columns.start, float(np.mean(shares)))
@@ -216,17 +216,17 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
         every.mean,
         every.scale,
     )
-    fewer = [n for n in {s.labels // part // k * k for part in _CURVE[:-1]} if n] if with_parts else []
+    fewer = [n for n in {s.label_count // part // k * k for part in _CURVE[:-1]} if n] if with_parts else []
     curve: dict[int, Array] = {}
-    for n in sorted({*fewer, s.labels}):
-        times = s.draws if n == s.labels else min(s.draws, _CURVE_DRAWS)
+    for n in sorted({*fewer, s.label_count}):
+        times = s.draws if n == s.label_count else min(s.draws, _CURVE_DRAWS)
         guesses = []
         for i in range(times):
             guesses.append(test.scores(fitted(n, (cost,))[0]).argmax(1))
             tell(f"{phi.name}: {n} labels", i + 1, times)
         predicted = torch.stack(guesses)  # (draws, M)
         curve[n] = (predicted != task.test_labels).float().mean(1).numpy()
-    right = 1 - curve[s.labels]
+    right = 1 - curve[s.label_count]
     if s.draws > 1:
         interval = measures.mean_ci(right)
     else:
@@ -241,8 +241,8 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
         return None
     k = len(task.classes)
     chosen = torch.arange(len(task.labels))
-    if s.labels:
-        chosen = tasks.stratified(task.labels[: task.fitted], s.labels, k, np.random.default_rng([s.seed, 4]))
+    if s.label_count:
+        chosen = tasks.stratified(task.labels[: task.fitted], s.label_count, k, np.random.default_rng([s.seed, 4]))
     net = baselines.supervised(
         blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
         lambda i, n: tell("supervised network", i, n),

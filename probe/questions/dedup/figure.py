@@ -95,7 +95,7 @@ def _caption(result: Result) -> str:
     )
 
 
-def deduplication(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Doubtful pairs (kept, removed), the largest groups, and recall by kind of planted copy."""
     pairs, groups = len(result.arrays["doubtful"]), len(result.arrays["groups"])
     count, side = _pairs()

@@ -36,7 +36,7 @@ class Settings:
     likeness: float = 0.76
     plain: bool = False
     steps: int = 2000
-    noise: float = 0.3
+    corruption: float = 0.3
     dropout: float = 0.5
     planted: int = 200
     seed: int = 0
@@ -47,8 +47,10 @@ class Settings:
                 f"radius {self.radius}, likeness {self.likeness}, steps {self.steps}, planted {self.planted}: "
                 "expected 0 to 40 of 128 bits, -1 to 1, and at least 1 of the others"
             )
-        if not (0 <= self.noise <= 10 and 0 <= self.dropout < 1):
-            raise ProbeError(f"noise {self.noise}, dropout {self.dropout}: expected 0 to 10, and 0 to below 1")
+        if not (0 <= self.corruption <= 10 and 0 <= self.dropout < 1):
+            raise ProbeError(
+                f"corruption {self.corruption}, dropout {self.dropout}: expected 0 to 10, and 0 to below 1"
+            )
 
 
 _ASSUMED = (
@@ -73,7 +75,9 @@ def dedup(
     s, tell = settings or Settings(), report or (lambda *_: None)
     if images.shape[1:] != (3, SIDE, SIDE) or len(images) < 2:
         raise ProbeError(f"{name}: images of {tuple(images.shape)}; expected at least 2 of (3, {SIDE}, {SIDE})")
-    network = hashing.fit(images, Training(s.steps, s.noise, s.dropout, s.seed), lambda i, n: tell("fitting", i, n))
+    network = hashing.fit(
+        images, Training(s.steps, s.corruption, s.dropout, s.seed), lambda i, n: tell("fitting", i, n)
+    )
     codes = hashing.hashes(network, images, lambda i, n: tell("hashing", i, n))
     first, order = same_hash(codes), np.arange(len(images))
     every, rule = Hashed(codes, images, order), Rule(s.radius, s.likeness)

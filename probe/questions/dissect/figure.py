@@ -105,7 +105,7 @@ def _effect_panel(axes: Any, result: Result, names: list[str]) -> None:
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1, borderaxespad=0.2)
 
 
-def dissection(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """The best units of each concept on the images that excite them most, the best against chance, overlap and effect."""
     m = result.metrics
     names = sorted(m["concepts"], key=lambda name: -m["concepts"][name]["best_iou"])[: len(OKABE_ITO)]

@@ -22,16 +22,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
-from probe.concepts import units
+from probe.base.files import path_of
+from probe.base.parameters import File
+from probe.base.progress import Report
+from probe.concepts import labels, units
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter, differentiable
+from probe.concepts.segmenters import load_rooms
+from probe.concepts.sources import from_labels, is_rooms, read_boxes, segmenter_of
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import Site, capture, resolve
 from probe.results.result import Result
 
-Report = Callable[[str, int, int], None]
 SHOWN, CONCEPTS = 5, 8  # images of a unit and concepts that the figure shows
 _CHUNK = 64
 
@@ -49,13 +53,48 @@ class Material:
     assumptions: Sequence[str] = ()
 
 
+def material(
+    gan: GAN,
+    file: File | None,
+    label_seed: int | None,
+    causal: bool,
+    segmenter: Any,
+    samples: int,
+    seed: int,
+    tell: Report,
+) -> Material:
+    """Masks and segmenters: of a segmenter (the built-in selector on rooms), or boxes from a file, segmenters fitted if asked."""
+    if file is not None and segmenter is not None:
+        raise ProbeError("`labels` and `segmenter` both given; masks come from one of them")
+    if file is None:
+        if causal:
+            raise ProbeError("`causal` fits segmenters to boxes; pass their file as `labels`, or leave it out on rooms")
+        if segmenter is not None:
+            given = segmenter_of(segmenter)
+            return from_segmenter(gan, given[0] if isinstance(given, tuple) else given, samples, seed)
+        if not is_rooms(gan):
+            name = gan.provenance.get("checkpoint", "this model")
+            raise ProbeError(
+                f"{name}: not trained on rooms, so concepts must be boxed by hand: write numbered samples with "
+                "`probe sample --each`, label them in any COCO tool, pass the file as `labels`"
+            )
+        return from_segmenter(gan, load_rooms()["selector"], samples, seed)
+    path = path_of(file, "labels")
+    names = labels.categories(path)
+    read = [read_boxes(gan, path, name, label_seed) for name in names]
+    selectors = {name: from_labels(gan, path, name, label_seed, seed, tell).selector for name in names if causal}
+    notes = dict.fromkeys(note for _, found in read for note in found)  # each once
+    return from_boxes(gan, [boxes for boxes, _ in read], selectors, list(notes))
+
+
 def from_segmenter(gan: GAN, segmenter: Segmenter, n: int, seed: int) -> Material:
     """Every object (but the background) that a segmenter sees on the first n samples of a seed."""
-    labels = segmenter.labels(gan.sample(n, seed))
-    values = {name: k for k, name in enumerate(segmenter.objects) if k and bool((labels == k).any())}
+    seen = segmenter.labels(gan.sample(n, seed))
+    values = {name: k for k, name in enumerate(segmenter.objects) if k and bool((seen == k).any())}
     note = f"masks: the selector's label maps of {n} samples of seed {seed}; effects: on what the same selector sees"
-    masks = {name: labels == k for name, k in values.items()}
-    return Material(gan.latents(n, seed), masks, {name: (segmenter, k) for name, k in values.items()}, [note])
+    masks = {name: seen == k for name, k in values.items()}
+    sighted = {name: (segmenter, k) for name, k in values.items()} if differentiable(segmenter) else {}
+    return Material(gan.latents(n, seed), masks, sighted, [note])
 
 
 def from_boxes(
@@ -71,7 +110,7 @@ def from_boxes(
     ]
     if set(found) != {b.concept for b in concepts}:
         notes.append(
-            "no causal effects: they need a segmenter, which boxes alone are not; --causal fits one to a concept's boxes"
+            "no causal effects: they need a segmenter, which boxes alone are not; `causal` fits one to a concept's boxes"
         )
     return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, found, notes)
 

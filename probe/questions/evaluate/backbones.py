@@ -1,6 +1,6 @@
 """Networks in whose features two sets of images are compared: some numbers an image, and a name that says what they are.
 
-backbone(...)   `segmenter`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
+backbone(...)   `judge`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
 
 Only in Inception's features is a Fréchet distance an FID; in all others the name is to be told with the number.
 """
@@ -70,9 +70,12 @@ def _segmenter(device: torch.device) -> Callable[[Tensor], Tensor]:
     return features
 
 
-def backbone(text: str, channels: int, device: torch.device) -> Backbone:
+def backbone(given: str | Callable[[Tensor], Tensor], channels: int, device: torch.device) -> Backbone:
     """The network of a name, a weights file or a factory, for images of 1 or 3 channels; ProbeError where it is none."""
-    if text == "segmenter":
+    if not isinstance(given, str):
+        return Backbone(feature(given, channels, device, "features"))
+    text = given
+    if text in ("judge", "segmenter", "reader"):
         return Backbone(Feature("the built-in rooms judge", _segmenter(device)))
     if text == "random":
         return Backbone(Feature("a random-weights network, seed 0", RandomConv(channels, grid=1).to(device).eval()))
@@ -80,6 +83,6 @@ def backbone(text: str, channels: int, device: torch.device) -> Backbone:
     if path.is_file():
         return Backbone(Feature(f"Inception-v3, {path.name}", load_inception(path)), fid=True)
     if ":" in text:
-        return Backbone(feature(text, channels, device))
-    wanted = "segmenter, random, a weights file of FID's Inception, or pkg.module:factory"
+        return Backbone(feature(text, channels, device, "features"))
+    wanted = "judge, random, a weights file of FID's Inception, or pkg.module:factory"
     raise ProbeError(f"features {text}: no such name and no such file; expected {wanted}")

@@ -47,7 +47,7 @@ def _bars(axes: Any, result: Result, key: str, title: str) -> None:
     axes.minorticks_off()
 
 
-def evaluation(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Bars of the Fréchet distance, KID, precision and recall; below, pictures of the three sets."""
     m = result.metrics
     count = columns(_MOST, page() - _LEFT - 0.06, 0.42)

@@ -38,7 +38,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not LEAST <= self.images <= MOST:
-            raise ProbeError(f"n {self.images}: expected {LEAST} to {MOST} images in each set")
+            raise ProbeError(f"`samples` {self.images}: expected {LEAST} to {MOST} images in each set")
 
 
 def _checked(gan: GAN, reals: dict[str, Array], n: int) -> None:
@@ -47,7 +47,9 @@ def _checked(gan: GAN, reals: dict[str, Array], n: int) -> None:
         if images.shape[1:] != expected:
             raise ProbeError(f"{name} images of {images.shape[1:]}; expected {expected}, as the generator draws them")
         if len(images) < n:
-            raise ProbeError(f"{len(images)} {name} images; expected at least {n}: pass a smaller -n, at least {LEAST}")
+            raise ProbeError(
+                f"{len(images)} {name} images; expected at least {n}: pass fewer `samples`, at least {LEAST}"
+            )
 
 
 def untrained(gan: GAN, seed: int) -> GAN:

@@ -106,7 +106,7 @@ def _table(figure: Figure, result: Result, top: float) -> None:
     note(figure, 0.08, top - 0.13 * len(rows) - 0.06, text, va="top", color="0.25")
 
 
-def forgetting(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """The paper's Fig. 6 with erasure beneath, all methods' trade-offs, and all of them at one small collateral."""
     methods = result.metrics["methods"]
     before = result.arrays["before"]

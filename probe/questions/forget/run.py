@@ -22,9 +22,9 @@ from probe.base import parallel
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.probing import NEGATIVES, Labelled, cross_auc
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter, differentiable
 from probe.edits import surgery
-from probe.edits.methods import METHODS, OPTIONAL, Fit, candidates
+from probe.edits.methods import BUILDERS, METHODS, Fit, candidates
 from probe.edits.refinement import READABLE
 from probe.edits.scoring import Scorer, Scores, compare
 from probe.edits.tuning import BOUND, Method, Report, control, label_draws, tune
@@ -76,9 +76,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.negatives not in ("auto", *NEGATIVES):
             raise ProbeError(f"negatives {self.negatives}: expected auto, {' or '.join(NEGATIVES)}")
-        wrong = [m for m in self.methods if m not in (*METHODS, *OPTIONAL)]
+        wrong = [m for m in self.methods if m not in BUILDERS]
         if wrong or not self.methods:
-            raise ProbeError(f"method {wrong[0] if wrong else '(none)'}: expected {', '.join((*METHODS, *OPTIONAL))}")
+            raise ProbeError(f"method {wrong[0] if wrong else '(none)'}: expected {', '.join(BUILDERS)}")
         if self.draws < 1 or self.heldout < 32 or self.tuning < 16:
             raise ProbeError(
                 f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
@@ -228,7 +228,7 @@ def forget(
         s.boundaries,
         s.strengths,
         s.seed,
-        judge_iou >= READABLE,
+        judge_iou >= READABLE and differentiable(selector),
     )
     heldout = heldout_scorer(gan, judge, boxes, s)
     scorers = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
@@ -255,6 +255,8 @@ def forget(
             methods[name]["readings"] = readings
         if name == "patch" and isinstance(gan.generator, Generator):
             operated = surgery.patch(gan, method.sites[0].name, method.fitted, strength)
+        elif operated is None and hasattr(method.fitted, "apply"):
+            operated = method.fitted.apply(gan, strength)
     metrics = _metrics(s, boxes, aucs, fit, methods, curves) | {"judge_iou": judge_iou}
     return Result("forget", metrics, asdict(s), [reading, *_ASSUMED], dict(gan.provenance), arrays), operated
 

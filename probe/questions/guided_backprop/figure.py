@@ -128,7 +128,7 @@ def _verdict(sane: dict[str, Any]) -> str:
     return f"sanity: {word}, all layers random: {sane['spearman']:.2f} [{low:.2f}, {high:.2f}]; limit {limit}"
 
 
-def guided_backprop(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Guided gradients of the strongest responses of some units under random and trained weights, and the sanity checks."""
     units, crops = result.arrays["units"], result.arrays["gradients"].shape[1]
     side = min((page() - _LABEL - _GUTTER - 0.05) / 2 / crops, 1.1)

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
+from probe.base.parameters import numbers
 from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, estimate_statistics, to_bytes
 from probe.models.hooks import Site, resolve
-from probe.questions.ablate.region import numbers
 from probe.questions.guided_backprop import sanity
 from probe.questions.guided_backprop.lens import Lens, Source, Top, gradients, scan
 from probe.questions.guided_backprop.naming import name_units
@@ -76,7 +76,7 @@ def parse_units(text: str, site: Site) -> list[int]:
     """
     if text in ("all", "top"):
         return list(range(site.maps))
-    units = list(numbers(text, "--units"))
+    units = list(numbers(text, "units"))
     wrong = [u for u in units if u >= site.maps]
     if len(units) > _ROWS:
         raise ProbeError(

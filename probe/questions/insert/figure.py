@@ -100,7 +100,7 @@ def _verdict(result: Result) -> str:
     )
 
 
-def insertion(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Held-out samples before and after, success against strength with the random control, and maps of positions."""
     side = (page() - _LEFT) / _columns(result)
     (x, width, _), (left, all_maps, row) = flow([(0, _LEFT, 2.35, 3.0), (3.1, 3.5, 3.42, 6.95)])

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from probe.concepts.labels import Boxes
 from probe.concepts.probing import gather
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN

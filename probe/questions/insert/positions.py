@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter
 from probe.measures.statistics import Array, ratio_ci
 from probe.models.gan import GAN
 from probe.questions.insert.placement import FREE, HALF, Box, Edits, Spot, cells

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
-from probe.concepts.segmenters import Segmenter
+from probe.concepts.protocols import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import Site, capture, resolve, sites

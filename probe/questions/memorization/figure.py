@@ -106,7 +106,7 @@ def _caption(result: Result) -> str:
     )
 
 
-def memorization(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Nearest images of the most suspicious samples; below, ratios, test and power where there are held-out images."""
     tested = result.metrics["p_value"] is not None
     side = (page() - _LEFT - _RIGHT) / _columns()

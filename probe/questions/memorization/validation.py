@@ -56,7 +56,7 @@ def _model(figure: Figure, result: Result, name: str, left: float, y: float, sid
     figure.text(x, (y - 0.26) / height, f"{trained}\n{text}", fontsize=5, va="top")
 
 
-def validation(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Models in a row with their verdicts; below, false alarms and power."""
     names = list(result.metrics["models"])
     count = columns(len(names), page() - 0.6, 1.2)

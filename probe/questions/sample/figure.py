@@ -10,7 +10,7 @@ from probe.plots.common import page, show, tile
 from probe.results.result import Result
 
 
-def samples(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """A grid of samples, after the paper's Figs. 2 and 3; of more than 100 the first."""
     images = result.arrays["images"][:100]
     columns = 10 if len(images) >= 50 else math.ceil(math.sqrt(len(images)))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from probe.plots.common import OKABE_ITO, flow, note, page, show, tile
-from probe.questions.arithmetic.figure import curves
+from probe.plots.success import success_curves
 from probe.results.result import Result
 
 _LEFT, _PLOTS = 0.62, 1.95
@@ -211,7 +211,7 @@ def _success_panel(axes: Any, result: Result) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def turn(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """Samples moved along a direction as in the paper's Fig. 8; with a judge the scores beneath."""
     steps = result.metrics["steps"]
     side = (page() - _LEFT - 0.06) / steps
@@ -241,7 +241,7 @@ def turn(result: Result) -> Figure:
         if several or len(result.metrics["success"]) == 1:
             _success_panel(axes, result)
         else:
-            curves(axes, result.metrics, True)
+            success_curves(axes, result.metrics, True)
             axes.set_xlabel("exemplars a side")
             axes.legend(frameon=False, fontsize=5.6, labelspacing=0.5, loc="upper left", bbox_to_anchor=(1.0, 1.05))
     text = f"Direction from {result.metrics['shown']} exemplars a side; the samples are new and not chosen, each in the middle of its row."

@@ -35,14 +35,14 @@ _FRESH = 1_000_007  # added to the seed: new samples are not those that exemplar
 
 @dataclass(frozen=True)
 class Settings:
-    """A run of `turn`: methods, exemplars a side (several make a curve of success), steps from -reach to reach.
+    """A run of `turn`: methods, exemplars a side (several make a curve of success), frames from -reach to reach.
 
     `rows` samples are shown; with a judge `scored` are scored at every step, and `draws` draws of exemplars are tried.
     """
 
     methods: tuple[str, ...] = ("means",)
     exemplars: tuple[int, ...] = (4,)
-    steps: int = 11
+    frames: int = 11
     reach: float = 1.0
     rows: int = 5
     scored: int = 200
@@ -55,8 +55,10 @@ class Settings:
             raise ProbeError(f"method {unknown[0] if unknown else '(none)'}: expected {', '.join(METHODS)}")
         if not self.exemplars or min(self.exemplars) < 1 or min(self.draws, self.scored) < 2 or self.rows < 1:
             raise ProbeError("exemplars and rows: expected at least 1; draws and scored samples: at least 2")
-        if self.steps < 3 or not 0 < self.reach < float("inf"):
-            raise ProbeError(f"steps {self.steps}, reach {self.reach}: expected at least 3 steps and a reach above 0")
+        if self.frames < 3 or not 0 < self.reach < float("inf"):
+            raise ProbeError(
+                f"frames {self.frames}, reach {self.reach}: expected at least 3 frames and a reach above 0"
+            )
 
     @property
     def shown(self) -> int:
@@ -66,7 +68,7 @@ class Settings:
     @property
     def positions(self) -> Array:
         """The steps (K,), in lengths of the direction."""
-        return np.linspace(-self.reach, self.reach, self.steps)
+        return np.linspace(-self.reach, self.reach, self.frames)
 
 
 def turn(
@@ -102,14 +104,14 @@ def turn(
     for method, vector in vectors.items():
         path = _path(fresh, vector, settings)
         images = to_bytes(gan.images(path[:rows].flatten(0, 1))).numpy()
-        arrays[f"{method}_images"] = images.reshape(rows, settings.steps, *images.shape[1:])
+        arrays[f"{method}_images"] = images.reshape(rows, settings.frames, *images.shape[1:])
         cosine = float(torch.cosine_similarity(vector, vectors[settings.methods[0]], 0))
         metrics[method] = {"length": float(vector.norm()) / draws.prior_norm(gan), "cosine_to_first": cosine}
         if judged:
             scores = _scores(gan, judged, path, partial(tell, f"steps along {method}")) / scale
             arrays[f"{method}_scores"] = scores.astype(np.float32)
             metrics[method] |= _line(scores, settings, targets)
-    top: dict[str, Any] = {"from": before, "to": after, "shown": settings.shown, "steps": settings.steps}
+    top: dict[str, Any] = {"from": before, "to": after, "shown": settings.shown, "steps": settings.frames}
     top |= {"samples": len(fresh), **dict.fromkeys(("success", "success_ci", "controls", "r2", "monotone_share"))}
     top |= metrics[settings.methods[0]]
     if judged:

@@ -103,7 +103,7 @@ def _caption(result: Result) -> str:
     )
 
 
-def walk(result: Result) -> Figure:
+def draw(result: Result) -> Figure:
     """The paper's Fig. 4, one row a pair of neighbouring latents, with step profiles, convergence and nulls below."""
     images, profile = result.arrays["images"], result.arrays["profile"]
     rows, columns = images.shape[:2]

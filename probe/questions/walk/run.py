@@ -43,7 +43,7 @@ class Settings:
     """A walk: a chain of `points` latents of the seed (or between two seeds), `frames` images between neighbours.
 
     `loop` closes the chain. `interpolation` is lerp, slerp, or auto: lerp for a uniform prior, slerp for a normal one.
-    `limit` is the largest number of steps tried between two points; `pairs` the number of pairs for PPL.
+    `most_steps` is the largest number of steps tried between two points; `pairs` the number of pairs for PPL.
     """
 
     points: int = 9
@@ -51,7 +51,7 @@ class Settings:
     between: tuple[int, int] | None = None
     loop: bool = False
     interpolation: str = "auto"
-    limit: int = 2304
+    most_steps: int = 2304
     pairs: int = 256
     seed: int = 0
 
@@ -62,8 +62,8 @@ class Settings:
             raise ProbeError(f"between {self.between[0]} {self.between[1]}: expected two seeds from 0 to 2147483647")
         if self.between and self.between[0] == self.between[1]:
             raise ProbeError(f"between {self.between[0]} {self.between[1]}: the same latent twice; give two seeds")
-        if self.frames < 1 or self.pairs < 2 or self.limit < self.coarsest * 2:
-            found = f"frames {self.frames}, pairs {self.pairs}, limit {self.limit}"
+        if self.frames < 1 or self.pairs < 2 or self.most_steps < self.coarsest * 2:
+            found = f"frames {self.frames}, pairs {self.pairs}, most_steps {self.most_steps}"
             raise ProbeError(f"{found}: expected at least 1, 2 and {2 * self.coarsest} (8 steps to a frame)")
         if self.interpolation not in ("auto", "lerp", "slerp"):
             raise ProbeError(f"interpolation {self.interpolation}: expected auto, lerp or slerp")
@@ -242,10 +242,12 @@ def walk(gan: GAN, phi: Feature, settings: Settings, nulls: Sequence[GAN] = (), 
             expected = f"nz {gan.nz}, {gan.channels}x{gan.size}x{gan.size}"
             raise ProbeError(f"{name}: {found}; expected {expected}: a null is of the same recipe as the generator")
     points, kind = way(gan, s)
-    segments = trace(gan, phi, points, kind, s.coarsest, s.limit, tell, "walking")
+    segments = trace(gan, phi, points, kind, s.coarsest, s.most_steps, tell, "walking")
 
     def ratio(other: GAN, name: str) -> float:
-        return float(statistics(trace(other, phi, points, kind, s.coarsest, s.limit, tell, name))["max_over_median"])
+        return float(
+            statistics(trace(other, phi, points, kind, s.coarsest, s.most_steps, tell, name))["max_over_median"]
+        )
 
     null = np.array([ratio(g, f"null {i + 1}") for i, g in enumerate(nulls)])
     random = np.array([ratio(g, f"random weights {i + 1}") for i, g in enumerate(_initialisations(gan))])
@@ -273,7 +275,7 @@ def _assumed(s: Settings, kind: str, phi: Feature) -> list[str]:
     return [
         "the paper interpolates 'between a series of 9 random points' and shows ten rows: here a chain, a row for each pair of neighbours",
         f"interpolation: {kind}; steps are Euclidean distances in {phi.name} on float images",
-        f"a path is resolved when doubling the steps divides the largest by more than 2^{RESOLVED}; at most {s.limit} steps a row",
+        f"a path is resolved when doubling the steps divides the largest by more than 2^{RESOLVED}; at most {s.most_steps} steps a row",
         "p_value: of max_over_median among generators of the same recipe and other seeds, at least 19 of them; random weights are no null",
         f"PPL: epsilon {_EPSILON}, nothing trimmed; ppl_trimmed drops the lowest and highest 1 % as the usual code does",
     ]

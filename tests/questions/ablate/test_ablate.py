@@ -16,14 +16,15 @@ from torch import nn
 import probe
 from probe import cli
 from probe.base.errors import ProbeError
+from probe.base.parameters import numbers
 from probe.checkpoints import load, save
 from probe.concepts import segmenters
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import cover, edit, within
-from probe.plots import draw
 from probe.questions.ablate.figure import numbers as written
-from probe.questions.ablate.region import numbers, region
+from probe.questions.ablate.region import region
 from probe.questions.ablate.run import HELDOUT, Settings, effect, other_sets, scaler
+from probe.results.drawing import draw
 
 # ---- what people write
 

@@ -19,8 +19,8 @@ from probe.concepts.draws import CONTROLS, Bank
 from probe.concepts.exemplars import Exemplars, Labelled
 from probe.concepts.expressions import Expression, parse
 from probe.models.gan import GAN, to_bytes
-from probe.plots import draw
 from probe.questions.arithmetic.run import Settings, arithmetic
+from probe.results.drawing import draw
 from probe.results.result import Result
 
 PAPER = "window/day - nowindow/day + nowindow/night"
@@ -178,7 +178,7 @@ def test_several_and_longer_expressions_are_drawn(flat: GAN, labelled: Labelled,
     assert list(result.metrics["expressions"]) == [str(e) for e in parsed[1:]]
     assert [m["title"] for m in result.metrics["expressions"].values()] == ["window/night", "dark", "window/night"]
     assert result.metrics["success"] == result.metrics["expressions"][PAPER]["success"]
-    result.save(tmp_path)
+    result.write(tmp_path)
     from probe.results.result import load
 
     (path,) = draw(load(tmp_path), tmp_path)

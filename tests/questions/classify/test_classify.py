@@ -20,12 +20,12 @@ from probe.checkpoints import save
 from probe.data import loading as data
 from probe.data.loading import Images
 from probe.models.gan import GAN
-from probe.plots import draw
 from probe.questions.classify import tasks
 from probe.questions.classify.representation import of_discriminator, rows
 from probe.questions.classify.run import SVHN_1000, Settings, classify
+from probe.questions.classify.tables import write_csv, write_latex
+from probe.results.drawing import draw
 from probe.results.result import Result
-from probe.results.tables import write_accuracies
 
 QUICK = Settings(
     costs=(0.1, 1.0), validation=60, statistics=100, baselines=("pixels", "random_weights"), centroids=4, supervised_steps=2
@@ -197,7 +197,8 @@ def test_validation_images_are_not_fitted_to() -> None:
 
 
 def test_tables(result: Result, tmp_path: Path) -> None:
-    write_accuracies(result, tmp_path)
+    write_csv(result, tmp_path / "table.csv")
+    write_latex(result, tmp_path / "table.tex")
     with (tmp_path / "table.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["representation"] for row in table] == ["discriminator", "pixels", "kmeans", "supervised"]

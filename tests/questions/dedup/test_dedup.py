@@ -16,10 +16,10 @@ from probe.data.rooms import scenes as rooms
 from probe.measures import hashing
 from probe.measures import likeness as closeness
 from probe.measures.hashing import Training
-from probe.plots import draw
 from probe.questions.dedup import matching, planting
 from probe.questions.dedup.matching import Hashed, Matches, Rule, first_match, leaders, same_hash
 from probe.questions.dedup.run import Settings, dedup, recall
+from probe.results.drawing import draw
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from probe.concepts import units
 from probe.concepts.labels import Boxes, categories
 from probe.models.gan import GAN
 from probe.models.hooks import capture
-from probe.plots import draw
 from probe.questions.dissect.run import Material, Settings, cells, dissect, from_boxes
+from probe.questions.dissect.tables import escape, write_csv, write_latex
+from probe.results.drawing import draw
 from probe.results.result import Result
-from probe.results.tables import escape, write_tables
 
 N = 12
 
@@ -143,7 +143,8 @@ def test_boxes_without_a_segmenter_say_so(tiny_gan: GAN) -> None:
 
 
 def test_tables(result: Result, tmp_path: Path) -> None:
-    write_tables(result, tmp_path)
+    write_csv(result, tmp_path / "units.csv")
+    write_latex(result, tmp_path / "units.tex")
     with (tmp_path / "units.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 * 2

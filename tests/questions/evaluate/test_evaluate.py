@@ -25,11 +25,11 @@ from probe.data.rooms import scenes as rooms
 from probe.measures.distances import compare, frechet, jackknife, kernel_distance, precision_recall
 from probe.measures.features import Feature
 from probe.models.gan import GAN, from_bytes, to_bytes
-from probe.plots import draw
 from probe.questions.evaluate import inception
 from probe.questions.evaluate.backbones import Backbone, backbone
 from probe.questions.evaluate.inception import load_inception
 from probe.questions.evaluate.run import Settings, evaluate, untrained
+from probe.results.drawing import draw
 from probe.training.loop import split
 
 CPU = torch.device("cpu")

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from probe.base.errors import ProbeError
 from probe.models.gan import GAN, use_batch_statistics
 from probe.models.hooks import capture, resolve, sites
-from probe.plots import draw
 from probe.questions.guided_backprop import lens, sanity
 from probe.questions.guided_backprop.figure import atlas
 from probe.questions.guided_backprop.lens import Source, from_samples, gradients, scan
 from probe.questions.guided_backprop.naming import name_units
 from probe.questions.guided_backprop.receptive import Field, cut, inside
 from probe.questions.guided_backprop.run import OUTSIDE, Settings, guided
+from probe.results.drawing import draw
 from probe.results.result import Result
 from tests.looking import looking
 

@@ -16,11 +16,11 @@ from probe import cli
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.models.gan import GAN
-from probe.plots import draw
 from probe.questions.insert import run as insertion
 from probe.questions.insert.placement import Candidate, Labelled, Spot, cells, summary
 from probe.questions.insert.positions import exemplars, paste, positions, steps
 from probe.questions.insert.run import Settings, insert, places
+from probe.results.drawing import draw
 
 SIZE, MAPS = 32, 64
 WHERE = (12.0, 12.0, 20.0, 20.0)  # where the toy never has a window

@@ -21,7 +21,6 @@ from probe.measures import neighbours
 from probe.measures.features import feature
 from probe.measures.neighbours import Rows, nearest
 from probe.models.gan import GAN, from_bytes, to_bytes
-from probe.plots import draw
 from probe.questions.memorization import copying
 from probe.questions.memorization.copying import (
     Neighbours,
@@ -36,6 +35,7 @@ from probe.questions.memorization.copying import (
 )
 from probe.questions.memorization.recovery import recover
 from probe.questions.memorization.run import Settings, _Search, _verdict, memorization
+from probe.results.drawing import draw
 from probe.training.loop import own_split, split
 
 PIXELS = feature("pixels", 3)

@@ -24,7 +24,7 @@ def test_sample(tiny_gan):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_write_each(tmp_path, channels):
     images = np.random.default_rng(0).integers(0, 256, (12, channels, 8, 8), dtype=np.uint8)
-    write_each(Result("sample", {}, arrays={"images": images}), tmp_path)
+    write_each(Result("sample", {}, arrays={"images": images}), tmp_path / "images")
     files = sorted((tmp_path / "images").iterdir())
     assert [f.name for f in files] == [f"{i:06d}.png" for i in range(12)]
     for file, image in zip(files, images, strict=True):

@@ -15,8 +15,8 @@ from probe.concepts.draws import prior_norm
 from probe.concepts.exemplars import Exemplars, Labelled
 from probe.concepts.latent_directions import METHODS, Evidence, boundary, direction
 from probe.models.gan import GAN, to_bytes
-from probe.plots import draw
 from probe.questions.turn.run import Settings, r_squared, turn
+from probe.results.drawing import draw
 from probe.results.result import Result, load
 from tests.questions.arithmetic.test_arithmetic import Colours, Flat, command  # noqa: F401  (a fixture)
 
@@ -129,9 +129,9 @@ def test_methods_are_drawn_the_same_way(flat: GAN, labelled: Labelled, tmp_path:
     by = result.metrics["methods"]
     assert by["logistic"]["target_change"] > by["means"]["target_change"]
     assert by["conditional"]["others"]["night"] < by["means"]["others"]["night"]
-    result.save(tmp_path)
+    result.write(tmp_path)
     for settings in ({}, {"exemplars": (2, 4)}):
-        run(flat, labelled, **settings).save(tmp_path)
+        run(flat, labelled, **settings).write(tmp_path)
         (path,) = draw(load(tmp_path), tmp_path)
         assert path.stat().st_size > 10_000
     draw(result, tmp_path)

@@ -18,7 +18,6 @@ from probe.base.errors import ProbeError
 from probe.checkpoints import save
 from probe.measures.features import Feature, feature
 from probe.models.gan import GAN, latents, to_bytes
-from probe.plots import draw
 from probe.questions.walk.run import (
     Segment,
     Settings,
@@ -30,6 +29,7 @@ from probe.questions.walk.run import (
     way,
     write_movie,
 )
+from probe.results.drawing import draw
 
 PIXELS = feature("pixels", 1)
 

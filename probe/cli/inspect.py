@@ -1,0 +1,31 @@
+"""`probe inspect`: what is in a checkpoint."""
+
+from __future__ import annotations
+
+from probe.cli.options import AsJson, Ckpt, Device, Disc, Model, PriorOption, Quiet, load_gan, print_json
+
+
+def inspect(
+    ckpt: Ckpt = "rooms",
+    disc: Disc = None,
+    model: Model = None,
+    prior: PriorOption = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is in a checkpoint."""
+    from probe.checkpoints import describe
+    from probe.models.hooks import sites
+
+    gan = load_gan(ckpt, disc, model, prior, device)
+    found = describe(gan)
+    if as_json:
+        print_json(found)
+    if as_json or quiet:
+        return
+    for key, value in found.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{key:14} {text if text is not None else 'none'}")
+    known = sites(gan)
+    print("layers        ", "; ".join(f"{s} rank {s.rank} or {s.rank - len(known) - 1}" for s in known))

@@ -1,0 +1,45 @@
+"""`probe label`: a local page to mark objects, choose exemplars and switch units."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probe.base.errors import ProbeError
+from probe.cli.options import Ckpt, Device, Disc, Model, PriorOption, Quiet, Seed, load_gan
+
+
+def label(
+    ckpt: Ckpt = "rooms",
+    disc: Disc = None,
+    model: Model = None,
+    prior: PriorOption = None,
+    samples: Annotated[
+        int, typer.Option("-n", "--samples", metavar="N", min=1, max=10_000, help="Samples to show.")
+    ] = 150,
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE", help="COCO JSON to open or start.")] = Path(
+        "out/label/labels.coco.json"
+    ),
+    concepts: Annotated[
+        Path | None,
+        typer.Option(
+            "--concepts", metavar="FILE", help="Exemplar file to open or start; by default beside the labels."
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0 is any free one.")
+    ] = 0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Open a local web page to mark objects on samples."""
+    if importlib.util.find_spec("nicegui") is None:
+        raise ProbeError("label: the page needs the extra `ui`; pip install 'dcgan-probe[ui]'")
+    gan = load_gan(ckpt, disc, model, prior, device)
+    from probe.ui.server import open_desk, serve
+
+    serve(open_desk(gan, ckpt, labels, concepts or labels.with_name("exemplars.json"), samples, seed), port)

@@ -1,0 +1,44 @@
+"""What does the generator draw?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+from probe.base.parameters import Param, Seed, question
+
+if TYPE_CHECKING:
+    from probe.models.gan import GAN
+    from probe.results.result import Result
+
+
+@question
+def sample(
+    gan: "GAN",
+    samples: Annotated[
+        int, Param("Number of samples.", least=1, most=100_000, metavar="N", short="n", was=("n",))
+    ] = 64,
+    *,
+    each: Annotated[bool, Param("Also write numbered images, to be labelled in any tool.")] = False,
+    seed: Seed = 0,
+) -> "Result":
+    """Draw the first samples of a seed, as a grid (the paper's Figs. 2 and 3).
+
+    Arrays: `images` (samples, C, S, S) uint8, `latents` (samples, nz) float32. With `each`, saving the result also
+    writes `images/000000.png` and so on.
+
+    Raises:
+        ProbeError: fewer than 1 sample.
+
+    Example:
+        >>> import probe
+        >>> probe.sample(probe.load("rooms"), 4).arrays["images"].shape
+        (4, 3, 64, 64)
+    """
+    from functools import partial
+
+    from probe.questions.sample.run import sample as run
+    from probe.questions.sample.run import write_each
+    from probe.results.provenance import finished
+
+    result = run(gan, samples, seed)
+    if each:
+        result.files["images"] = partial(write_each, result)
+    return finished(result, gan, seed)
