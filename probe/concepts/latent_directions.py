@@ -24,6 +24,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
@@ -89,7 +90,7 @@ def conditional(e: Evidence) -> Tensor:
 
 def pca(e: Evidence) -> Tensor:
     """Of the first principal components of the first layer's activations the one that tells the sides apart."""
-    z = e.gan.latents(SAMPLES, e.seed + 1_000_005)
+    z = e.gan.latents(SAMPLES, seeds.PRINCIPAL.of(e.seed))
     name = sites(e.gan)[0].name
     with capture(e.gan.generator, [name]) as seen:
         activations = torch.cat([seen[name].flatten(1).cpu() for _ in e.gan.batches(z)])  # (N, C·H·H)

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.concepts.probing import Labelled, logistic
 from probe.concepts.segmenters import Segmenter
 from probe.concepts.units import effects, overlap
@@ -41,7 +42,6 @@ _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
 _DISTANCES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of patch
 _FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an extrapolation of few labels
-_POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
 
 
@@ -196,7 +196,7 @@ def counterfactual(
     found = surgery.fit_patch((z[has], z[~has]), labels.inside(site.name, seed), boundary, support(fit.gan.prior))
     if not refined:
         return found
-    pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
+    pool = fit.gan.latents(fit.refinement.latents, seeds.REFINEMENT.of(seed))
     scorer = Scorer(Replay(fit.gan, pool, [site.name]), fit.selector, fit.labelled.boxes)
     return refine(found, scorer, site.name, fit.refinement, seed)
 

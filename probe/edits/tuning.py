@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probe.base import seeds
 from probe.concepts.probing import Labelled
 from probe.edits.scoring import Edits, Scorer, Scores
 from probe.measures import statistics as measures
@@ -176,7 +177,7 @@ def label_draws(
     points = []
     for k in range(draws):
         again = labelled.take(rng.integers(0, len(labelled), len(labelled)))
-        scores = scorer.score(method.refit(again, seed + k)(strength))
+        scores = scorer.score(method.refit(again, seeds.LABEL_DRAWS.of(seed, k))(strength))
         points.append((scores.removal, scores.collateral))
     low, high = np.percentile(points, [2.5, 97.5], axis=0)
     return {

@@ -27,13 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import auc_ci, to_numpy
 from probe.models.gan import GAN
 
 LEAST = 8  # latents with the concept, and as many without
 _FOLDS = 5
-_SEED = 5_000_011  # tuning latents of a seed overlap neither those of the tuning nor of the held-out scorers
 Report = Callable[[str, int, int], None]
 
 
@@ -145,7 +145,7 @@ def snapshots(
         raise ProbeError(f"unlearn: snapshots at {', '.join(map(str, at)) or '(none)'}: expected steps from 1 on")
     if with_.shape[-1] != gan.nz:
         raise ProbeError(f"unlearn: latents of {with_.shape[-1]} numbers; the generator takes {gan.nz}")
-    z = gan.latents(max(at) * s.batch, _SEED + s.seed)
+    z = gan.latents(max(at) * s.batch, seeds.UNLEARNING.of(s.seed))
     wanted, moved = target(z, with_.cpu(), without.cpu(), s.quantile)
     generator = copy.deepcopy(gan.generator).eval()
     optimiser = torch.optim.Adam([p.requires_grad_() for p in generator.parameters()], s.lr)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from probe.base import files
+from probe.base import files, seeds
 from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.models.gan import Prior, from_bytes, lay_out
@@ -88,7 +88,7 @@ class Run:
         self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel, s.depth))
         self.ema, self.d_ema = Generator(self.g.blocks), Discriminator(self.d.blocks)
         initialise(self.g, s.seed)
-        initialise(self.d, s.seed + 1)
+        initialise(self.d, seeds.TRAIN_DISCRIMINATOR.of(s.seed))
         for net in (self.g, self.d, self.ema, self.d_ema):
             lay_out(net.to(device), torch.channels_last)
         for average, net in ((self.ema, self.g), (self.d_ema, self.d)):
@@ -106,7 +106,7 @@ class Run:
         """This step's instance noise for real images and for samples, a function of (seed, step)."""
         if not self.settings.noise:
             return 0.0, 0.0
-        generator = torch.Generator().manual_seed((self.settings.seed << 32) + (1 << 31) + self.step)
+        generator = torch.Generator().manual_seed(seeds.TRAIN_NOISE.of(self.settings.seed, self.step))
         a, b = torch.randn(2, *shape, generator=generator).mul_(self.settings.noise).to(self.device)
         return a, b
 

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from probe.base import files
+from probe.base import files, seeds
 from probe.base.errors import ProbeError
 from probe.data.exclusion import Exclusion
 from probe.measures.statistics import Array
@@ -112,7 +112,7 @@ class _Batches:
     def order(self, epoch: int) -> Array:
         if epoch not in self.orders:
             self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1}
-            self.orders[epoch] = np.random.default_rng([self.seed, epoch, 1]).permutation(self.chosen)
+            self.orders[epoch] = np.random.default_rng(seeds.TRAIN_ORDER.of(self.seed, epoch)).permutation(self.chosen)
         return self.orders[epoch]
 
     def __getitem__(self, step: int) -> Tensor:
@@ -121,7 +121,7 @@ class _Batches:
         picked = np.concatenate([self.order(e)[places[epochs == e] % n] for e in np.unique(epochs)])
         real = self.images[picked]
         if self.flips:
-            turned = np.random.default_rng([self.seed, step, 2]).random(self.batch) < 0.5
+            turned = np.random.default_rng(seeds.TRAIN_FLIPS.of(self.seed, step)).random(self.batch) < 0.5
             real[turned] = real[turned, ..., ::-1]
         return torch.from_numpy(real)
 
@@ -256,12 +256,12 @@ def train(
         "history": json.dumps(history),
         **({"exclude": exclude.sha256} if exclude else {}),
     }
-    fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
+    fixed = latents(64, s.nz, seeds.TRAIN_PICTURES.of(s.seed), s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
     losses: list[list[float]] = []
     teller = _Teller(run)
     while run.step < s.steps:
-        z = latents(s.batch, s.nz, (s.seed << 32) + run.step + 1, s.prior)
+        z = latents(s.batch, s.nz, seeds.TRAIN_LATENTS.of(s.seed, run.step), s.prior)
         loss_d, loss_g = run.advance(batches[run.step], z).tolist()
         _require(math.isfinite(loss_d + loss_g), run, "the loss is not a number", out)
         losses.append([run.step, loss_d, loss_g])

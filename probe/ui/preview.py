@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.edits import surgery
@@ -25,7 +26,6 @@ from probe.ui.workbench import Workbench
 
 MOST, LEAST_OF_IT, POOL = 8, 4, 128
 """Of POOL new samples those shown: MOST with the largest area of the concept, LEAST_OF_IT with the smallest."""
-_SEED = 29_000_003
 _BOUNDARY = 0.25
 
 
@@ -55,7 +55,7 @@ def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
     site = layer(bench)
     inside, elsewhere = labelled(bench, boxes, site.name).inside(site.name, bench.seed)
     eraser = surgery.fit_erase(inside, elsewhere, _BOUNDARY).eraser(strength).to(bench.slow.device)
-    new = bench.slow.latents(POOL, bench.seed * 1000 + _SEED)
+    new = bench.slow.latents(POOL, seeds.FORGET_HELDOUT.of(bench.seed))
     fitted = None if segmenter_of(bench, boxes.concept) else fit(bench, boxes)
     with bench.slow_lock, capture(bench.slow.generator, [bench.site.name]) as seen:
         before, maps = (torch.cat(parts) for parts in zip(*_drawn(bench, new, seen), strict=True))

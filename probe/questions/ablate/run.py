@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
@@ -29,7 +30,6 @@ from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]
 Change = Callable[[Tensor], Tensor]
-HELDOUT = 7_000_003  # added to a thousand times the seed, as in forgetting
 _LARGEST = 1_000_000  # factor; beyond it float32 has no numbers for what comes of it
 _ENOUGH = 19  # random sets for a p-value: fewer cannot say 0.05
 
@@ -87,7 +87,7 @@ class _Scorer:
     """Held-out images before any edit, what the judge sees in them, and what an edit does to both."""
 
     def __init__(self, gan: GAN, site: Site, settings: Settings, where: Tensor | None, judge: Segmenter | None) -> None:
-        z = gan.latents(settings.latents, settings.seed * 1000 + HELDOUT)
+        z = gan.latents(settings.latents, seeds.HELDOUT.of(settings.seed))
         self.name, self.judge = site.name, judge
         self.replay = Replay(gan, z, [site.name])
         self.before = self.replay.unedited
@@ -200,7 +200,7 @@ def _objects(scorer: _Scorer, after: Array, random: Array) -> dict[str, Any]:
 
 def _assumed(s: Settings, where: Tensor | None, judge: Segmenter | None, sets: int) -> list[str]:
     out = [
-        f"counted on {s.latents} latents of seed {s.seed * 1000 + HELDOUT}; shown are samples of seed {s.seed}",
+        f"counted on {s.latents} latents of seed {seeds.HELDOUT.of(s.seed)}; shown are samples of seed {s.seed}",
         f"control: {sets} distinct random sets of as many of the layer's other maps, the same factor and region, not matched in energy"
         if sets
         else "no control: the layer has fewer other maps than were edited",

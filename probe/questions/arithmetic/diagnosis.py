@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.concepts import attributes
 from probe.concepts.draws import Bank, combine, draw
 from probe.concepts.exemplars import Labelled
@@ -33,7 +34,7 @@ def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, dra
     """
     gan, judge = bank.gan, labelled.judge
     wanted = attributes.expected(expression)[0]
-    rng = np.random.default_rng([seed, n, 1])
+    rng = np.random.default_rng(seeds.DIAGNOSIS.of(seed, n))
     single = {}
     for name, rows in bank.rows.items():
         few = torch.from_numpy(rng.choice(rows, min(len(rows), draws), replace=False))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
@@ -153,7 +154,7 @@ def _measure(
         rng = np.random.default_rng([settings.seed, n])
         drawn = draws.draw(bank, expression, n, settings.draws, rng)
         shuffled = draws.shuffle(bank, expression, n, settings.draws, rng)
-        latents[n] = draws.results(bank, expression, drawn, shuffled, settings.seed + n)
+        latents[n] = draws.results(bank, expression, drawn, shuffled, seeds.RANDOM_DIRECTIONS.of(settings.seed, n))
         tables[n] = {}
         for k, (name, z) in enumerate(latents[n].items()):
             tables[n][name] = read(labelled.judge, bank.gan, z)
@@ -195,7 +196,7 @@ def _target_spread(table: Array, targets: list[str]) -> float | None:
 
 def _from_mean_image(gan: GAN, latents: dict[int, dict[str, Tensor]], seed: int) -> dict[str, float]:
     """Mean |x - mean image| of results by exemplars, and of samples, in [0, 1] units: are results only less various?"""
-    samples = gan.sample(256, seed + 1_000_003)
+    samples = gan.sample(256, seeds.COMPARED.of(seed))
     middle = samples.mean(0)
 
     def distance(images: Tensor) -> float:
@@ -213,7 +214,7 @@ def _plausible(
     """
     if gan.discriminator is None:
         return None
-    n, samples = settings.shown, gan.latents(512, settings.seed + 1_000_003)
+    n, samples = settings.shown, gan.latents(512, seeds.COMPARED.of(settings.seed))
     names = ("mean", "norm_matched_single")
     shown = {"samples": gan.images(samples), "pixel": images[n]} | {k: gan.images(latents[n][k]) for k in names}
     with torch.no_grad():

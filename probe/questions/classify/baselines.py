@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.base import seeds
 from probe.measures.statistics import Array
 from probe.models.dcgan import Block, Discriminator, initialise
 from probe.models.gan import from_bytes, lay_out
@@ -36,7 +37,7 @@ def kmeans(images: Array, centroids: int, seed: int) -> Representation:
     k is max(0, mean distance - distance to k) ("triangle"), averaged over each quadrant of the image. K-means is fitted in
     mini-batches to 200,000 patches (the paper: 400,000).
     """
-    rng = np.random.default_rng([seed, 6])
+    rng = np.random.default_rng(seeds.PATCHES.of(seed))
     spread = images.shape[2] - PATCH + 1
     places = [rng.integers(0, top, PATCHES) for top in (len(images), spread, spread)]
     order = np.argsort(places[0], kind="stable")  # a memory-mapped file is read once, in order
@@ -90,7 +91,7 @@ def supervised(
     lay_out(net, torch.channels_last).train()
     optimiser = torch.optim.Adam(net.parameters(), lr=_LR, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    rng = np.random.default_rng([seed, 7])
+    rng = np.random.default_rng(seeds.SUPERVISED.of(seed))
     for step in range(steps):
         picked = np.sort(rng.choice(len(images), min(_BATCH, len(images)), replace=False))
         x = from_bytes(torch.from_numpy(np.array(images[picked])))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.dcgan import initialise
@@ -112,7 +113,7 @@ class Views:
         """Images (N, C, S, S), the first of them number `start` of all, and their views, (N · count, C, S, S)."""
         views = [images, images.flip(3)] if self.flips else [images]
         if self.shifts:
-            rng = np.random.default_rng([self.seed, start, 5])
+            rng = np.random.default_rng(seeds.SHIFTS.of(self.seed, start))
             views += [_moved(view, self.shifts, rng) for view in views]
         return torch.stack(views, 1).flatten(0, 1)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.data.loading import Images
 from probe.measures import statistics as measures
 from probe.measures import svm
@@ -133,7 +134,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
         # these features must be standardised; costs meant for features as they are then apply to variances of 1, not 1/D
         times = 1 if s.standardised else 4 * s.centroids
         return _evaluate(phi, task, replace(s, standardised=True, costs=tuple(c * times for c in s.costs)), tell)
-    other = untrained(gan, s.seed + 1)
+    other = untrained(gan, seeds.RANDOM_WEIGHTS.of(s.seed))
     adapt(other, task.images[: s.statistics or None])
     return _evaluate(of_discriminator(other, "random weights", s.means), task, s, tell)
 
@@ -190,7 +191,7 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
     k = len(task.classes)
     every, pool = svm.standardise(values, s.standardised), task.labels[: task.fitted]
     held, truth = svm.Rows(values[task.fitted :], every.mean, every.scale), task.labels[task.fitted :]
-    rng = np.random.default_rng([s.seed, 4])
+    rng = np.random.default_rng(seeds.FEW_LABELS.of(s.seed))
 
     def fitted(n: int, costs: tuple[float, ...], columns: slice = slice(None)) -> list[Tensor]:
         """Weights for each cost of one draw."""
@@ -242,7 +243,9 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
     k = len(task.classes)
     chosen = torch.arange(len(task.labels))
     if s.labels:
-        chosen = tasks.stratified(task.labels[: task.fitted], s.labels, k, np.random.default_rng([s.seed, 4]))
+        chosen = tasks.stratified(
+            task.labels[: task.fitted], s.labels, k, np.random.default_rng(seeds.FEW_LABELS.of(s.seed))
+        )
     net = baselines.supervised(
         blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
         lambda i, n: tell("supervised network", i, n),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.data.loading import Images
 from probe.measures.statistics import Array
@@ -64,7 +65,7 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
         raise ProbeError(
             f"{train.name}: {len(numbers)} labelled images; more than the {validation} for validation are needed"
         )
-    order = np.random.default_rng([seed, 3]).permutation(len(numbers))
+    order = np.random.default_rng(seeds.VALIDATION.of(seed)).permutation(len(numbers))
     labels = torch.from_numpy(np.searchsorted(classes, numbers))[order]
     fitted = len(numbers) - validation
     missing = np.setdiff1d(np.arange(len(classes)), labels[:fitted].numpy())

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probe.base import parallel
+from probe.base import parallel, seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.probing import NEGATIVES, Labelled, cross_auc
@@ -156,7 +156,7 @@ def heldout_scorer(gan: GAN, judge: Segmenter, boxes: Boxes, settings: Settings)
     """The scorer of held-out latents that `forget` measures on, for whatever else is to be measured beside it."""
     names = [p.name for p in _places(gan, settings.layer)[0]]
     return _scorer(
-        gan, judge, boxes, names, settings.heldout, settings.seed * 1000 + 29_000_003, settings.random_latents
+        gan, judge, boxes, names, settings.heldout, seeds.FORGET_HELDOUT.of(settings.seed), settings.random_latents
     )
 
 
@@ -232,7 +232,7 @@ def forget(
     )
     heldout = heldout_scorer(gan, judge, boxes, s)
     scorers = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
-    tuning = _scorer(gan, selector, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
+    tuning = _scorer(gan, selector, boxes, names, s.tuning, seeds.TUNING.of(s.seed), s.random_latents // 2)
     tuning = tuning.having(s.tuning)
 
     methods: dict[str, Any] = {}

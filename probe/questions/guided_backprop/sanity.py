@@ -24,6 +24,7 @@ from skimage.filters import sobel
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.measures.statistics import Array
 from probe.models.dcgan import initialise
 from probe.models.gan import estimate_statistics
@@ -73,7 +74,7 @@ def randomised(model: nn.Module, layers: Sequence[int] | None, seed: int, images
     twin = copy.deepcopy(model).cpu()  # whose random numbers are the same on every machine
     for k, group in enumerate(groups(twin)):
         if layers is None or k in layers:
-            initialise(group, 1000 * seed + k)
+            initialise(group, seeds.RANDOM_LAYERS.of(seed, k))
     estimate_statistics(twin.to(device), images)
     return twin
 

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.segmenters import Segmenter
@@ -180,9 +181,9 @@ def insert(
     tried: tuple[tuple[str, float | None], ...] = (("pattern", None), ("shift", None), *(("units", u) for u in s.units))
     candidates = [Candidate(variant, sites, units) for variant, units in tried for sites in together]
 
-    z, _ = _free(gan, selector, boxes.concept, where, s.tuning, s.seed * 1000 + 3_000_017)
+    z, _ = _free(gan, selector, boxes.concept, where, s.tuning, seeds.TUNING.of(s.seed))
     tuned = _tune(candidates, labelled, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
-    z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, s.seed * 1000 + 7_000_003)
+    z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, seeds.HELDOUT.of(s.seed))
     heldout = Spot(gan, z, judge, boxes.concept, where, names)
     methods: dict[str, Any] = {}
     arrays: dict[str, Array] = {}
@@ -200,7 +201,7 @@ def insert(
     random, p, points = control(
         candidate, strength, labelled, small, s.draws, s.seed, lambda k, n: tell("random control", k, n)
     )
-    pool = gan.latents(4 * s.heldout, s.seed * 1000 + 7_000_003)
+    pool = gan.latents(4 * s.heldout, seeds.HELDOUT.of(s.seed))
     grids, by_object = positions(
         gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(labelled, box)(strength),
         exemplars(gan.images(z_labelled), boxes), s.positions, lambda k, n: tell("positions", k, n),

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
@@ -30,7 +31,6 @@ from probe.models.gan import GAN, from_bytes, to_bytes
 from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]
-_FRESH = 1_000_007  # added to the seed: new samples are not those that exemplars were taken from
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def turn(
         raise ProbeError(f"from '{before}' to '{after}': leave an attribute out, to see whether it stays as it is")
     judged = labelled if targets else None
     evidence = _evidence(gan, before, after, exemplars, settings, labelled)
-    fresh = gan.latents(settings.scored if judged else settings.rows, settings.seed + _FRESH)
+    fresh = gan.latents(settings.scored if judged else settings.rows, seeds.TURNED.of(settings.seed))
     rows = min(settings.rows, len(fresh)) if len(settings.methods) == 1 else 1
     ends = torch.stack([evidence.before.mean(0), evidence.after.mean(0)])
     arrays: dict[str, Array] = {"ends": to_bytes(gan.images(ends)).numpy()}
@@ -206,7 +206,7 @@ def _success(
     """Success by number of exemplars, every draw on a sample of its own, with the controls of `arithmetic`."""
     after, before = (t.name for t in expression.terms)
     sides = [{k: v[i] for k, v in _targets(before, after).items()} for i in (0, 1)]
-    fresh = bank.gan.latents(settings.draws, settings.seed + 2 * _FRESH)
+    fresh = bank.gan.latents(settings.draws, seeds.TURNED_DRAWS.of(settings.seed))
     curves: dict[str, dict[str, Any]] = {name: {"success": {}, "success_ci": {}} for name in ("mean", *CONTROLS)}
     for n in settings.exemplars:
         rng = np.random.default_rng([settings.seed, n])
@@ -215,7 +215,9 @@ def _success(
         for k, name in enumerate(curves):
             ends = []
             for a in (-settings.reach, settings.reach):
-                images = _moved(bank, expression, fresh, drawn, shuffled, name, a, settings.seed + n)
+                images = _moved(
+                    bank, expression, fresh, drawn, shuffled, name, a, seeds.RANDOM_DIRECTIONS.of(settings.seed, n)
+                )
                 ends.append(labelled.judge.attributes(images).numpy())
             hits = attributes.holds(ends[0], sides[0]) & attributes.holds(ends[1], sides[1])
             curves[name]["success"][n] = float(hits.mean())

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures import statistics as measures
 from probe.measures.features import Feature
@@ -192,7 +193,7 @@ def path_length(gan: GAN, phi: Feature, kind: str, pairs: int, seed: int) -> dic
 
     `ppl` is over all pairs; `ppl_trimmed` leaves out the lowest and highest 1 %, as the usual code does.
     """
-    z = gan.latents(2 * pairs, seed + 1)
+    z = gan.latents(2 * pairs, seeds.PATH_LENGTH.of(seed))
     t = torch.rand(pairs, generator=torch.Generator().manual_seed(seed)) * (1 - _EPSILON)
     rows = [
         torch.cat([phi(x.float()).cpu() for x in gan.batches(interpolate(z[::2], z[1::2], at, kind))])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.concepts.probing import cross_auc
@@ -157,7 +158,9 @@ def test_bad_settings(wrong: dict[str, object]) -> None:
 
 def test_labelled_tuning_and_heldout_latents_are_disjoint() -> None:
     sets = [
-        latents(200, 4, seed, "normal") for seed in (0, 3_000_017, 7_000_003, 1, 1000 + 3_000_017, 1000 + 7_000_003)
+        latents(200, 4, at, "normal")
+        for seed in (0, 1)
+        for at in (seed, seeds.TUNING.of(seed), seeds.FORGET_HELDOUT.of(seed), seeds.REFINEMENT.of(seed))
     ]
     rows = torch.cat(sets)
     assert len(torch.unique(rows, dim=0)) == len(rows)
