@@ -26,8 +26,7 @@ from probe.concepts import labels
 from probe.concepts.probing import Labelled
 from probe.edits import surgery
 from probe.models.gan import GAN, support, to_bytes
-from probe.models.hooks import resolve
-from probe.questions.forget.run import feature_maps
+from probe.models.hooks import feature_maps, resolve
 from probe.results.result import Result
 from probe.results.result import load as load_result
 
@@ -69,7 +68,7 @@ def operated(gan: GAN, study: Study) -> dict[str, GAN]:
     boxes = labels.load(LABELS / f"{RUNS[study.fitted][1]}.coco.json", "glasses", gan.size)
     place = resolve(gan, study.layer)
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    known = Labelled(feature_maps(gan, z, [place]), boxes, gan.size, np.arange(len(z)))
+    known = Labelled(feature_maps(gan, z, [place.name]), boxes, gan.size, np.arange(len(z)))
     latents = z[known.boxed], z[~known.boxed]
     inside = known.inside(place.name, SEED)
 

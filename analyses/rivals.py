@@ -20,7 +20,7 @@ from probe.edits.tuning import BOUND
 from probe.edits.unlearning import Settings as Unlearning
 from probe.edits.unlearning import linearity, snapshots
 from probe.models.gan import best_precision, to_bytes
-from probe.models.hooks import Replay
+from probe.models.replay import Replay
 from probe.questions.forget.run import SHOWN, Settings, curve, forget, heldout_scorer
 
 SEED, SAMPLES, HELDOUT, DRAWS = 0, 150, 256, 200

@@ -21,7 +21,8 @@ from probe.concepts.sources import from_rooms
 from probe.edits.methods import scaler
 from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import change
-from probe.models.hooks import Replay, edit
+from probe.models.hooks import edit
+from probe.models.replay import Replay
 
 TRIES, LATENTS = 10, 64
 

@@ -28,7 +28,7 @@ from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
-from probe.models.hooks import capture, sites
+from probe.models.hooks import feature_maps, sites
 
 COMPONENTS, SAMPLES = 20, 2048
 _STRENGTH = 0.01  # C of the linear boundaries: latents of a hundred numbers and noisy labels want a strong prior
@@ -92,8 +92,7 @@ def pca(e: Evidence) -> Tensor:
     """Of the first principal components of the first layer's activations the one that tells the sides apart."""
     z = e.gan.latents(SAMPLES, seeds.PRINCIPAL.of(e.seed))
     name = sites(e.gan)[0].name
-    with capture(e.gan.generator, [name]) as seen:
-        activations = torch.cat([seen[name].flatten(1).cpu() for _ in e.gan.batches(z)])  # (N, C·H·H)
+    activations = feature_maps(e.gan, z, [name])[name].flatten(1)  # (N, C·H·H)
     count = min(COMPONENTS, e.gan.nz)
     coordinates = PCA(count, svd_solver="randomized", random_state=e.seed).fit_transform(activations.numpy())
     basis = np.linalg.lstsq(coordinates, z.numpy(), rcond=None)[0]  # (components, nz)

@@ -34,7 +34,8 @@ from probe.edits.scoring import Scorer
 from probe.edits.tuning import AtStrength, Method
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, support
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 
 METHODS = ("paper", "logistic", "iou", "causal", "patch")
 OPTIONAL = ("lda", "leace")

@@ -22,7 +22,7 @@ from probe.concepts.labels import Boxes
 from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
-from probe.models.hooks import Replay
+from probe.models.replay import Replay
 
 Edits = Mapping[str, Callable[[Tensor], Tensor]]
 _SHARED = np.linspace(0.05, 0.95, 19)  # removals at which two methods are compared
@@ -116,7 +116,7 @@ class Scorer:
 
     def workers(self) -> AbstractContextManager[parallel.Map[Any, Any]]:
         """What maps a function over items, side by side where edits need no hooks, which would be seen by all."""
-        apart = self.replay.stems and self.replay.gan.device.type == "cpu"
+        apart = not self.replay.hooked and self.replay.gan.device.type == "cpu"
         return parallel.workers() if apart else nullcontext(map)
 
     def each(self, function: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:

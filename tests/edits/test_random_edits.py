@@ -11,7 +11,8 @@ from probe.edits.methods import energy_matched
 from probe.edits.scoring import Edits, Scorer
 from probe.edits.tuning import AtStrength, Method, control
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 from tests.toy import Segmenter, toy_gan
 
 

@@ -25,7 +25,8 @@ from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Replay, Site, cover, resolve, within
+from probe.models.hooks import Site, cover, resolve, within
+from probe.models.replay import Replay
 from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]

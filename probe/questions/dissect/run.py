@@ -28,7 +28,7 @@ from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Site, capture, resolve
+from probe.models.hooks import Site, feature_maps, resolve
 from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]
@@ -138,16 +138,6 @@ def _best(active: Tensor, both: Tensor, area: Tensor, total: int) -> tuple[Tenso
     return best[0], iou.gather(0, best)[0]
 
 
-def _feature_maps(gan: GAN, z: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """A layer's maps (N, C, H, H) and the images, on the CPU."""
-    maps, images = [], []
-    with capture(gan.generator, [name]) as seen:
-        for batch in gan.batches(z):
-            maps.append(seen[name].cpu())
-            images.append(batch.cpu())
-    return torch.cat(maps), torch.cat(images)
-
-
 def dissect(gan: GAN, material: Material, settings: Settings, report: Report | None = None) -> Result:
     """Score every unit of a layer against every concept.
 
@@ -161,7 +151,9 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     if not material.masks or len(material.z) < 2:
         raise ProbeError(f"{len(material.masks)} concepts on {len(material.z)} images; at least 1 on 2 are needed")
     site, names = resolve(gan, settings.layer), list(material.masks)
-    maps, images = _feature_maps(gan, material.z, site.name)
+    drawn: list[Tensor] = []
+    maps = feature_maps(gan, material.z, [site.name], lambda batch: drawn.append(batch.cpu()))[site.name]
+    images = torch.cat(drawn)
     masks = torch.stack([material.masks[name] for name in names], 1)  # (N, K, S, S)
     rng = np.random.default_rng(settings.seed)
     orders = torch.from_numpy(np.stack([rng.permutation(len(maps)) for _ in range(settings.shuffles)]))

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from probe.base import parallel, seeds
 from probe.base.errors import ProbeError
@@ -31,7 +30,8 @@ from probe.edits.tuning import BOUND, Method, Report, control, label_draws, tune
 from probe.measures.statistics import Array, mean_ci, ratio_ci
 from probe.models.dcgan import Generator
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Replay, Site, capture, resolve, sites
+from probe.models.hooks import Site, feature_maps, resolve, sites
+from probe.models.replay import Replay
 from probe.results.result import Result
 
 SHOWN = 12
@@ -83,16 +83,6 @@ class Settings:
             raise ProbeError(
                 f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
             )
-
-
-def feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
-    """Feature maps of every site on latents, (N, maps, grid, grid) on the CPU."""
-    parts: dict[str, list[Tensor]] = {s.name: [] for s in places}
-    with capture(gan.generator, list(parts)) as seen:
-        for _ in gan.batches(z):
-            for name, kept in parts.items():
-                kept.append(seen[name].cpu())
-    return {name: torch.cat(kept) for name, kept in parts.items()}
 
 
 def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
@@ -215,7 +205,7 @@ def forget(
     _refuse_operated(gan, names)
     boxes.require_absence()
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
+    labelled = Labelled(feature_maps(gan, z, names), boxes, gan.size, np.arange(len(z)))
     found = parallel.each(lambda name: cross_auc(labelled.maps[name], boxes, gan.size, s.seed), names)
     aucs = dict(zip(names, found, strict=True))
     fit = Fit(

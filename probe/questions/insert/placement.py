@@ -25,7 +25,8 @@ from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 
 FREE = 0.05  # an image lacks the concept in a box below this share of it
 HALF = 0.5  # the share of the box that the concept covers where insertion succeeded

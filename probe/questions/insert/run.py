@@ -32,7 +32,7 @@ from probe.concepts.labels import Boxes
 from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Site, capture, resolve, sites
+from probe.models.hooks import Site, feature_maps, resolve, sites
 from probe.questions.insert.placement import FREE, HALF, Box, Candidate, Labelled, Spot, cells, control, summary
 from probe.questions.insert.positions import exemplars, positions
 from probe.results.result import Result
@@ -123,13 +123,6 @@ def places(gan: GAN, layer: str | None, box: Box) -> list[Site]:
     return fitting
 
 
-def _maps(gan: GAN, z: Tensor, known: list[Site]) -> dict[str, Tensor]:
-    """Feature maps (N, C, H, H) of layers on latents, on the CPU."""
-    with capture(gan.generator, [s.name for s in known]) as seen:
-        parts = [{name: x.cpu() for name, x in seen.items()} for _ in gan.batches(z)]
-    return {s.name: torch.cat([p[s.name] for p in parts]) for s in known}
-
-
 def _rank(found: dict[str, Any], bound: float) -> tuple[float, ...]:
     """How good a tuning score is, best last; see `_ASSUMED`. A box over the whole image has no outside to change."""
     outside = found["collateral"] if np.isfinite(found["collateral"]) else 0.0
@@ -176,7 +169,7 @@ def insert(
     layers = places(gan, s.layer, where)
     names = [p.name for p in layers]
     z_labelled = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(_maps(gan, z_labelled, layers), boxes, gan.size, s.seed)
+    labelled = Labelled(feature_maps(gan, z_labelled, names), boxes, gan.size, s.seed)
     together = [(p,) for p in layers] + ([tuple(layers)] if len(layers) > 1 else [])
     tried: tuple[tuple[str, float | None], ...] = (("pattern", None), ("shift", None), *(("units", u) for u in s.units))
     candidates = [Candidate(variant, sites, units) for variant, units in tried for sites in together]

@@ -18,9 +18,10 @@ from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import dilate
 from probe.models import hooks as layers
 from probe.models.gan import GAN, latents
-from probe.models.hooks import LATENT, Replay, sites
+from probe.models.hooks import LATENT, feature_maps, sites
+from probe.models.replay import Replay
 from probe.questions.forget import run as forgetting
-from probe.questions.forget.run import Settings, _negatives, feature_maps, forget
+from probe.questions.forget.run import Settings, _negatives, forget
 from tests.toy import MAPS, SIZE, Segmenter, toy_gan
 
 
@@ -145,7 +146,7 @@ def test_few_labelled_images_without_the_concept(toy: GAN) -> None:
     found = from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     lacking = [i for i in found.images if i not in found.boxes][:3]
     boxes = Boxes("window", tuple(sorted([*found.boxes, *lacking])), found.boxes, 3)
-    maps = feature_maps(toy, toy.latents(80, 3)[list(boxes.images)], sites(toy))
+    maps = feature_maps(toy, toy.latents(80, 3)[list(boxes.images)], [s.name for s in sites(toy)])
     aucs = {name: cross_auc(of, boxes, SIZE) for name, of in maps.items()}
     assert set(_negatives(Settings(), aucs).values()) == {"same-image"}
 
