@@ -23,7 +23,7 @@ from analyses.common import FIGURES, arguments, publish
 from analyses.faces_glasses import LABELS, RUNS
 from probe.checkpoints import load
 from probe.concepts import labels
-from probe.concepts.probing import Labelled
+from probe.concepts.probing import LabelledMaps
 from probe.edits import surgery
 from probe.models.gan import GAN, support, to_bytes
 from probe.models.hooks import feature_maps, resolve
@@ -68,7 +68,7 @@ def operated(gan: GAN, study: Study) -> dict[str, GAN]:
     boxes = labels.load(LABELS / f"{RUNS[study.fitted][1]}.coco.json", "glasses", gan.size)
     place = resolve(gan, study.layer)
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    known = Labelled(feature_maps(gan, z, [place.name]), boxes, gan.size, np.arange(len(z)))
+    known = LabelledMaps(feature_maps(gan, z, [place.name]), boxes, gan.size, np.arange(len(z)))
     latents = z[known.boxed], z[~known.boxed]
     inside = known.inside(place.name, SEED)
 

@@ -18,7 +18,7 @@ import torch
 
 from probe.checkpoints import load
 from probe.concepts.sources import from_rooms
-from probe.edits.methods import scaler
+from probe.edits.methods import fading
 from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import change
 from probe.models.hooks import edit
@@ -44,7 +44,7 @@ def draw_seconds() -> tuple[float, float]:
     seconds = []
     for score in (plainly, scorer.score):
         edits = [
-            {"layer3": scaler(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
+            {"layer3": fading(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
         ]
         score(edits[0])
         began = time.perf_counter()

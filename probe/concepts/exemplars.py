@@ -54,7 +54,7 @@ class Exemplars:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledLatents:
     """Latents (N, nz) with the selector's attribute table (N, 6), and the judge that scores what comes of them."""
 
     z: Tensor
@@ -70,7 +70,7 @@ class Labelled:
         )
 
 
-def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
+def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> LabelledLatents:
     """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
     if not is_rooms(gan):
         raise ProbeError(
@@ -87,7 +87,7 @@ def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> La
         f"exemplars chosen by the selector (dilated convolutions) among {samples} samples of seed {seed}, scored by the judge "
         "(a U-Net trained on other renders); in the paper by eye"
     )
-    return Labelled(z, np.concatenate(tables), known["selector"], known["judge"], [note])
+    return LabelledLatents(z, np.concatenate(tables), known["selector"], known["judge"], [note])
 
 
 def _pairs(path: Path, rows: list[tuple[str, Any]]) -> dict[str, Any]:

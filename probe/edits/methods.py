@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from probe.base import seeds
-from probe.concepts.probing import Labelled, logistic
+from probe.concepts.probing import LabelledMaps, logistic
 from probe.concepts.segmenters import Segmenter
 from probe.concepts.units import effects, overlap
 from probe.edits import surgery
@@ -51,7 +51,7 @@ class Fit:
     """All that methods are fitted with: the generator, labelled images and their latents, the selector, the layers."""
 
     gan: GAN
-    labelled: Labelled
+    labelled: LabelledMaps
     z: Tensor
     selector: Segmenter
     sites: tuple[Site, ...]
@@ -68,7 +68,7 @@ class Fit:
         return [(site,) for site in self.sites] + ([self.sites] if len(self.sites) > 1 else [])
 
 
-def scaler(units: Tensor, maps: int) -> AtStrength:
+def fading(units: Tensor, maps: int) -> AtStrength:
     """Strength -> edit that multiplies the given maps by 1 - strength; strength 1 drops them at all locations."""
     mask = torch.zeros(maps)
     mask[units] = 1
@@ -98,17 +98,17 @@ def _at(site: Site, edit: Callable[[float], Any]) -> AtStrength:
 
 
 def _maps_method(
-    name: str, site: Site, fit: Fit, choose: Callable[[Labelled, int], Callable[[float], Tensor]], strengths: tuple[float, ...], fade: bool
+    name: str, site: Site, fit: Fit, choose: Callable[[LabelledMaps, int], Callable[[float], Tensor]], strengths: tuple[float, ...], fade: bool
 ) -> Method:  # fmt: skip
     """A method that drops the maps `choose(labels, seed)(strength)`; its random counterpart drops others."""
     energy = fit.labelled.maps[site.name].square().mean((0, 2, 3)).numpy()
     chosen = choose(fit.labelled, fit.seed)
 
     def edits(pick: Callable[[float], Tensor], strength: float) -> Any:
-        return {site.name: scaler(pick(strength), site.maps)(strength if fade else 1.0)}
+        return {site.name: fading(pick(strength), site.maps)(strength if fade else 1.0)}
 
     def random(strength: float, rng: np.random.Generator) -> AtStrength:
-        return _at(site, scaler(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
+        return _at(site, fading(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
 
     return Method(
         name, (site,), strengths, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
@@ -116,20 +116,20 @@ def _maps_method(
     )  # fmt: skip
 
 
-def _weights(site: Site, negatives: str, labels: Labelled, seed: int) -> Tensor:
+def _weights(site: Site, negatives: str, labels: LabelledMaps, seed: int) -> Tensor:
     return torch.from_numpy(logistic(labels.gather(site.name, negatives, seed)).coef_[0])
 
 
 def _paper(fit: Fit) -> list[Method]:
-    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+    def choose(site: Site, labels: LabelledMaps, seed: int) -> Callable[[float], Tensor]:
         units = torch.nonzero(_weights(site, "same-image", labels, seed) > 0)[:, 0]
         return lambda _: units
 
     return [_maps_method("paper", site, fit, partial(choose, site), _FADES, fade=True) for site in fit.sites]
 
 
-def _ranked(name: str, fit: Fit, score: Callable[[Site, Labelled, int], Tensor]) -> list[Method]:
-    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+def _ranked(name: str, fit: Fit, score: Callable[[Site, LabelledMaps, int], Tensor]) -> list[Method]:
+    def choose(site: Site, labels: LabelledMaps, seed: int) -> Callable[[float], Tensor]:
         order = score(site, labels, seed).argsort(descending=True, stable=True)
         return lambda strength: order[: int(strength)]
 
@@ -162,13 +162,13 @@ def _directed(
 ) -> Method:  # fmt: skip
     """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
 
-    def fitted(labels: Labelled, seed: int) -> dict[str, Any]:
+    def fitted(labels: LabelledMaps, seed: int) -> dict[str, Any]:
         return {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
 
     def at_strength(found: dict[str, Any], strength: float) -> Any:
         return {key: apply(direction, strength) for key, direction in found.items()}
 
-    def refit(labels: Labelled, seed: int) -> AtStrength:
+    def refit(labels: LabelledMaps, seed: int) -> AtStrength:
         return partial(at_strength, fitted(labels, seed))
 
     def random(_: float, rng: np.random.Generator) -> AtStrength:
@@ -190,7 +190,7 @@ def _lda(fit: Fit) -> list[Method]:
 
 
 def counterfactual(
-    fit: Fit, site: Site, boundary: float, labels: Labelled, seed: int, refined: bool
+    fit: Fit, site: Site, boundary: float, labels: LabelledMaps, seed: int, refined: bool
 ) -> surgery.Counterfactual:
     """What `patch` patches into a layer: fitted to labels and, if asked, adjusted on latents of its own."""
     z, has = fit.z[torch.from_numpy(labels.rows)], labels.boxed
@@ -211,7 +211,7 @@ def _patch(fit: Fit) -> list[Method]:
     device = fit.gan.device
 
     def method(site: Site, boundary: float, refined: bool) -> Method:
-        def refit(labels: Labelled, seed: int) -> AtStrength:
+        def refit(labels: LabelledMaps, seed: int) -> AtStrength:
             return patching(counterfactual(fit, site, boundary, labels, seed, refined), site, device)
 
         def random(_: float, rng: np.random.Generator) -> AtStrength:

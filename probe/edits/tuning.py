@@ -2,7 +2,7 @@
 
 Method          a way to forget: edits for a strength, refitted to other labels, and a random counterpart
 tune(...)       the layers and the strength of a method
-control(...)    random edits scaled to a method's own collateral
+random_edits(...)    random edits scaled to a method's own collateral
 label_draws     the method refitted to labelled images drawn anew
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from probe.base import seeds
-from probe.concepts.probing import Labelled
+from probe.concepts.probing import LabelledMaps
 from probe.edits.scoring import Edits, Scorer, Scores
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
@@ -44,7 +44,7 @@ class Method:
     sites: tuple[Site, ...]
     strengths: tuple[float, ...]
     edits: AtStrength
-    refit: Callable[[Labelled, int], AtStrength]
+    refit: Callable[[LabelledMaps, int], AtStrength]
     random: Callable[[float, np.random.Generator], AtStrength]
     start: Callable[[float], float] = lambda strength: strength
     most: float = float("inf")
@@ -131,7 +131,7 @@ def _matched(
     return scorer.compare(images), power
 
 
-def control(
+def random_edits(
     method: Method, strength: float, scorer: Scorer, draws: int, seed: int, report: Report
 ) -> tuple[dict[str, Any], float, Array]:
     """Random edits at a method's own collateral, the method rescored on the same latents.
@@ -170,7 +170,7 @@ def control(
 
 
 def label_draws(
-    method: Method, strength: float, labelled: Labelled, scorer: Scorer, draws: int, seed: int
+    method: Method, strength: float, labelled: LabelledMaps, scorer: Scorer, draws: int, seed: int
 ) -> dict[str, Any]:
     """Intervals over label draws: labelled images resampled, the method refitted at its layers and strength, rescored."""
     rng = np.random.default_rng(seed)

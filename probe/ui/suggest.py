@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
-from probe.concepts.probing import Labelled, Places, cross_auc, logistic
+from probe.concepts.probing import LabelledMaps, Places, cross_auc, logistic
 from probe.concepts.segmenters import Segmenter, load_rooms
 from probe.concepts.sources import is_rooms
 from probe.measures.statistics import Array, iou, to_numpy
@@ -37,10 +37,10 @@ class Suggestions:
     by: str
 
 
-def labelled(bench: Workbench, boxes: Boxes, name: str) -> Labelled:
+def labelled(bench: Workbench, boxes: Boxes, name: str) -> LabelledMaps:
     """The labelled samples with their feature maps at a layer."""
     rows = torch.tensor(boxes.images, dtype=torch.long)
-    return Labelled({name: bench.maps(name)[rows]}, boxes, bench.quick.size, np.arange(len(rows)))
+    return LabelledMaps({name: bench.maps(name)[rows]}, boxes, bench.quick.size, np.arange(len(rows)))
 
 
 def counts(boxes: Boxes) -> tuple[int, int]:

@@ -61,7 +61,7 @@ class Settings:
             raise ProbeError(f"latents {self.latents}, draws {self.draws}: expected at least 8 and 1")
 
 
-def scaler(units: Array, maps: int, factor: float, cells: Tensor | None = None) -> Change:
+def scaling(units: Array, maps: int, factor: float, cells: Tensor | None = None) -> Change:
     """An edit that multiplies some of the maps (N, maps, H, W) by a factor, in the given cells (H, W) or everywhere."""
     gains = torch.ones(maps)
     gains[torch.as_tensor(units, dtype=torch.long)] = factor
@@ -137,13 +137,13 @@ def effect(
     if where is not None and where.shape != (gan.size, gan.size):
         raise ProbeError(f"region of {tuple(where.shape)} pixels; the images are {gan.size}x{gan.size}")
     cells = None if where is None else cover(where, site.grid)
-    change = scaler(np.array(s.units), site.maps, s.scale, cells)
+    change = scaling(np.array(s.units), site.maps, s.scale, cells)
     scorer = _Scorer(gan, site, s, where, judge)
     whole, outside, inside, areas = scorer.score(change)
     sets = other_sets(s.units, site.maps, s.draws, s.seed)
     random_change, random_ratio = np.zeros(len(sets)), np.zeros((len(sets), scorer.areas.shape[1]))
     for k, chosen in enumerate(sets):
-        found = scorer.score(scaler(chosen, site.maps, s.scale, cells))
+        found = scorer.score(scaling(chosen, site.maps, s.scale, cells))
         random_change[k], random_ratio[k] = found[0].mean(), scorer.ratios(found[3])
         if report:
             report("random sets of other maps", k + 1, len(sets))

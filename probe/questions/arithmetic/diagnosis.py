@@ -11,7 +11,7 @@ from torch import Tensor
 from probe.base import seeds
 from probe.concepts import attributes
 from probe.concepts.draws import Bank, combine, draw
-from probe.concepts.exemplars import Labelled
+from probe.concepts.exemplars import LabelledLatents
 from probe.concepts.expressions import Expression
 from probe.concepts.latent_directions import boundary
 from probe.concepts.segmenters import Segmenter
@@ -23,7 +23,9 @@ STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # lengths of the fitted directi
 _FEWEST = 20  # latents of each kind that a fitted direction needs
 
 
-def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, draws: int, seed: int) -> dict[str, Any]:
+def diagnose(
+    bank: Bank, expression: Expression, labelled: LabelledLatents, n: int, draws: int, seed: int
+) -> dict[str, Any]:
     """Success when one possible cause of failure after the other is taken away; n exemplars a concept.
 
     `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters. `base_alone`: of
@@ -67,7 +69,7 @@ def read(segmenter: Segmenter, gan: GAN, z: Tensor) -> Array:
     return np.concatenate([segmenter.attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
 
 
-def _fitted(labelled: Labelled, base: str, wanted: dict[str, int]) -> Tensor | None:
+def _fitted(labelled: LabelledLatents, base: str, wanted: dict[str, int]) -> Tensor | None:
     """The direction from latents that show the base to those that show the result; None where either is rare."""
     held = [attributes.holds(labelled.table, attributes.parts(base)), attributes.holds(labelled.table, wanted)]
     kinds = [h & ~held[1 - k] for k, h in enumerate(held)]

@@ -18,7 +18,7 @@ from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.expressions import Expression
 from probe.data.rooms.scenes import ATTRIBUTES
 from probe.measures import statistics as measures
@@ -61,7 +61,7 @@ class Settings:
 
 def arithmetic(
     gan: GAN, expressions: Sequence[Expression], exemplars: Exemplars, settings: Settings,
-    labelled: Labelled | None = None, report: Report | None = None,
+    labelled: LabelledLatents | None = None, report: Report | None = None,
 ) -> Result:  # fmt: skip
     """Do the arithmetic of each expression; with `labelled` (rooms only) also measure how often it succeeds.
 
@@ -141,7 +141,7 @@ def _rate(hits: Array) -> tuple[float, list[float]]:
 
 
 def _measure(
-    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report
+    bank: Bank, expression: Expression, labelled: LabelledLatents, settings: Settings, tell: Report
 ) -> dict[str, Any]:
     """Success by number of exemplars, of the arithmetic and of its controls, and where it fails."""
     wanted, targets = attributes.expected(expression)

@@ -2,7 +2,7 @@
 
 Representation   a name, a function of images, and which columns come from where
 of_discriminator the paper's features: every convolution layer but the logit, max-pooled to 4x4, side by side
-untrained(...)   the same discriminator with weights drawn anew
+untrained_discriminator(...)   the same discriminator with weights drawn anew
 adapt(...)       BatchNorm statistics of the images at hand
 Views            mirror images and shifted copies that are described beside an image
 rows(...)        features of many images and their views, made a batch at a time
@@ -74,7 +74,7 @@ def of_discriminator(gan: GAN, name: str = "discriminator", means: bool = False)
     return Representation(name, function, parts)
 
 
-def untrained(gan: GAN, seed: int) -> GAN:
+def untrained_discriminator(gan: GAN, seed: int) -> GAN:
     """The same GAN with a discriminator as it was before training: the paper's initial weights, drawn from a seed."""
     model: nn.Module = copy.deepcopy(gan.require_discriminator())
     initialise(model, seed)

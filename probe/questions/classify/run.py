@@ -33,7 +33,7 @@ from probe.questions.classify.representation import (
     of_discriminator,
     pixels,
     rows,
-    untrained,
+    untrained_discriminator,
 )
 from probe.questions.classify.tasks import Task
 from probe.results.result import Result
@@ -134,7 +134,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
         # these features must be standardised; costs meant for features as they are then apply to variances of 1, not 1/D
         times = 1 if s.standardised else 4 * s.centroids
         return _evaluate(phi, task, replace(s, standardised=True, costs=tuple(c * times for c in s.costs)), tell)
-    other = untrained(gan, seeds.RANDOM_WEIGHTS.of(s.seed))
+    other = untrained_discriminator(gan, seeds.RANDOM_WEIGHTS.of(s.seed))
     adapt(other, task.images[: s.statistics or None])
     return _evaluate(of_discriminator(other, "random weights", s.means), task, s, tell)
 

@@ -50,7 +50,7 @@ def _checked(gan: GAN, reals: dict[str, Array], n: int) -> None:
             raise ProbeError(f"{len(images)} {name} images; expected at least {n}: pass a smaller -n, at least {LEAST}")
 
 
-def untrained(gan: GAN, seed: int) -> GAN:
+def untrained_generator(gan: GAN, seed: int) -> GAN:
     """The same architecture with the weights that training starts from, BatchNorm statistics estimated from the prior."""
     generator = copy.deepcopy(gan.generator)
     initialise(generator, seed)
@@ -87,7 +87,7 @@ def evaluate(
         "samples": _drawn(gan, n, s.seed, lambda i, m: tell("drawing samples", i, m)),
         "floor": others[:n],
         "ceiling": _drawn(
-            untrained(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)
+            untrained_generator(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)
         ),
     }
     rows = {

@@ -20,13 +20,13 @@ import torch
 from probe.base import parallel, seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
-from probe.concepts.probing import NEGATIVES, Labelled, cross_auc
+from probe.concepts.probing import NEGATIVES, LabelledMaps, cross_auc
 from probe.concepts.segmenters import Segmenter
 from probe.edits import surgery
 from probe.edits.methods import METHODS, OPTIONAL, Fit, candidates
 from probe.edits.refinement import READABLE
 from probe.edits.scoring import Scorer, Scores, compare
-from probe.edits.tuning import BOUND, Method, Report, control, label_draws, tune
+from probe.edits.tuning import BOUND, Method, Report, label_draws, random_edits, tune
 from probe.measures.statistics import Array, mean_ci, ratio_ci
 from probe.models.dcgan import Generator
 from probe.models.gan import GAN, to_bytes
@@ -160,14 +160,14 @@ def curve(strengths: Sequence[float], scores: Sequence[Scores]) -> Array:
 
 
 def _trial(
-    method: Method, strength: float, scorers: Sequence[Scorer], labelled: Labelled, s: Settings, tell: Report
+    method: Method, strength: float, scorers: Sequence[Scorer], labelled: LabelledMaps, s: Settings, tell: Report
 ) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
     """One method's numbers at its strength, what the figure needs, and the scores of its curve.
 
     The scorers: all held-out latents, those for curves and those for random controls.
     """
     heldout, scorer, small = scorers
-    random, p, points = control(method, strength, small, s.draws, s.seed, tell)
+    random, p, points = random_edits(method, strength, small, s.draws, s.seed, tell)
     about = {
         "layers": [site.name for site in method.sites],
         "strength": strength,
@@ -205,7 +205,7 @@ def forget(
     _refuse_operated(gan, names)
     boxes.require_absence()
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(feature_maps(gan, z, names), boxes, gan.size, np.arange(len(z)))
+    labelled = LabelledMaps(feature_maps(gan, z, names), boxes, gan.size, np.arange(len(z)))
     found = parallel.each(lambda name: cross_auc(labelled.maps[name], boxes, gan.size, s.seed), names)
     aucs = dict(zip(names, found, strict=True))
     fit = Fit(

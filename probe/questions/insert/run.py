@@ -33,7 +33,7 @@ from probe.concepts.segmenters import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import Site, feature_maps, resolve, sites
-from probe.questions.insert.placement import FREE, HALF, Box, Candidate, Labelled, Spot, cells, control, summary
+from probe.questions.insert.placement import FREE, HALF, Box, Candidate, Donors, Spot, cells, moved_boxes, summary
 from probe.questions.insert.positions import exemplars, positions
 from probe.results.result import Result
 
@@ -134,12 +134,12 @@ def _rank(found: dict[str, Any], bound: float) -> tuple[float, ...]:
 
 
 def _tune(
-    candidates: list[Candidate], labelled: Labelled, spot: Spot, settings: Settings, report: Report
+    candidates: list[Candidate], donors: Donors, spot: Spot, settings: Settings, report: Report
 ) -> dict[str, tuple[Candidate, float, dict[str, Any]]]:
     """Of each variant the best candidate, its strength and its tuning scores; the best variant first."""
     best: dict[str, tuple[tuple[float, ...], Candidate, float, dict[str, Any]]] = {}
     for k, candidate in enumerate(candidates):
-        edits = candidate.fitted(labelled, spot.box)
+        edits = candidate.fitted(donors, spot.box)
         for strength in settings.strengths:
             found = summary(spot.score(edits(strength)))
             rank = _rank(found, settings.bound)
@@ -169,19 +169,19 @@ def insert(
     layers = places(gan, s.layer, where)
     names = [p.name for p in layers]
     z_labelled = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(feature_maps(gan, z_labelled, names), boxes, gan.size, s.seed)
+    donors = Donors(feature_maps(gan, z_labelled, names), boxes, gan.size, s.seed)
     together = [(p,) for p in layers] + ([tuple(layers)] if len(layers) > 1 else [])
     tried: tuple[tuple[str, float | None], ...] = (("pattern", None), ("shift", None), *(("units", u) for u in s.units))
     candidates = [Candidate(variant, sites, units) for variant, units in tried for sites in together]
 
     z, _ = _free(gan, selector, boxes.concept, where, s.tuning, seeds.TUNING.of(s.seed))
-    tuned = _tune(candidates, labelled, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
+    tuned = _tune(candidates, donors, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
     z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, seeds.HELDOUT.of(s.seed))
     heldout = Spot(gan, z, judge, boxes.concept, where, names)
     methods: dict[str, Any] = {}
     arrays: dict[str, Array] = {}
     for variant, (candidate, strength, found) in tuned.items():
-        edits = candidate.fitted(labelled, where)
+        edits = candidate.fitted(donors, where)
         curve = {d: summary(heldout.score(edits(d))) for d in s.strengths}
         arrays[f"{variant}_curve"] = np.array([(d, m["success"], m["collateral"]) for d, m in curve.items()])
         methods[variant] = {
@@ -191,15 +191,15 @@ def insert(
         }  # fmt: skip
     chosen, (candidate, strength, _) = next(iter(tuned.items()))
     small = Spot(gan, z[: s.random_latents], judge, boxes.concept, where, names)
-    random, p, points = control(
-        candidate, strength, labelled, small, s.draws, s.seed, lambda k, n: tell("random control", k, n)
+    random, p, points = moved_boxes(
+        candidate, strength, donors, small, s.draws, s.seed, lambda k, n: tell("random control", k, n)
     )
     pool = gan.latents(4 * s.heldout, seeds.HELDOUT.of(s.seed))
     grids, by_object = positions(
-        gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(labelled, box)(strength),
+        gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(donors, box)(strength),
         exemplars(gan.images(z_labelled), boxes), s.positions, lambda k, n: tell("positions", k, n),
     )  # fmt: skip
-    after = heldout.replay.images(candidate.fitted(labelled, where)(strength), torch.arange(SHOWN))
+    after = heldout.replay.images(candidate.fitted(donors, where)(strength), torch.arange(SHOWN))
     arrays |= {
         "before": to_bytes(heldout.images[:SHOWN]).numpy(),
         "after": to_bytes(after).numpy(),

@@ -22,7 +22,7 @@ from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.expressions import Expression, Term
 from probe.concepts.latent_directions import METHODS, Evidence, direction
 from probe.measures import statistics as measures
@@ -70,7 +70,7 @@ class Settings:
 
 
 def turn(
-    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: Labelled | None = None,
+    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: LabelledLatents | None = None,
     report: Report | None = None,
 ) -> Result:  # fmt: skip
     """Turn new samples from one concept to another; with `labelled` (rooms only) score every step by the judge.
@@ -138,7 +138,7 @@ def _targets(before: str, after: str) -> dict[str, tuple[int, int]]:
 
 
 def _evidence(
-    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: Labelled | None
+    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: LabelledLatents | None
 ) -> Evidence:
     a, b = exemplars.latents[before], exemplars.latents[after]
     others = None
@@ -158,7 +158,7 @@ def _path(z: Tensor, vector: Tensor, settings: Settings) -> Tensor:
     return z[:, None] + at[None, :, None] * vector
 
 
-def _scores(gan: GAN, labelled: Labelled, z: Tensor, tell: Callable[[int, int], None] | None = None) -> Array:
+def _scores(gan: GAN, labelled: LabelledLatents, z: Tensor, tell: Callable[[int, int], None] | None = None) -> Array:
     """The judge's scores (…, 4) of latents (…, nz)."""
     flat, out = z.flatten(0, -2), []
     for batch in gan.batches(flat):
@@ -201,7 +201,7 @@ def r_squared(x: Array, y: Array) -> Array:
 
 
 def _success(
-    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report
+    bank: Bank, expression: Expression, labelled: LabelledLatents, settings: Settings, tell: Report
 ) -> dict[str, Any]:
     """Success by number of exemplars, every draw on a sample of its own, with the controls of `arithmetic`."""
     after, before = (t.name for t in expression.terms)

@@ -23,7 +23,7 @@ from probe.models.hooks import cover, edit, within
 from probe.plots import draw
 from probe.questions.ablate.figure import numbers as written
 from probe.questions.ablate.region import numbers, region
-from probe.questions.ablate.run import Settings, effect, other_sets, scaler
+from probe.questions.ablate.run import Settings, effect, other_sets, scaling
 
 # ---- what people write
 
@@ -147,7 +147,7 @@ def test_the_judge_reads_rooms(tmp_path: Path) -> None:
     judge = segmenters.load_rooms()["judge"]
     result = effect(gan, Settings("16x16", tuple(range(90)), latents=8, draws=2), None, judge)
     z = gan.latents(8, 7_000_003)
-    with edit(gan.generator, {"layer3": scaler(np.arange(90), 96, 0.0)}):
+    with edit(gan.generator, {"layer3": scaling(np.arange(90), 96, 0.0)}):
         after = gan.images(z)
     k = judge.objects.index("bed")
     areas = [(judge.labels(x) == k).sum().item() for x in (gan.images(z), after)]
@@ -207,7 +207,7 @@ def test_ablate_writes_a_result_and_a_checkpoint(run, tiny_gan: GAN) -> None:
     assert document["metrics"]["random"]["draws"] == 10  # all sets of 3 of the 5 other maps
     assert document["settings"]["samples"] == [0, 3]
     z = tiny_gan.latents(4, 1)
-    with edit(tiny_gan.generator, {"layer2": scaler(np.arange(3), 8, 0.0)}):
+    with edit(tiny_gan.generator, {"layer2": scaling(np.arange(3), 8, 0.0)}):
         expected = tiny_gan.images(z)
     torch.testing.assert_close(load("new.pth").images(z), expected, atol=1e-5, rtol=0)
 

@@ -29,7 +29,7 @@ from probe.plots import draw
 from probe.questions.evaluate import inception
 from probe.questions.evaluate.backbones import Backbone, backbone
 from probe.questions.evaluate.inception import load_inception
-from probe.questions.evaluate.run import Settings, evaluate, untrained
+from probe.questions.evaluate.run import Settings, evaluate, untrained_generator
 from probe.training.loop import split
 
 CPU = torch.device("cpu")
@@ -215,7 +215,7 @@ def test_a_perfect_generator_is_at_the_floor(tiny_gan: GAN, tmp_path: Path) -> N
 
 def test_an_untrained_generator_leaves_the_trained_one_alone(tiny_gan: GAN) -> None:
     before = {k: v.clone() for k, v in tiny_gan.generator.state_dict().items()}
-    fresh = untrained(tiny_gan, 3)
+    fresh = untrained_generator(tiny_gan, 3)
     for k, v in tiny_gan.generator.state_dict().items():
         torch.testing.assert_close(v, before[k])
     kernels = [p for name, p in fresh.generator.named_parameters() if p.ndim == 4]
