@@ -75,8 +75,9 @@ def validation(m: Metrics) -> str:
 
 
 def study(m: Metrics) -> str:
-    seen = (f"{name} {number(c, 'glasses_on_wearers')} / {number(c, 'damaged')}" for name, c in m["conditions"].items())
-    return "glasses seen on wearers / faces damaged: " + "; ".join(seen)
+    seen = (f"{name} {number(c, 'seen_on_positives')} / {number(c, 'damaged')}" for name, c in m["conditions"].items())
+    concept = next(asked for asked in m["agreement"] if asked != "damaged")
+    return f"{concept} seen in positives / images damaged: " + "; ".join(seen)
 
 
 def repeats(m: Metrics) -> str:

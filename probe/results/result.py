@@ -24,6 +24,8 @@ SCHEMA = 2
 _RENAMED = {  # keys of metrics and arrays, and values of settings, that schema 1 called otherwise
     "erase": "patch", "dose": "strength", "matched_dose": "matched_strength", "chooser": "selector",
     "narrow_less_erase": "narrow_less_patch",
+    "wearers": "positives", "glasses_on_wearers": "seen_on_positives", "glasses_on_wearers_ci": "seen_on_positives_ci",
+    "glasses_on_others": "seen_on_others", "glasses_on_others_ci": "seen_on_others_ci",
 }  # fmt: skip
 
 
