@@ -25,7 +25,7 @@ def main() -> None:
     reals = data.load(FRESH, gan.size, gan.channels).images[np.random.default_rng(SEED).permutation(2 * IMAGES)]
     for name, folder in BACKBONES.items():
         phi = backbone(name, gan.channels, gan.device)
-        result = evaluate(gan, reals[:IMAGES], reals[IMAGES:], phi, Settings(IMAGES, SEED), source=WHERE)
+        result = evaluate(gan, reals[:IMAGES], reals[IMAGES:], phi, Settings(images=IMAGES, seed=SEED), source=WHERE)
         publish(result, gan, folder, args.out, SEED)
         m = result.metrics
         print(f"  {m['measure']}: {m['fid']:.3g} {m['fid_ci']}; floor {m['floor']['fid']:.3g}")

@@ -43,7 +43,7 @@ def main() -> None:
     )
     settings = TurnSettings(exemplars=(TURN_EXEMPLARS,), seed=SEED)
     publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn", args.out, SEED)
-    settings = TurnSettings(METHODS, (TURN_EXEMPLARS,), seed=SEED)
+    settings = TurnSettings(methods=METHODS, exemplars=(TURN_EXEMPLARS,), seed=SEED)
     publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn_methods", args.out, SEED)
 
 

@@ -26,7 +26,7 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
     source = from_images(data.load(DATA, gan.size, gan.channels))
-    settings = Settings(LAYER, UNITS, RULE, CROPS, sanity="full", seed=SEED)
+    settings = Settings(layer=LAYER, units=UNITS, rule=RULE, crops=CROPS, sanity="full", seed=SEED)
     result = guided(gan, source, settings, load_rooms()["judge"])
     weights = sanity.randomised(gan.require_discriminator(), None, UNTRAINED, (x for _, x in source.batches(512)))
     untrained = guided(replace(gan, discriminator=weights), source, replace(settings, sanity="fast"))

@@ -21,7 +21,9 @@ def main() -> None:
     parser.add_argument("--ckpt", required=True, help="the folder of arrays")
     args = parser.parse_args()
     gan = load(args.ckpt)
-    settings = Settings(LAYER, UNITS, RULE, CROPS, batchnorm="data", sanity="full", inputs=True, seed=SEED)
+    settings = Settings(
+        layer=LAYER, units=UNITS, rule=RULE, crops=CROPS, batchnorm="data", sanity="full", inputs=True, seed=SEED
+    )
     result = guided(gan, from_samples(gan, IMAGES, SEED), settings)
     publish(result, gan, "fig5_svhn", args.out, SEED)
     for name, row in result.metrics["sanity"]["rows"].items():

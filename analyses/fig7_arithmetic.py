@@ -31,7 +31,9 @@ def main() -> None:
     for recipe, texts in EXPRESSIONS.items():
         parsed = [parse(text, Vocabulary()) for text in texts]
         exemplars = labelled.exemplars(list(dict.fromkeys(t.name for e in parsed for t in e.terms)))
-        result = arithmetic(gan, parsed, exemplars, Settings(EXEMPLARS, DRAWS, NOISE, SEED), labelled)
+        result = arithmetic(
+            gan, parsed, exemplars, Settings(exemplars=EXEMPLARS, draws=DRAWS, noise=NOISE, seed=SEED), labelled
+        )
         publish(result, gan, recipe, args.out, SEED)
         tell(result)
 

@@ -25,7 +25,16 @@ def main() -> None:
     labelled = label(gan, SAMPLES, SEED)
     for name, (before, after) in TURNS.items():
         exemplars = labelled.exemplars([before, after])
-        settings = Settings(("means",), EXEMPLARS, STEPS, REACH, ROWS, SCORED, DRAWS, SEED)
+        settings = Settings(
+            methods=("means",),
+            exemplars=EXEMPLARS,
+            steps=STEPS,
+            reach=REACH,
+            rows=ROWS,
+            scored=SCORED,
+            draws=DRAWS,
+            seed=SEED,
+        )
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_turn_{name}", args.out, SEED)
         m = result.metrics
@@ -39,7 +48,16 @@ def main() -> None:
                 {k: c["success"][n] for k, c in m["controls"].items()},
                 flush=True,
             )
-        settings = Settings(tuple(METHODS), EXEMPLARS[2:3], STEPS, 0.5, 1, SCORED // 2, DRAWS, SEED)
+        settings = Settings(
+            methods=tuple(METHODS),
+            exemplars=EXEMPLARS[2:3],
+            steps=STEPS,
+            reach=0.5,
+            rows=1,
+            scored=SCORED // 2,
+            draws=DRAWS,
+            seed=SEED,
+        )
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_methods_{name}", args.out, SEED)
         for method, m in result.metrics["methods"].items():

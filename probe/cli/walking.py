@@ -47,7 +47,7 @@ def walk(
     wanted = figure_formats(formats)
     runs.check_output(out)
     settings = Settings(
-        points, frames, between, loop, interpolation, limit, seed=seed
+        points=points, frames=frames, between=between, loop=loop, interpolation=interpolation, limit=limit, seed=seed
     )  # refused before anything is read
     gan = load_gan(ckpt, disc, model, prior, device)
     nulls = [load_gan(str(path), None, None, prior, device) for path in null or ()]

@@ -34,7 +34,7 @@ COMPONENTS, SAMPLES = 20, 2048
 _STRENGTH = 0.01  # C of the linear boundaries: latents of a hundred numbers and noisy labels want a strong prior
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Exemplars (n, nz) on both sides for `means`; all latents (N, nz) with side 0 or 1 (N,) for the other methods.
 

@@ -19,7 +19,7 @@ from probe.base.files import writing
 from probe.measures.statistics import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exclusion:
     """Indices (K,), ascending, of images to leave out of a source of so many images; `file` and `sha256` name the list."""
 
@@ -72,4 +72,6 @@ def load(path: Path) -> Exclusion:
     if not (whole and isinstance(source, str) and type(images) is int):
         raise ProbeError(f"{path.name}: not a list of images to leave out; {wanted}")
     digest = hashlib.sha256(text).hexdigest()
-    return Exclusion(source, images, np.unique(np.array(indices, np.int64)), path.name, digest)
+    return Exclusion(
+        source=source, images=images, indices=np.unique(np.array(indices, np.int64)), file=path.name, sha256=digest
+    )

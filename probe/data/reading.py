@@ -30,7 +30,7 @@ Items = Generator[tuple[str, Callable[[], Image.Image], int | None], None, None]
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows others that start foreign programs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """A reader's answer: `stamp` changes with the content; `count` is None where unknown before the end.
 
@@ -67,7 +67,7 @@ def reading(
     name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are no text cannot be written as such
     stats = ((os.path.abspath(file), file.stat()) for file in files if file.exists())  # not so a broken link
     stamp = name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
-    return Reading(name, stamp, count, items, classes=classes)
+    return Reading(name=name, stamp=stamp, count=count, items=items, classes=classes)
 
 
 @contextlib.contextmanager

@@ -53,7 +53,7 @@ class Direction:
         return self.weight, -(self.weight @ self.mean + self.boundary * across), self.shift / reach
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Counterfactual:
     """What a generator would draw without a concept, and where: see `dcgan.Patch` for the formula.
 
@@ -109,7 +109,9 @@ def fit_patch(
     place = fit_erase(*places, boundary)
     scale = OPENING * (place.weight @ place.shift)
     at, threshold, _ = place.gate()
-    return Counterfactual(weight[None], bias[None], step[None], at / scale, threshold / scale, limit)
+    return Counterfactual(
+        weight=weight[None], bias=bias[None], step=step[None], gate=at / scale, threshold=threshold / scale, limit=limit
+    )
 
 
 def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ _FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an
 _COARSE = 32  # side at which boxes are laid over units
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """All that methods are fitted with: the generator, labelled images and their latents, the selector, the layers."""
 
@@ -111,7 +111,7 @@ def _maps_method(
         return _at(site, fading(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
 
     return Method(
-        name, (site,), strengths, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
+        name=name, sites=(site,), strengths=strengths, edits=partial(edits, chosen), refit=lambda labels, seed: partial(edits, choose(labels, seed)), random=random,
         start=lambda strength: strength if fade else 1.0, most=1.0, units=lambda strength: sorted(chosen(strength).tolist()),
     )  # fmt: skip
 
@@ -175,7 +175,16 @@ def _directed(
         return refit(fit.labelled.shuffled(rng), int(rng.integers(2**31)))
 
     found = fitted(fit.labelled, fit.seed)
-    return Method(name, places, strengths, partial(at_strength, found), refit, random, about=about, fitted=found)
+    return Method(
+        name=name,
+        sites=places,
+        strengths=strengths,
+        edits=partial(at_strength, found),
+        refit=refit,
+        random=random,
+        about=about,
+        fitted=found,
+    )
 
 
 def _lda(fit: Fit) -> list[Method]:
@@ -223,7 +232,17 @@ def _patch(fit: Fit) -> list[Method]:
         about = {"boundary": boundary, "directions": len(own.bias)}
         edits = patching(own, site, device)
         strengths = tuple(d for d in _DISTANCES if refined or d <= _FAR)
-        return Method("patch", (site,), strengths, edits, refit, random, about=about, fitted=own, least=float(refined))
+        return Method(
+            name="patch",
+            sites=(site,),
+            strengths=strengths,
+            edits=edits,
+            refit=refit,
+            random=random,
+            about=about,
+            fitted=own,
+            least=float(refined),
+        )
 
     if fit.readable:
         return [method(fit.sites[0], fit.boundaries[0], True)]

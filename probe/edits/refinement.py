@@ -28,7 +28,7 @@ from probe.models.hooks import LATENT
 READABLE = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the scorer's latents.
 

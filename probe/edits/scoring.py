@@ -28,7 +28,7 @@ Edits = Mapping[str, Callable[[Tensor], Tensor]]
 _SHARED = np.linspace(0.05, 0.95, 19)  # removals at which two methods are compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """What an edit did to each image: concept area before and after, and mean change by place, (N,) each.
 
@@ -137,7 +137,9 @@ class Scorer:
             for k, name in enumerate(self.segmenter.objects)
             if k not in (0, self.value)
         }
-        return Scores(self.before, areas[:, self.value], outside, inside, self.has, others)
+        return Scores(
+            before=self.before, after=areas[:, self.value], outside=outside, inside=inside, has=self.has, others=others
+        )
 
 
 def _shaken(images: Tensor, generator: torch.Generator) -> Tensor:

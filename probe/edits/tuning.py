@@ -30,7 +30,7 @@ BOUND = 0.025  # the collateral that is small: of a strength that falls short, a
 _FIRST = 8  # latents on which collateral is matched roughly, before it is on all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to forget at given layers, fitted to labels.
 

@@ -37,7 +37,7 @@ _FOLDS = 5
 Report = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to tune: Adam for `steps` of `batch` latents at rate `lr`; `weight` of the unlearning loss against the other.
 

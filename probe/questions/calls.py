@@ -92,7 +92,7 @@ def walk(
     from probe.questions.walk.run import Settings
     from probe.questions.walk.run import walk as run
 
-    settings = Settings(points, frames, between, loop, interpolation, limit, seed=seed)
+    settings = Settings(points=points, frames=frames, between=between, loop=loop, interpolation=interpolation, limit=limit, seed=seed)
     return _finished(run(gan, named(feature, gan.channels, gan.device), settings, null, report), gan, seed)
 
 
@@ -122,7 +122,7 @@ def guided_backprop(
     from probe.models.hooks import resolve
     from probe.questions.guided_backprop.run import Settings, fit_policy, guided, parse_units
 
-    settings = Settings(layer, units, rule, crops, batchnorm, sanity, inputs, seed)  # type: ignore[arg-type]
+    settings = Settings(layer=layer, units=units, rule=rule, crops=crops, batchnorm=batchnorm, sanity=sanity, inputs=inputs, seed=seed)  # type: ignore[arg-type]
     parse_units(units, resolve(gan, layer, "discriminator"))  # refused before any image is read
     fit_policy(gan, settings.batchnorm)
     source, notes = material.look_at(gan, data, limit, seed, report or _silent)
@@ -155,7 +155,7 @@ def dissect(
     from probe.questions.dissect.run import Settings
     from probe.questions.dissect.run import dissect as run
 
-    settings = Settings(layer, top, shuffles, seed)
+    settings = Settings(layer=layer, top=top, shuffles=shuffles, seed=seed)
     resolve(gan, layer)
     known = material.dissectable(gan, labels, label_seed, causal, samples, seed, report or _silent)
     return _finished(run(gan, known, settings, report), gan, seed)
@@ -185,7 +185,7 @@ def ablate(
     from probe.questions.ablate.region import numbers, region
     from probe.questions.ablate.run import Settings, effect
 
-    settings = Settings(layer, numbers(units, "--units"), scale, numbers(samples, "--samples"), draws=draws, seed=seed)
+    settings = Settings(layer=layer, units=numbers(units, "--units"), scale=scale, samples=numbers(samples, "--samples"), draws=draws, seed=seed)
     place = None if where is None else region(where, gan.size)
     result = effect(gan, settings, place, load_rooms()["judge"] if is_rooms(gan) else None, report)
     if where is not None:
@@ -284,7 +284,7 @@ def arithmetic(
 
     if not expressions:
         raise ProbeError("no expression; expected one or several, such as 'night - day + day'")
-    settings = Settings(tuple(exemplars), draws, noise, seed)
+    settings = Settings(exemplars=tuple(exemplars), draws=draws, noise=noise, seed=seed)
     known = material.known_on_rooms(*expressions) if concepts is None else []
     found, labelled = material.exemplars(gan, concepts, known, samples, seed, report)
     parsed = [parse(text, found.latents) for text in expressions]
@@ -314,7 +314,7 @@ def turn(
     from probe.questions.turn.run import Settings
     from probe.questions.turn.run import turn as run
 
-    settings = Settings(tuple(method), tuple(exemplars), steps, reach, scored=scored, draws=draws, seed=seed)
+    settings = Settings(methods=tuple(method), exemplars=tuple(exemplars), steps=steps, reach=reach, scored=scored, draws=draws, seed=seed)
     if concepts is None:
         material.known_on_rooms(before, after)
     found, labelled = material.exemplars(gan, concepts, [before, after], samples, seed, report)
@@ -345,7 +345,7 @@ def memorization(
     from probe.questions.memorization.run import Settings
     from probe.questions.memorization.run import memorization as run
 
-    settings = Settings(samples, permutations, targets, seed=seed)
+    settings = Settings(samples=samples, permutations=permutations, targets=targets, seed=seed)
     phi = feature(distance, gan.channels)
     known, held, notes = material.held_out(gan, data, train, holdout_data, exclude, report or _silent)
     return _finished(run(gan, known, held, phi, settings, report), gan, seed, notes)
@@ -375,11 +375,11 @@ def evaluate(
     from probe.questions.evaluate.run import evaluate as run
 
     tell = report or _silent
-    Settings(2500 if n is None else n, seed)  # what cannot be is said before images are read
+    Settings(images=2500 if n is None else n, seed=seed)  # what cannot be is said before images are read
     usual = "segmenter" if data.startswith("rooms") else "random"
     network = backbone(usual if features is None else features, gan.channels, gan.device)
     reference, others, note = material.reals(gan, data, exclude, seed, tell)
-    settings = Settings(min(2500, max(200, min(len(reference), len(others)))) if n is None else n, seed)
+    settings = Settings(images=min(2500, max(200, min(len(reference), len(others)))) if n is None else n, seed=seed)
     return _finished(run(gan, reference, others, network, settings, tell, note), gan, seed)
 
 
@@ -461,7 +461,7 @@ def dedup(
     from probe.results.result import versions
 
     tell = report or _silent
-    settings = Settings(radius, likeness, plain, steps, noise, dropout, planted, seed)
+    settings = Settings(radius=radius, likeness=likeness, plain=plain, steps=steps, noise=noise, dropout=dropout, planted=planted, seed=seed)
     images = sources.load(data, SIDE, 3, limit, lambda done, total: tell("reading images", done, total or done))
     result = run(images.images, images.name, settings, data.partition(":")[0] == "rooms", tell)
     result.provenance = {

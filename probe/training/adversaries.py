@@ -29,7 +29,7 @@ SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 _MOST = {"size": 1024, "nz": 10_000, "width": 10_000, "depth": 32, "batch": 100_000, "steps": 10**9}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
 

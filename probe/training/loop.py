@@ -39,7 +39,7 @@ _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the g
 _COLLAPSE_STEPS = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """What the loop tells of itself after a step: losses are means since the last report, `left` is in seconds."""
 
@@ -217,7 +217,7 @@ class _Teller:
         collapsed = len(self.recent) == _COLLAPSE_STEPS and np.mean(self.recent) < _COLLAPSE
         self.since = []
         warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
-        return Progress(step, steps, mean_d, mean_g, left, warning)
+        return Progress(step=step, steps=steps, loss_d=mean_d, loss_g=mean_g, left=left, warning=warning)
 
 
 def train(

@@ -26,7 +26,14 @@ def random_patch(nz: int = 8, maps: int = 8, directions: int = 3, seed: int = 0)
     g = torch.Generator().manual_seed(seed)
     weight, step = torch.randn(2, directions, nz, generator=g)
     gate = torch.randn(maps, generator=g) * 0.2
-    return Counterfactual(weight, torch.randn(directions, generator=g), step, gate, torch.tensor(0.3), 1.5)
+    return Counterfactual(
+        weight=weight,
+        bias=torch.randn(directions, generator=g),
+        step=step,
+        gate=gate,
+        threshold=torch.tensor(0.3),
+        limit=1.5,
+    )
 
 
 def by_hand(gan: GAN, layer: int, found: Counterfactual, strength: float, z: Tensor) -> np.ndarray:

@@ -145,7 +145,7 @@ def test_what_cannot_be_compared(tmp_path: Path, case: str) -> None:
 def drawn(gan: GAN, folder: Path, layer: str = "8x8", seed: int = 0) -> Path:
     """Samples and an ablation of the tiny model, from fixed latents."""
     runs.publish(sample(gan, 8, seed), folder / "sample", ["png"])
-    settings = Settings(layer, (0, 1), 0.0, (0, 1, 2), latents=16, draws=5, seed=seed)
+    settings = Settings(layer=layer, units=(0, 1), scale=0.0, samples=(0, 1, 2), latents=16, draws=5, seed=seed)
     runs.publish(effect(gan, settings, None, None), folder / "ablate", ["png"])
     return folder
 

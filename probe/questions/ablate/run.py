@@ -35,7 +35,7 @@ _LARGEST = 1_000_000  # factor; beyond it float32 has no numbers for what comes 
 _ENOUGH = 19  # random sets for a p-value: fewer cannot say 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `effect`: which maps of which layer are multiplied by `scale`, and on how many images it is counted.
 

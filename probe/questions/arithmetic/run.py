@@ -33,7 +33,7 @@ NEIGHBOURS = 8  # noisy results around the result, as in the paper
 _UNJUDGED: dict[str, Any] = {"success": None, "success_ci": None, "controls": None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `arithmetic`: exemplars a concept (several make a curve), draws at each, noise around the result.
 

@@ -14,7 +14,7 @@ from probe.questions.classify.representation import Views
 BASELINES = ("pixels", "random_weights", "kmeans", "supervised")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `classify`.
 

@@ -45,7 +45,7 @@ _CURVE_DRAWS = 10
 _CHOOSING = 1e-2  # duality gap, as a share of the objective, to which costs are compared; the final fit goes to 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """One representation: test accuracy and its interval, C (None of a network), dimensions, validation accuracy by C, classes predicted (M,).
 
@@ -183,7 +183,16 @@ def _all(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Rep
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right = int((predicted == task.test_labels).sum())
     n = len(task.test_labels)
-    return Found(right / n, measures.share_ci(right, n), cost, values.shape[1], validation, predicted, {}, parts)
+    return Found(
+        accuracy=right / n,
+        interval=measures.share_ci(right, n),
+        cost=cost,
+        features=values.shape[1],
+        validation=validation,
+        predicted=predicted,
+        curve={},
+        parts=parts,
+    )
 
 
 def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Report, with_parts: bool) -> Found:
@@ -232,7 +241,16 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
         interval = measures.mean_ci(right)
     else:
         interval = measures.share_ci(round(float(right[0]) * len(task.test_labels)), len(task.test_labels))
-    return Found(float(right.mean()), interval, cost, values.shape[1], validation, predicted, curve, parts)
+    return Found(
+        accuracy=float(right.mean()),
+        interval=interval,
+        cost=cost,
+        features=values.shape[1],
+        validation=validation,
+        predicted=predicted,
+        curve=curve,
+        parts=parts,
+    )
 
 
 def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None:
@@ -253,4 +271,13 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
     scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
-    return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
+    return Found(
+        accuracy=right / n,
+        interval=measures.share_ci(right, n),
+        cost=None,
+        features=scores.shape[1],
+        validation={},
+        predicted=predicted,
+        curve={},
+        parts={},
+    )

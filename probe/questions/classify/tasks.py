@@ -20,7 +20,7 @@ from probe.data.loading import Images
 from probe.measures.statistics import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """Training images (N, C, S, S) uint8, of which the last N - `fitted` are for validation, and test images.
 
@@ -85,8 +85,8 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
                 f"{source.resized} of {len(source.images)} {which} images were of another size than {source.images.shape[2]} px and were resized"
             )
     return Task(
-        images[order], labels, fitted, test_images, torch.from_numpy(np.searchsorted(classes, test_numbers)),
-        tuple(_names(train, classes)), duplicates, tuple(notes),
+        images=images[order], labels=labels, fitted=fitted, test_images=test_images, test_labels=torch.from_numpy(np.searchsorted(classes, test_numbers)),
+        classes=tuple(_names(train, classes)), duplicates=duplicates, notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ Report = Callable[[str, int, int], None]
 _DOUBTFUL, _GROUPS, _MEMBERS = 24, 5, 14  # pairs, groups and images of a group that the sheet shows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run: the rule (differing bits, least likeness), or the paper's own where `plain`; the autoencoder's training; copies planted of each kind."""
 

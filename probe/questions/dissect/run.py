@@ -76,7 +76,7 @@ def from_boxes(
     return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, found, notes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `dissect`: the layer, how many units a concept are listed, and how often images are shuffled."""
 
@@ -97,7 +97,7 @@ def cells(masks: Tensor, grid: int) -> Tensor:
     return (share >= 0.5) | ((share == most) & (most > 0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Counts:
     """Pixels by threshold q, unit c, concept k, image n, shuffle b: active (Q, C, N), both (Q, C, K, N), moved (Q, C, K, B)."""
 
@@ -125,7 +125,7 @@ def _count(maps: Tensor, masks: Tensor, orders: Tensor, report: Callable[[int, i
             moved[:, part] += found[..., masks.shape[1] :]
         report(i + 1, n)
     moved = moved.unflatten(2, (len(orders), -1)).transpose(2, 3)
-    return _Counts(levels, active, both, moved, pixels.sum(2).T)
+    return _Counts(levels=levels, active=active, both=both, moved=moved, area=pixels.sum(2).T)
 
 
 def _best(active: Tensor, both: Tensor, area: Tensor, total: int) -> tuple[Tensor, Tensor]:

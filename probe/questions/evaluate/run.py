@@ -29,7 +29,7 @@ Report = Callable[[str, int, int], None]
 LEAST, MOST, SHOWN = 10 * BLOCKS, 10_000, 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run: images in each set, 200 to 10,000."""
 

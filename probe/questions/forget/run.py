@@ -53,7 +53,7 @@ _ASSUMED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer.
 
@@ -209,16 +209,16 @@ def forget(
     found = parallel.each(lambda name: cross_auc(labelled.maps[name], boxes, gan.size, s.seed), names)
     aucs = dict(zip(names, found, strict=True))
     fit = Fit(
-        gan,
-        labelled,
-        z,
-        selector,
-        tuple(places),
-        _negatives(s, aucs),
-        s.boundaries,
-        s.strengths,
-        s.seed,
-        judge_iou >= READABLE,
+        gan=gan,
+        labelled=labelled,
+        z=z,
+        selector=selector,
+        sites=tuple(places),
+        negatives=_negatives(s, aucs),
+        boundaries=s.boundaries,
+        strengths=s.strengths,
+        seed=s.seed,
+        readable=judge_iou >= READABLE,
     )
     heldout = heldout_scorer(gan, judge, boxes, s)
     scorers = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))

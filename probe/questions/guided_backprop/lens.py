@@ -150,7 +150,7 @@ class Lens:
         return torch.cat(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Top:
     """The largest responses of units (U,): `values` (U, K) in falling order, `images` (U, K) by row, `places` (U, K, 2).
 
@@ -167,7 +167,13 @@ class Top:
     def rows(self, picked: Sequence[int]) -> Top:
         """Only some of the units, by position."""
         at = torch.tensor(list(picked))
-        return Top(self.units[at], self.values[at], self.images[at], self.places[at], self.spread[at])
+        return Top(
+            units=self.units[at],
+            values=self.values[at],
+            images=self.images[at],
+            places=self.places[at],
+            spread=self.spread[at],
+        )
 
 
 def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: bool, tell: Tell) -> Top:
@@ -199,7 +205,7 @@ def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: boo
     deviation = (squares / places - mean**2).clamp(min=1e-12).sqrt()
     spread = ((values[0] - mean) / deviation).float()
     where = torch.stack([cells.T // width, cells.T % width], -1)
-    return Top(chosen, values.T.contiguous(), images.T.contiguous(), where, spread)
+    return Top(units=chosen, values=values.T.contiguous(), images=images.T.contiguous(), places=where, spread=spread)
 
 
 def gradients(lens: Lens, source: Source, top: Top, by_batch: bool) -> Tensor:

@@ -43,7 +43,7 @@ _ESTIMATION = 2048  # and the trained one, where they are estimated
 SEEDS = {"fast": 3, "full": 5}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `guided`. `units` is `0-5`, `top` or `all`; `batchnorm` None takes `running` where stored, else `data`.
 

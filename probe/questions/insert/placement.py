@@ -41,7 +41,7 @@ def cells(box: Box, grid: int, size: int) -> Tensor:
     return Boxes("", (0,), {0: np.array([box])}).cells(0, grid, size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Present:
     """A concept at a layer, for the cells of a box (h x w): μ₁ and μ₀, (C, 1, 1) or (C, h, w) each.
 
@@ -107,7 +107,13 @@ class Donors:
             if any(lacking):  # sampling is linear: the mean map stands for all of them
                 mean = maps[torch.tensor(lacking)].mean(0, keepdim=True)
                 mean0 = self._place_by_place(mean.expand(len(maps), -1, -1, -1), box, inside)
-        return Present(inside, mean1, mean0, contrast.argsort(descending=True), min(0.0, float(maps.min())))
+        return Present(
+            inside=inside,
+            mean1=mean1,
+            mean0=mean0,
+            order=contrast.argsort(descending=True),
+            floor=min(0.0, float(maps.min())),
+        )
 
     def _place_by_place(self, maps: Tensor, box: Box, inside: Tensor) -> Tensor:
         """Mean over the labelled boxes of the maps at the places that the cells have in `box`, (C, h, w).

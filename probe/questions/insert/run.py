@@ -53,7 +53,7 @@ _ASSUMED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `insert`. `layer` None means the second from the latent, the second from the pixels, and both together.
 

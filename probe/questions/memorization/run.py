@@ -35,7 +35,7 @@ SHARES, CAUGHT = (0.01, 0.02, 0.05, 0.1, 0.2), 0.8
 _SHOWN, _COMPARED = 10, 48
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run: samples tested, label permutations, training images recovered in latent space, draws for each point of the power curve."""
 

@@ -33,7 +33,7 @@ from probe.results.result import Result
 Report = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `turn`: methods, exemplars a side (several make a curve of success), steps from -reach to reach.
 
@@ -149,7 +149,15 @@ def _evidence(
         )
         others = labelled.z, table
     side = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
-    return Evidence(gan, a[: settings.shown], b[: settings.shown], torch.cat([a, b]), side, others, settings.seed)
+    return Evidence(
+        gan=gan,
+        before=a[: settings.shown],
+        after=b[: settings.shown],
+        z=torch.cat([a, b]),
+        side=side,
+        others=others,
+        seed=settings.seed,
+    )
 
 
 def _path(z: Tensor, vector: Tensor, settings: Settings) -> Tensor:

@@ -39,7 +39,7 @@ _INITIALISATIONS, _ENOUGH = 3, 19
 _EPSILON = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A walk: a chain of `points` latents of the seed (or between two seeds), `frames` images between neighbours.
 

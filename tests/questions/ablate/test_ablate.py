@@ -93,7 +93,7 @@ def by_hand(gan: GAN, z: torch.Tensor, units: list[int], factor: float, cells: t
 def test_effect_against_hooks_and_numpy(tiny_gan: GAN, where: str | None, factor: float) -> None:
     place = None if where is None else region(where, 32)
     cells = None if place is None else cover(place, 8)
-    settings = Settings("8x8", (1, 4), factor, (5, 2), latents=10, draws=9, seed=3)
+    settings = Settings(layer="8x8", units=(1, 4), scale=factor, samples=(5, 2), latents=10, draws=9, seed=3)
     result = effect(tiny_gan, settings, place)
     z = tiny_gan.latents(10, 3000 + 7_000_003)
     change = (by_hand(tiny_gan, z, [1, 4], factor, cells) - tiny_gan.images(z)).abs().mean(1) / 2
@@ -127,7 +127,7 @@ def test_other_sets_are_distinct_and_of_other_maps() -> None:
 
 
 def test_every_map_has_no_control(tiny_gan: GAN, tmp_path: Path) -> None:
-    result = effect(tiny_gan, Settings("layer3", (0, 1, 2, 3), samples=(0,), latents=8, draws=5))
+    result = effect(tiny_gan, Settings(layer="layer3", units=(0, 1, 2, 3), samples=(0,), latents=8, draws=5))
     assert result.metrics["random"] == {"draws": 0, "change_mean": None, "change_p5": None, "change_p95": None}
     assert "no control" in " ".join(result.assumptions)
     assert draw(result, tmp_path)[0].stat().st_size > 5000
@@ -137,7 +137,9 @@ def test_a_generator_of_any_kind() -> None:
     g = nn.Sequential(
         nn.Unflatten(1, (6, 1, 1)), nn.ConvTranspose2d(6, 5, 4), nn.ReLU(), nn.ConvTranspose2d(5, 1, 4, 4), nn.Tanh()
     )
-    result = effect(GAN(g.eval(), None, 6, 16, 1), Settings("4x4", (0,), 0.5, (0, 1), latents=8, draws=4))
+    result = effect(
+        GAN(g.eval(), None, 6, 16, 1), Settings(layer="4x4", units=(0,), scale=0.5, samples=(0, 1), latents=8, draws=4)
+    )
     assert result.metrics["change"] > 0
 
 
@@ -145,7 +147,7 @@ def test_the_judge_reads_rooms(tmp_path: Path) -> None:
     """Switching a whole layer off leaves no bed; the ratio is of areas summed over images."""
     gan = probe.load("rooms")
     judge = segmenters.load_rooms()["judge"]
-    result = effect(gan, Settings("16x16", tuple(range(90)), latents=8, draws=2), None, judge)
+    result = effect(gan, Settings(layer="16x16", units=tuple(range(90)), latents=8, draws=2), None, judge)
     z = gan.latents(8, 7_000_003)
     with edit(gan.generator, {"layer3": scaling(np.arange(90), 96, 0.0)}):
         after = gan.images(z)

@@ -174,7 +174,7 @@ def test_several_and_longer_expressions_are_drawn(flat: GAN, labelled: LabelledL
     texts = [PAPER, PAPER, "night - day + day = dark", "window - nowindow + nowindow - day + night"]
     parsed = [read(text) for text in texts]
     names = [t.name for e in parsed for t in e.terms]
-    result = arithmetic(flat, parsed, labelled.exemplars(names), Settings((1, 3), draws=10), labelled)
+    result = arithmetic(flat, parsed, labelled.exemplars(names), Settings(exemplars=(1, 3), draws=10), labelled)
     assert list(result.metrics["expressions"]) == [str(e) for e in parsed[1:]]
     assert [m["title"] for m in result.metrics["expressions"].values()] == ["window/night", "dark", "window/night"]
     assert result.metrics["success"] == result.metrics["expressions"][PAPER]["success"]

@@ -45,7 +45,7 @@ def material(tiny_gan: GAN) -> Material:
 
 @pytest.fixture
 def result(tiny_gan: GAN, material: Material) -> Result:
-    return dissect(tiny_gan, material, Settings("8x8", top=3, shuffles=60))
+    return dissect(tiny_gan, material, Settings(layer="8x8", top=3, shuffles=60))
 
 
 def test_scores_equal_those_of_single_units(tiny_gan: GAN, material: Material, result: Result) -> None:
@@ -115,7 +115,7 @@ class Counter:
 def test_effects_are_the_first_order_of_ablation(tiny_gan: GAN, material: Material) -> None:
     segmenter = Counter()
     both = Material(material.z, material.masks, {"known": (segmenter, 1)})  # type: ignore[dict-item]
-    result = dissect(tiny_gan, both, Settings("8x8", shuffles=2))
+    result = dissect(tiny_gan, both, Settings(layer="8x8", shuffles=2))
     found = result.arrays["effect"]
     assert np.isnan(found[:, 1]).all()
 
@@ -179,7 +179,7 @@ def test_settings_that_do_not_fit(tiny_gan: GAN, material: Material, settings: d
 
 def test_no_concept(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match=r"^0 concepts on 4 images; at least 1 on 2 are needed"):
-        dissect(tiny_gan, Material(tiny_gan.latents(4), {}), Settings("8x8"))
+        dissect(tiny_gan, Material(tiny_gan.latents(4), {}), Settings(layer="8x8"))
 
 
 # ---- the command

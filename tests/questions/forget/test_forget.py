@@ -206,7 +206,14 @@ def test_refinement_lowers_its_own_loss() -> None:
     boxes = from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     scorer = Scorer(Replay(toy, toy.latents(48, 9), ["first", "second"]), Segmenter(), boxes)
     gate = torch.eye(MAPS)[0]
-    weak = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), gate, torch.tensor(0.0), 5.0)
+    weak = Counterfactual(
+        weight=torch.ones(1, 10),
+        bias=torch.zeros(1),
+        step=torch.zeros(1, 10),
+        gate=gate,
+        threshold=torch.tensor(0.0),
+        limit=5.0,
+    )
     before = weak.step.clone()
 
     def loss(found: Counterfactual) -> float:
@@ -238,7 +245,7 @@ def test_the_descent_follows_both_halves_of_a_batch(toy: GAN, monkeypatch, seed:
         return pull * edits[LATENT](torch.ones(1, 10)).sum(), torch.zeros(())
 
     monkeypatch.setattr(scorer, "soft_scores", soft_scores)
-    start = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), torch.eye(MAPS)[0], torch.tensor(0.0), 5.0)  # fmt: skip
+    start = Counterfactual(weight=torch.ones(1, 10), bias=torch.zeros(1), step=torch.zeros(1, 10), gate=torch.eye(MAPS)[0], threshold=torch.tensor(0.0), limit=5.0)  # fmt: skip
     found = refine(start, scorer, "first", RefinementSettings(steps=1, nearness=0.0, batch=48), seed)
     assert (found.step[0] > 0).all()
 

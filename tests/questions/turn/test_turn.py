@@ -42,7 +42,7 @@ def run(flat: GAN, labelled: LabelledLatents, before: str = "day", after: str = 
 def evidence(gan: GAN, side: Tensor, others: Tensor | None = None) -> Evidence:
     z = gan.latents(len(side), 7)
     known = None if others is None else (z, others[:, None].numpy())
-    return Evidence(gan, z[~side][:4], z[side][:4], z, side.numpy().astype(int), known)
+    return Evidence(gan=gan, before=z[~side][:4], after=z[side][:4], z=z, side=side.numpy().astype(int), others=known)
 
 
 @pytest.mark.parametrize("method", ["svm", "logistic"])
