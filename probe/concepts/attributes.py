@@ -1,12 +1,4 @@
-"""What rooms show, as named concepts: `window/day`, `nowindow/night`, `left`; who holds them, and what arithmetic promises.
-
-VALUES            word -> attribute and side
-parts(name)       `window/day` -> {"window": 1, "night": 0}
-Vocabulary        all such names
-holds(...)        which rows of an attribute table show a concept
-expected(...)     what the result of an expression should show
-scores(...)       attributes on scales that a straight line can follow
-"""
+"""What rooms show, as named concepts: `window/day`, `nowindow/night`, `left`; who holds them, and what arithmetic promises."""
 
 from __future__ import annotations
 

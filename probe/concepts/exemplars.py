@@ -1,9 +1,5 @@
 """Exemplars: latents that show a concept, by name; from a file written by hand, or chosen by a segmenter on rooms.
 
-    Exemplars        concept -> latents
-    load(...)        from an exemplar file
-    from_selector()   by the built-in selector, concepts named as attributes.py says
-
 An exemplar file is JSON: {"seed": 0, "concepts": {"smiling woman": [12, 40, 77], …}}. Numbers are samples of
 that seed, as `probe sample --each --seed 0` numbers them; a list of numbers in place of one is a latent itself.
 `checkpoint` (the SHA-256 of the checkpoint's file) and `about` may stand beside them.

@@ -1,10 +1,5 @@
 """Labels of generated samples: boxes by image, in and out as COCO JSON.
 
-    Boxes            boxes of one concept on the samples of a seed
-    load(...)        from a COCO file; categories(...) names the concepts in it; read(...) is the file with all it holds
-    save(...)        to one; write(...) writes a document as it is
-    from_masks(...)  the boxes around connected regions of masks
-
 In a labels file an image's number is the index of its sample (from the file name's digits, else its `id`). Every image
 listed was looked at; one without a box does not show the concept, unless images say by `neg_category_ids` which categories
 they lack. `info.probe.seed` names the seed of the samples.

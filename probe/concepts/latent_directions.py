@@ -1,9 +1,5 @@
 """Directions in latent space that turn one concept into another, by several methods behind one call.
 
-    Evidence         latents that show the one concept and the other, and what else is known
-    METHODS          name -> function of evidence that gives a direction (nz,)
-    direction(...)   one of them, as long as the difference of the class means
-
 `means`: the difference of the means of a few exemplars (the paper). `svm`, `logistic`: the normal of a linear boundary
 between many latents (InterFaceGAN, Shen et al. 2020); `conditional`: that normal without its part in the span of the
 other attributes' normals. `pca`: principal components of the first layer's activations, carried back to

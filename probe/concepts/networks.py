@@ -1,8 +1,4 @@
-"""Networks that say of every pixel what it shows, the segmenters' two architectures.
-
-ARCHITECTURES   `dilated` (the selector) and `unet` (the judge, the better segmenter): nothing shared but the training loop
-lean(...)       a trained one for label scores alone, with fewer products
-"""
+"""Networks that say of every pixel what it shows, the segmenters' two architectures."""
 
 from __future__ import annotations
 

@@ -1,11 +1,4 @@
-"""Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them.
-
-LabelledMaps         feature maps of labelled images, and their boxes; drawn anew, or with the boxes moved
-Places           feature vectors with and without the concept, and the image each came from
-gather(...)      from feature maps and boxes, with one of two kinds of negatives
-logistic(...)    the paper's logistic regression
-cross_auc(...)   how well a probe does on images it did not see, against both kinds of negatives
-"""
+"""Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them."""
 
 from __future__ import annotations
 

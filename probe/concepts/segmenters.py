@@ -1,11 +1,5 @@
 """Segmenters: small networks that say what an image shows, from its pixels alone.
 
-    Segmenter           images -> label maps and attributes
-    fit(...)         train a segmenter on images and label maps
-    degrade(...)     make renders look as bad as samples of a GAN
-    load_rooms()     the built-in selector and judge for rooms
-    fit_to_boxes()   a selector and a judge of a concept somebody boxed by hand
-
 The selector may draw boxes, rank units and tune; only the judge reports numbers. They are trained on disjoint
 images and have different architectures, so that an edit tuned to please one cannot please the other by accident.
 """

@@ -1,8 +1,4 @@
-"""Lists of images to leave out: `probe dedup` writes them, `probe train --exclude` reads them.
-
-Exclusion     which images of which source; kept(...) says what remains
-load, save    as JSON: {"source", "images", "exclude"}
-"""
+"""Lists of images to leave out: `probe dedup` writes them, `probe train --exclude` reads them."""
 
 from __future__ import annotations
 

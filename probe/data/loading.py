@@ -1,10 +1,4 @@
-"""Images to train on and to probe with: many sources, one preparation, one cache.
-
-load(source, …)   source text -> Images, prepared once, kept on disk and memory-mapped
-stamp(source)     a text that changes with the source's files
-Images            images (N, C, S, S) uint8, class labels, the source's name, what was unreadable
-prepare(…)        one picture -> (C, S, S) uint8: colours, shorter side to `size`, centre crop
-"""
+"""Images to train on and to probe with: many sources, one preparation, one cache."""
 
 from __future__ import annotations
 

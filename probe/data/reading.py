@@ -1,10 +1,4 @@
-"""What a reader of a source answers, and what the readers share.
-
-Reading           a name, a stamp and a lazy stream of pictures
-reading(...)      one of files
-pictures(...)     the stream of pictures of uint8 arrays
-existing, sound, extra   refusals of one line: no such file, a library's own errors, a missing library
-"""
+"""What a reader of a source answers, and what the readers share."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where images come from: a segmenter a source, each a lazy stream of pictures.
-
-SOURCES           rooms, folder, parquet, idx, npz, mat, lmdb, hf: one row and one segmenter a source
-"""
+"""Where images come from: a reader a source, each a lazy stream of pictures."""
 
 from __future__ import annotations
 

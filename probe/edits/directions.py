@@ -1,11 +1,4 @@
-"""Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery).
-
-Direction           a discriminant between two sets of vectors, and the one-sided erasure along it
-Counterfactual      the latent without the concept, and the places of a layer where its features are taken
-fit_erase(...)      a direction from vectors with and without the concept
-fit_patch(...)      a counterfactual from latents, and from feature vectors, with and without it
-leace(...)          the matrix and offset that take the concept away from every linear probe
-"""
+"""Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Ways to make a generator forget: the paper's rule, maps ranked three ways, patching, linear erasures.
 
-    candidates(...)    name -> methods at every layer, fitted to labels, ready to be tuned and tried
-    energy_matched     random sets of maps of equal activation energy
-
 `paper`     every map whose logistic weight is positive, at zero; the strength fades them out (1 drops them)
 `logistic`  the maps of largest logistic weight; the strength is their number
 `iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the strength is their number

@@ -1,9 +1,5 @@
 """A counterfactual adjusted by gradient: as much of the concept gone as can be, as little else changed as can be.
 
-Settings         every constant
-patch_edits      a patch as edits of a running generator
-refine(...)      a counterfactual -> a better one, on latents of its own and by the selector's word alone
-
 What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot paint
 what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
 segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.

@@ -1,9 +1,4 @@
-"""What an edit did to every image, by a segmenter's word; two edits compared image by image.
-
-Scores          concept area before and after, and mean change by place, of each image
-Scorer           fixed latents and a segmenter; scores edits on the same latents
-compare(...)    two methods' collateral at equal removal, paired by image
-"""
+"""What an edit did to every image, by a segmenter's word; two edits compared image by image."""
 
 from __future__ import annotations
 

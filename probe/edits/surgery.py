@@ -1,15 +1,7 @@
 """Permanent edits of a generator: a GAN in, a new GAN out; the input is left as it was.
 
-    ablate(...)      drop feature maps
-    scale(...)       multiply feature maps by a factor
-    fold(...)        put a matrix, and where that is possible an offset, behind a layer
-    erase(...)       put one-sided erasures behind layers
-    patch(...)       take a concept's places from the counterfactual latent without it
-    fit_erase(...)   the direction of a concept, from feature vectors with and without it
-    leace(...)       the matrix and offset that take a concept away from every linear probe
-
 All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
-given what a hook (`layers.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
+given what a hook (`hooks.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
 two matrices folded behind one layer the later one acts first, directly on the layer's output.
 """
 

@@ -1,10 +1,4 @@
-"""Trying a way to forget: its strength, beside random edits of equal collateral, and fitted to other labels.
-
-Method          a way to forget: edits for a strength, refitted to other labels, and a random counterpart
-tune(...)       the layers and the strength of a method
-random_edits(...)    random edits scaled to a method's own collateral
-label_draws     the method refitted to labelled images drawn anew
-"""
+"""Trying a way to forget: its strength, beside random edits of equal collateral, and fitted to other labels."""
 
 from __future__ import annotations
 

@@ -1,11 +1,5 @@
 """Feature unlearning by fine-tuning: a GAN in, a GAN tuned not to draw a concept out; the input is left as it was.
 
-    feature_direction(...)   mean latent with the concept minus mean latent without it
-    linearity(...)           how well a latent's component along that direction tells whether the concept is drawn
-    target(...)              the latents whose original images the tuned generator has to draw
-    unlearn(...)             the tuned GAN
-    snapshots(...)           the same on its way, for a curve of removal against collateral
-
 After Moon, Cho and Kim, "Feature Unlearning for Pre-trained GANs and VAEs" (AAAI 2024, arXiv 2303.05699), who erase a
 concept that is one direction of the latent space. What differs here: images are compared by mean absolute and mean
 squared difference, without the paper's perceptual (MS-SSIM) term; latents for tuning are drawn afresh from the prior;

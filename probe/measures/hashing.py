@@ -1,9 +1,5 @@
 """Semantic hashes of images: the thresholded ReLU code of a denoising autoencoder (section 4.1 of the paper).
 
-Autoencoder    3072-128-3072, ReLU code, on 32x32 colour images
-fit(...)       train one on images, with noise on what it sees and dropout on its code
-hashes(...)    images -> 128 bits each, packed into 16 bytes
-
 A bit says whether a unit of the code is active. Each image is centred and scaled to unit deviation first, so that
 brightness and contrast move no bit. Images are read a batch at a time and may lie on disk.
 """

@@ -1,8 +1,4 @@
-"""How alike the pixels of two images are, whatever small shift or zoom lies between them.
-
-centres, wholes   what either side of a pair is compared by, made once for all pairs of an image; 13 KB each
-aligned(...)      pairs among those -> the correlation of their fine structure in the best alignment
-"""
+"""How alike the pixels of two images are, whatever small shift or zoom lies between them."""
 
 from __future__ import annotations
 

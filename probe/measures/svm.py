@@ -1,9 +1,5 @@
 """Linear support vector machines, one class against the rest, on features kept in half precision.
 
-    Rows          features (N, D) of any precision, standardised when they are read, never copied as a whole
-    standardise   the mean and spread of features, in one pass
-    fit(...)      the weights of every class, with a bound on how far their objective is from the best there is
-
 For each class, with y = 1 for its rows and -1 for the others, over w and b:
 
     P = (|w|² + b²)/2 + C Σ max(0, 1 - y(w·x + b))²

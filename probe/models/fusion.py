@@ -1,8 +1,4 @@
-"""Trained networks with fewer products, equal up to rounding: for what runs thousands of times.
-
-fused(...)       BatchNorms as part of the convolutions before them, 1x1 convolutions to a few maps as products
-subpixel(...)    a transposed convolution to a few maps as an ordinary one and a shuffle
-"""
+"""Trained networks with fewer products, equal up to rounding: for what runs thousands of times."""
 
 from __future__ import annotations
 

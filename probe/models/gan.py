@@ -1,11 +1,4 @@
-"""A GAN as probe sees it: two networks, the prior its latents come from, and how BatchNorm is to be read.
-
-GAN             generator, discriminator, prior, image size; latents(), images(), sample()
-latents(...)    the latents of a seed: row i is the same whatever the number drawn, and on any machine
-best_precision  bfloat16 where the hardware is fast at it
-recalibrate     BatchNorm statistics estimated anew from the prior; estimate_statistics from any input
-to_unit, ...    the ONE table of image value ranges
-"""
+"""A GAN as probe sees it: two networks, the prior its latents come from, and how BatchNorm is to be read."""
 
 from __future__ import annotations
 

@@ -1,12 +1,5 @@
 """Layers of a network by name or rank; looking at their feature maps, and changing them, for a while.
 
-    Site              a layer that holds feature maps: name, number of maps, grid
-    sites(gan)        all of a generator, from the latent to the pixels, or of a discriminator, from the pixels
-    resolve(gan, …)   one of them, by name (`layer2`), rank (`2`, `-2`) or grid (`8x8`)
-    capture(...)      a context in which feature maps are recorded
-    edit(...)         a context in which feature maps are replaced by a function of themselves
-    within(...)       an edit that holds in a region only; cover(...) lays a region of the image over a grid
-
 Ranks count hidden layers (feature maps, not the image) in the order of execution: 1 is the first, -1 the last. Both
 contexts restore the model when they end, however they end.
 """

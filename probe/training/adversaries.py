@@ -1,8 +1,5 @@
 """A generator and a discriminator in training: what a run is set to, one step of both, the state on disk.
 
-    Settings   every constant of a run; the defaults are the paper's
-    Run        networks, their averages and optimisers; advances a step, saves and restores all of it
-
 No random state is stored: what a step draws is a function of the run's seed and the step's number.
 """
 

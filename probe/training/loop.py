@@ -1,10 +1,5 @@
 """The training loop: the paper's recipe, resumable to the bit, deterministic from one seed.
 
-    Settings        every constant of a run; the defaults are the paper's
-    split(...)      training and held-out images, reserved before training
-    known_split     what a checkpoint knows of its split; own_split(...) its training and held-out images
-    train(...)      images -> GAN; writes samples, losses and a complete state as it goes
-
 No random state is ever stored: the batch and the latents of step k are functions of (seed, k), so a run killed at
 any moment and resumed from its last state repeats the same steps and, on the same CPU, ends with the same bits.
 """

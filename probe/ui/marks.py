@@ -1,7 +1,5 @@
 """The labels behind the page: boxes of several concepts on the samples of a seed, changed by several tabs at once.
 
-    Marks        opens a COCO file or starts one; every change is merged box by box, saved, and told to whoever listens
-
 Each box has a name of its own, given by the tab that drew it, so that changes of two tabs to one sample never replace each
 other: a box is there from the first `put` until a `cut`, and a box that one tab moves while another cuts it stays. A
 sample's record carries the revision of its latest change.

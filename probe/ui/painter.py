@@ -1,10 +1,4 @@
-"""Units by eye: their feature maps over a sample, in an order that helps, and what switching them does to the picture.
-
-heat(...)      the maps of a layer on one sample as one sheet of pictures
-rank(...)      units by activation, by the probe's weight or by overlap with the boxes
-Switches       units at zero, or at a level where they are strongly active, everywhere or in a region
-paint(...)     samples under switches
-"""
+"""Units by eye: their feature maps over a sample, in an order that helps, and what switching them does to the picture."""
 
 from __future__ import annotations
 

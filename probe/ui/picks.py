@@ -1,8 +1,4 @@
-"""Exemplars chosen by clicking: concept -> samples, kept in the file that `probe arithmetic` and `probe turn` read.
-
-Picks     opens an exemplar file or starts one; saved at every change
-mean(...), combine(...), turned(...)    latents of a concept, of an expression, along a direction
-"""
+"""Exemplars chosen by clicking: concept -> samples, kept in the file that `probe arithmetic` and `probe turn` read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Forgetting in seconds: one-sided erasure along one linear discriminant, not tuned, without controls.
 
-    forget_now(...)   new samples with the concept and without, before and after
-    pairs(...)        each before beside its after
-
 The discriminant tells places inside the boxes from all other places of all labelled samples, at the second layer from the
 latent; the strength is the user's. What the page shows is a preview, and says so: `probe forget` tunes, compares and measures.
 """

@@ -1,8 +1,5 @@
 """What the machine makes of the labels so far: boxes to accept or correct, and which samples it is least sure of.
 
-    assess(...)     held-out AUC of the linear probe, as `probe forget` reports it
-    suggest(...)    boxes on every sample, by the built-in segmenter where it knows the concept, else by the probe
-
 The least sure are those whose highest score lies nearest to the decision (uncertainty sampling, Lewis and Gale 1994).
 """
 

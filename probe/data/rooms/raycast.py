@@ -1,8 +1,5 @@
 """The ray caster behind the procedural bedrooms: a batch of rooms at once, one sample a pixel.
 
-    draw(scenes, size)   stacked scene parameters -> colours and labels
-    Canvas               the nearest hit so far of every ray
-
 Rooms are boxes seen from inside. Walls, floor and ceiling are planes, furniture is boxes (slab method) and
 ellipsoids, and fixtures (windows, pictures, mirrors, doors) are painted on the walls. Lengths are in metres.
 """

@@ -1,9 +1,5 @@
 """Procedural bedrooms whose every pixel knows what it shows.
 
-    scene(rng)        draw the parameters of one room
-    render(...)       rooms -> images, label maps, attributes (in memory)
-    load(...)         the same, cached on disk and memory-mapped
-
 A room is a box seen from inside, with furniture (boxes and ellipsoids) and fixtures (rectangles on
 the walls). Windows hang in about 60 % of rooms; pictures, mirrors and doors are the confounders.
 Room `i` of seed `s` is the same room whatever the number rendered, the batch or the machine's cores.

@@ -1,8 +1,4 @@
-"""What people write for a set of numbers or a part of the picture, read with care.
-
-numbers(text)         "3,7,12" or "0-11,40" -> the numbers in order
-region(text, size)    "x0,y0,x1,y1" in pixels, or a mask image (white = inside) -> share of each pixel inside
-"""
+"""What people write for a set of numbers or a part of the picture, read with care."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """What single feature maps do: they are scaled or switched off, everywhere or in a region, and the images compared.
 
-    Settings       every constant of a run
-    effect(...)    GAN -> Result: the change, what a judge sees change, and random sets of other maps beside it
-
 The images that are counted are of other latents than those shown, so that units picked by eye on shown samples are
 not judged on them. Formulas: `change` is mean |x - x'| over pixels and channels, in [0, 1]; `ratio` of an object is
 ΣA_after / ΣA_before, A its area by the judge.

@@ -1,8 +1,4 @@
-"""Vector arithmetic in latent space as an experiment: what comes of it, how often it succeeds, and beside what.
-
-Settings          every constant of a run
-arithmetic(...)   (GAN, expressions, exemplars) -> Result
-"""
+"""Vector arithmetic in latent space as an experiment: what comes of it, how often it succeeds, and beside what."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """What a discriminator's features are to be compared with: K-means, and the same network taught the labels.
 
-    kmeans(...)      the single-layer features of Coates and Ng, fitted to images
-    supervised(...)  the discriminator's own architecture, trained on labels
-
 Pixels and random weights are in representation.py.
 """
 

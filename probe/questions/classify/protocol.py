@@ -1,8 +1,4 @@
-"""What a run of `classify` is set to, and what was done where the paper is silent.
-
-Settings     every constant; SVHN_1000 those of the authors' script
-assumed(...) the notes that a result carries
-"""
+"""What a run of `classify` is set to, and what was done where the paper is silent."""
 
 from __future__ import annotations
 

@@ -1,12 +1,4 @@
-"""What a network's layers say of images, as rows of features in half precision.
-
-Representation   a name, a function of images, and which columns come from where
-of_discriminator the paper's features: every convolution layer but the logit, max-pooled to 4x4, side by side
-untrained_discriminator(...)   the same discriminator with weights drawn anew
-adapt(...)       BatchNorm statistics of the images at hand
-Views            mirror images and shifted copies that are described beside an image
-rows(...)        features of many images and their views, made a batch at a time
-"""
+"""What a network's layers say of images, as rows of features in half precision."""
 
 from __future__ import annotations
 

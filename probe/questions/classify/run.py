@@ -1,8 +1,5 @@
 """Is what the discriminator learnt worth anything? Its features under a linear classifier, beside baselines.
 
-    classify(...)  (GAN, training and test images with labels) -> Result
-    baseline(...)  one of its baselines alone
-
 Section 5 of the paper. Everything is chosen on images split off the training set; the test set is read once by each
 representation, at the cost chosen.
 """

@@ -1,9 +1,4 @@
-"""Labelled images made ready for classification: what is fitted, what is chosen on, what is tested.
-
-Task          training images in the order of use, test images, classes, and what was found about them
-make(...)     from two sources of images; what does not fit is refused, what is odd is counted
-stratified    a draw with equally many images of each class
-"""
+"""Labelled images made ready for classification: what is fitted, what is chosen on, what is tested."""
 
 from __future__ import annotations
 

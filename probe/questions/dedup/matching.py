@@ -1,8 +1,5 @@
 """Which images repeat an earlier one: candidates by their hashes, verified by their pixels.
 
-leaders(...)      each image in turn against those kept so far -> what repeats what
-same_hash(...)    the paper's rule: equal hashes
-
 An image that repeats a kept one is removed, and never compared with again: every removal is vouched for by an image
 that stays, and no chain of small changes joins two different pictures. Held in memory are the hashes (16 bytes an
 image), the indices of the kept ones, and blocks; images are read when a pair of them is compared.

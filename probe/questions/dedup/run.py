@@ -1,9 +1,5 @@
 """Which images of a source repeat another one: section 4.1 of the paper, with its recall on copies planted here.
 
-Settings      every constant of a run
-dedup(...)    images (N, 3, 32, 32) uint8, in memory or on disk -> Result
-recall(...)   the share of copies, planted in an image's place, that a rule finds
-
 A million images stream: held are their hashes (16 bytes each), the indices of the kept, and blocks of pictures.
 """
 

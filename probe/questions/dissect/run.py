@@ -1,11 +1,5 @@
 """What every unit of a layer has to do with every concept: overlap, ranking and effect, beside shuffled images.
 
-    Material         latents, each concept's masks on their images, and segmenters that see it
-    from_segmenter(..)  material from a segmenter's label maps
-    from_boxes(...)  material from boxes drawn by hand
-    Settings         every constant of a run
-    dissect(...)     (GAN, material) -> Result
-
 A unit's intersection over union is that of Network and GAN Dissection (units.py says how thresholds are chosen). The
 best unit is the best of many: its control is the best unit under masks moved to other images, thresholds chosen anew.
 """

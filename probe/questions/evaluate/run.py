@@ -1,8 +1,5 @@
 """How good are a generator's samples? Distances to real images in named features, between a floor and a ceiling.
 
-Settings                       every constant of a run
-evaluate(gan, reals, others)   -> Result: samples, other real images (the floor), an untrained generator (the ceiling)
-
 All three are compared with the same reference, and all sets have the same number of images, since a Fréchet distance
 grows as images get fewer. The floor is what two sets of real images are apart; the ceiling what noise through the same
 architecture is.

@@ -1,10 +1,5 @@
 """Looking through a discriminator at one of its layers: responses of its units, and gradients of single responses.
 
-    Source          images by index, from a data source or from the generator's own samples
-    Lens            a discriminator up to a layer with a rule for going back: responses(), gradients(), settle()
-    scan(...)       the images and places at which each unit responds most, in memory that does not grow with the images
-    gradients(...)  of the responses that a scan found
-
 A response is what goes into the layer's own activation. Activations are monotone, so its maxima are those of the feature
 map; and where the map is positive its gradient is the same, since the activation's own is 1.
 """

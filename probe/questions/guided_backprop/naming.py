@@ -1,7 +1,5 @@
 """A word for each unit: the object that a segmenter sees, or the class of the images, that goes best with its responses.
 
-name_units(...)   unit -> word, score, and the score of chance; of words that beat chance the one that does so by most
-
 The best of many units and words is found by chance too. A word is given only where its score beats that of every unit
 for that word under five shufflings of the images.
 """

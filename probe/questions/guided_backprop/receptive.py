@@ -1,10 +1,5 @@
 """What one cell of a discriminator's feature maps sees, and a network that computes that cell from it alone.
 
-    Field             the square of pixels that a cell sees
-    trunk(...)        a copy of a discriminator up to a layer
-    cut(...)          the receptive fields of chosen cells, cut from their images; inside(...) which of their pixels exist
-    Cells             cut-out fields -> one cell each, exactly as in the whole image
-
 A convolution pads every layer's maps with zeros, not the image alone, so a field that leaves the image cannot just be
 filled up: `Cells` convolves without padding and sets what lies outside of a layer's maps to zero.
 """

@@ -1,10 +1,5 @@
 """Rules for going back through an activation: what "guided" means where the activation is leaky.
 
-    RULES             the four rules by name
-    replaced(...)     a copy of a model whose ReLU, LeakyReLU and PReLU modules go back by a rule
-    on_path(output)   the activations between an input and an output, from autograd's own record
-    check_path(...)   refuses a path on which an activation was not replaced
-
 With input x, slope a of the negative side (0 for a ReLU) and incoming gradient g, an activation passes on
 
     guided      1[x > 0] · 1[g > 0] · g                     Springenberg et al. 2015, section 3.4

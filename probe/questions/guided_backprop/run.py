@@ -1,10 +1,5 @@
 """What a discriminator's units see (Fig. 5 of the paper), and whether the picture depends on what was learnt.
 
-    Settings         every constant of a run
-    guided(...)      (GAN, images) -> Result
-    parse_units      `0-5`, `top` or `all` as numbers
-    fit_policy(...)  where a discriminator's BatchNorm statistics come from
-
 For each unit the images and places of largest response are found, and that one response is propagated back to the pixels
 by a rule (rules.py). Beside it the same for random weights, whose maxima are their own, and the sanity checks (sanity.py),
 which keep the trained network's images, places and units.

@@ -1,12 +1,5 @@
 """Does a picture depend on what the network learnt? The randomisation tests of Adebayo et al. 2018, on the same images.
 
-    SIMILARITIES        how alike two maps are: Spearman's rank correlation of signed and of absolute values, SSIM, HOG
-    groups(...)         a network's layers, from the image up, each with its BatchNorm; depth(...) those before a module
-    stages(...)         which layers are randomised
-    randomised(...)     a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
-    compare(...)        all similarities of pairs of maps
-    verdict(...)        means with intervals over images and seeds, and whether the picture passes
-
 A map that looks the same after every weight was drawn anew shows the image, not the network.
 """
 
@@ -29,7 +22,7 @@ from probe.measures.statistics import Array
 from probe.models.dcgan import initialise
 from probe.models.gan import estimate_statistics
 
-SIMILARITIES = ("spearman", "spearman_signed", "ssim", "hog")
+SIMILARITIES = ("spearman", "spearman_signed", "ssim", "hog")  # the first two are rank correlations
 THRESHOLD = 0.5
 _RESAMPLES = 2000
 

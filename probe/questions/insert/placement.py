@@ -1,12 +1,4 @@
-"""Editing at a place: a concept at a layer, the cells of a box, and what an edit there did to images without it.
-
-cells(...)    the cells of a layer in a box
-Donors      feature maps of labelled images and their boxes; `at(...)` a concept at a layer, fitted for a box
-Present       what `at` gives: mean activations with and without the concept, units by contrast; `edit(...)`
-Candidate     a way to insert: a variant at one or several layers
-Spot          fixed latents whose images lack the concept in a box; scores edits there
-moved_boxes(...)  the same edit fitted to boxes moved to other images
-"""
+"""Editing at a place: a concept at a layer, the cells of a box, and what an edit there did to images without it."""
 
 from __future__ import annotations
 

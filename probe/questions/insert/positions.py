@@ -1,7 +1,5 @@
 """Where in the picture does insertion succeed, and where could it be seen to? The same edit at a grid of positions.
 
-    positions(...)   success of the edit, of pasted pixels, and the concept unasked, at every position of a box
-
 A segmenter also judges by context: it may not call a window one on the floor, though it is drawn there. So at each position
 real exemplars of the concept are pasted in pixels too; only where the judge sees those does a failure of the edit say
 something about the generator.

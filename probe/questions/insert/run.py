@@ -1,8 +1,5 @@
 """Can the generator be made to draw a concept where it did not? Insertion at a place, and its controls.
 
-    Settings      every constant of a run
-    insert(...)   (GAN, boxes, segmenters, a box) -> Result
-
 The opposite of forgetting, after GAN Dissection (Bau et al. 2019, section 4.3). At the cells of a layer inside the box,
 with μ₁ the mean activations where the concept is, μ₀ those at the same places of images without it, and s the strength:
 

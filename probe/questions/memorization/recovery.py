@@ -1,7 +1,4 @@
-"""Given images as a generator can draw them: latents recovered by gradient.
-
-recover(...)   the generator's nearest drawings of images
-"""
+"""Given images as a generator can draw them: latents recovered by gradient."""
 
 from __future__ import annotations
 

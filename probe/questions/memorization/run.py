@@ -1,8 +1,5 @@
 """Does a generator copy its training images? The hold-out test on images, with its verdict and what stands beside it.
 
-    Settings            every constant of a run
-    memorization(...)   (GAN, training images, held-out images, feature) -> Result
-
 Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
 caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
 """

@@ -1,8 +1,5 @@
 """Moving along a direction from one concept to another: the paper's turn vector (Fig. 8), measured.
 
-    Settings     every constant of a run
-    turn(...)    (GAN, two concepts, exemplars) -> Result
-
 A step a adds a·v to a new sample. For the paper's method v is mean(to) - mean(from), so from a = -1/2 to 1/2 a sample
 goes as far as the exemplars' means are apart: the original range. What lies outside is beyond it.
 """

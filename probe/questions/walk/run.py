@@ -1,10 +1,5 @@
 """Walks through the latent space: does the image move smoothly, or does it sit still and jump?
 
-    Settings          every constant of a run
-    interpolate(...)  latents between two: straight (lerp), or round the origin keeping the norm (slerp)
-    walk(...)         (GAN, feature) -> Result: the paper's Fig. 4, step lengths refined until resolved, PPL, nulls
-    write_movie(...)  the same walk as an animation
-
 A step is s_k = |φ(x_k+1) - φ(x_k)|. The number of steps is doubled until the largest one halves with it; where it never
 does, up to a limit, there is a jump that no finer walk resolves. Neither a jump nor a plateau proves memorisation.
 """
