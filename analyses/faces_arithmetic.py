@@ -23,8 +23,11 @@ EXEMPLARS = Path(__file__).parent / "labels" / "faces-exemplars.json"
 SMILE = "smiling woman - neutral woman + neutral man = smiling man"
 GLASSES = "man with glasses - neutral man + neutral woman = woman with glasses"
 CLEAREST = {
-    "smiling woman": [73, 300, 382], "neutral woman": [222, 223, 240], "neutral man": [16, 80, 247], "man with glasses": [163, 176, 245],
-}  # fmt: skip
+    "smiling woman": [73, 300, 382],
+    "neutral woman": [222, 223, 240],
+    "neutral man": [16, 80, 247],
+    "man with glasses": [163, 176, 245],
+}
 METHODS = ("means", "svm", "logistic", "pca", "sefa")  # conditional projection needs attributes that only rooms have
 TURN_EXEMPLARS, NOISE, SEED, SAMPLING_SEED = 4, 0.25, 0, 7
 

@@ -131,10 +131,14 @@ FIGURE: dict[str, tuple[str, str, Callable[[Metrics], str]]] = {  # start of a f
     "glasses_study": ("glasses_study", NONE, study),
     "dissect": ("dissect_rooms", NONE, dissection),
     "ablate": ("ablate_rooms", NONE, lambda m: f"windows left {number(m['objects']['window'], 'ratio')}"),
-    "insert": ("insert_rooms", NONE, lambda m: f"success {number(m, 'success')}, random edits {m['random']['success_mean']:.2f}"),
+    "insert": (
+        "insert_rooms",
+        NONE,
+        lambda m: f"success {number(m, 'success')}, random edits {m['random']['success_mean']:.2f}",
+    ),
     "memorization_validation": ("memorization_validation", "no test of copies", validation),
     "memorization": ("memorization_validation", "no test of copies", copies),
-}  # fmt: skip
+}
 
 
 def row(name: str) -> str:

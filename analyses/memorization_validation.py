@@ -54,10 +54,14 @@ def main() -> None:
     curves = {k: {f"{100 * row[0]:g}": float(row[1]) for row in v} for k, v in powers.items()}
     simulation, images = null_rates(arrays, "simulated"), null_rates(arrays, "images")
     metrics = {
-        **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")}, "power": curves["power_images"],
-        "models": {name: r.metrics["verdict"] for name, r in tested.items()}, "simulated": simulation, "images": images, "curves": curves,
+        **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")},
+        "power": curves["power_images"],
+        "models": {name: r.metrics["verdict"] for name, r in tested.items()},
+        "simulated": simulation,
+        "images": images,
+        "curves": curves,
         "details": {name: {k: r.metrics[k] for k in TOLD} for name, r in tested.items()},
-    }  # fmt: skip
+    }
     for name, r in tested.items():
         parts = ("suspects", "suspects_train", "suspects_holdout")
         arrays |= {f"{name}_{part}": r.arrays[part][:4] for part in parts}

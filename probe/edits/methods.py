@@ -95,8 +95,13 @@ def _at(site: Site, edit: Callable[[float], Any]) -> AtStrength:
 
 
 def _maps_method(
-    name: str, site: Site, fit: Fit, choose: Callable[[LabelledMaps, int], Callable[[float], Tensor]], strengths: tuple[float, ...], fade: bool
-) -> Method:  # fmt: skip
+    name: str,
+    site: Site,
+    fit: Fit,
+    choose: Callable[[LabelledMaps, int], Callable[[float], Tensor]],
+    strengths: tuple[float, ...],
+    fade: bool,
+) -> Method:
     """A method that drops the maps `choose(labels, seed)(strength)`; its random counterpart drops others."""
     energy = fit.labelled.maps[site.name].square().mean((0, 2, 3)).numpy()
     chosen = choose(fit.labelled, fit.seed)
@@ -108,9 +113,16 @@ def _maps_method(
         return _at(site, fading(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
 
     return Method(
-        name=name, sites=(site,), strengths=strengths, edits=partial(edits, chosen), refit=lambda labels, seed: partial(edits, choose(labels, seed)), random=random,
-        start=lambda strength: strength if fade else 1.0, most=1.0, units=lambda strength: sorted(chosen(strength).tolist()),
-    )  # fmt: skip
+        name=name,
+        sites=(site,),
+        strengths=strengths,
+        edits=partial(edits, chosen),
+        refit=lambda labels, seed: partial(edits, choose(labels, seed)),
+        random=random,
+        start=lambda strength: strength if fade else 1.0,
+        most=1.0,
+        units=lambda strength: sorted(chosen(strength).tolist()),
+    )
 
 
 def _weights(site: Site, negatives: str, labels: LabelledMaps, seed: int) -> Tensor:
@@ -154,9 +166,14 @@ def _causal(fit: Fit) -> list[Method]:
 
 
 def _directed(
-    name: str, places: tuple[Site, ...], fit: Fit, make: Callable[[Tensor, Tensor], Any], apply: Callable[[Any, float], Any],
-    strengths: tuple[float, ...], **about: Any,
-) -> Method:  # fmt: skip
+    name: str,
+    places: tuple[Site, ...],
+    fit: Fit,
+    make: Callable[[Tensor, Tensor], Any],
+    apply: Callable[[Any, float], Any],
+    strengths: tuple[float, ...],
+    **about: Any,
+) -> Method:
     """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
 
     def fitted(labels: LabelledMaps, seed: int) -> dict[str, Any]:
@@ -260,8 +277,14 @@ def _leace(fit: Fit) -> list[Method]:
 
 
 _BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
-    "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "patch": _patch, "lda": _lda, "leace": _leace,
-}  # fmt: skip
+    "paper": _paper,
+    "logistic": _logistic,
+    "iou": _iou,
+    "causal": _causal,
+    "patch": _patch,
+    "lda": _lda,
+    "leace": _leace,
+}
 
 
 def candidates(fit: Fit, name: str) -> list[Method]:

@@ -64,9 +64,11 @@ def _widened(found: Counterfactual, directions: int, seed: int) -> Counterfactua
     weight = torch.randn(directions, nz, generator=generator) * nz**-0.5
     bias = torch.zeros(directions)
     return replace(
-        found, weight=torch.cat([found.weight, weight]), bias=torch.cat([found.bias, bias]),
+        found,
+        weight=torch.cat([found.weight, weight]),
+        bias=torch.cat([found.bias, bias]),
         step=torch.cat([found.step, torch.zeros(directions, nz)]),
-    )  # fmt: skip
+    )
 
 
 def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
@@ -76,8 +78,13 @@ def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
 
 
 def refine(
-    found: Counterfactual, scorer: Scorer, layer: str, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
-) -> Counterfactual:  # fmt: skip
+    found: Counterfactual,
+    scorer: Scorer,
+    layer: str,
+    settings: Settings,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> Counterfactual:
     """Adjust how latents move, on the latents of a scorer and by its segmenter (the selector); returns a new counterfactual.
 
     The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
@@ -110,9 +117,20 @@ def refine(
             with torch.no_grad():
                 # the class torch.optim.Adam imports torch's compiler when made, which takes a second
                 adam(
-                    tensors, slopes, first, second, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
-                    weight_decay=0.0, eps=1e-8, maximize=False,
-                )  # fmt: skip
+                    tensors,
+                    slopes,
+                    first,
+                    second,
+                    [],
+                    steps,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    lr=rate,
+                    weight_decay=0.0,
+                    eps=1e-8,
+                    maximize=False,
+                )
             if report:
                 report(done + 1, settings.steps)
     weight, bias, step = (t.detach().cpu() for t in tensors)

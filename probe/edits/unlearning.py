@@ -125,8 +125,13 @@ def _snapshot(gan: GAN, generator: nn.Module, step: int, settings: Settings) -> 
 
 
 def snapshots(
-    gan: GAN, with_: Tensor, without: Tensor, at: Sequence[int], settings: Settings | None = None, report: Report | None = None
-) -> list[GAN]:  # fmt: skip
+    gan: GAN,
+    with_: Tensor,
+    without: Tensor,
+    at: Sequence[int],
+    settings: Settings | None = None,
+    report: Report | None = None,
+) -> list[GAN]:
     """The GAN after each number of steps in `at`: one tuning, each as if it had ended there.
 
     The tuned generator is to draw at z what the original draws at `target(z)`: the same where z lacks the concept.

@@ -134,9 +134,16 @@ class Fit:
 
 
 def fit(
-    rows: Rows, labels: Tensor, classes: int, cost: float, *, start: Tensor | None = None, tolerance: float = 1e-3,
-    limit: int = 1000, report: Callable[[int, float], None] | None = None,
-) -> Fit:  # fmt: skip
+    rows: Rows,
+    labels: Tensor,
+    classes: int,
+    cost: float,
+    *,
+    start: Tensor | None = None,
+    tolerance: float = 1e-3,
+    limit: int = 1000,
+    report: Callable[[int, float], None] | None = None,
+) -> Fit:
     """Solve for every class, to a duality gap of `tolerance` times the objective, or for `limit` iterations.
 
     `labels` (N,) are integers in 0 … classes - 1; `start` (D + 1, K) are weights to go on from, such as those of a
@@ -188,9 +195,13 @@ class _Solver:
     """L-BFGS for all classes at once, each with its own steps; a pass forward and one backward an iteration."""
 
     def __init__(
-        self, forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tensor], signs: Tensor, cost: float,
+        self,
+        forward: Callable[[Tensor], Tensor],
+        backward: Callable[[Tensor], Tensor],
+        signs: Tensor,
+        cost: float,
         leading: tuple[Tensor, Tensor] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.forward, self.backward, self.signs, self.cost, self.leading = forward, backward, signs, cost, leading
 
     def run(self, weights: Tensor, tolerance: float, limit: int, report: Callable[[int, float], None] | None) -> Fit:

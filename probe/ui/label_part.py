@@ -31,10 +31,13 @@ class LabelPart:
             self.board = Labeller()
             self.board.props.update(
                 {
-                    "n": desk.bench.n, "size": desk.marks.size, "url": desk.samples, "records": desk.marks.everything(),
+                    "n": desk.bench.n,
+                    "size": desk.marks.size,
+                    "url": desk.samples,
+                    "records": desk.marks.everything(),
                     "concepts": desk.concepts(),
                 }
-            )  # fmt: skip
+            )
             self._panel()
         self.board.on("marks", lambda e: self._change(e.args))
         self.board.on("look", lambda e: self._look(e.args))

@@ -87,7 +87,16 @@ def test_random_sets_of_maps_go_no_further_than_to_zero(scorer: Scorer) -> None:
     def random(_: float, rng: np.random.Generator) -> AtStrength:
         return lambda scale: scales.append(scale) or {"first": lambda x: x * (1 - 0.1 * scale)}
 
-    method = Method(name="a", sites=(Site("first", 4, 32, 1),), strengths=(1.0,), edits=edits, refit=lambda *_: edits, random=random, start=lambda _: 0.5, most=1.0)  # fmt: skip
+    method = Method(
+        name="a",
+        sites=(Site("first", 4, 32, 1),),
+        strengths=(1.0,),
+        edits=edits,
+        refit=lambda *_: edits,
+        random=random,
+        start=lambda _: 0.5,
+        most=1.0,
+    )
     summary, _, _ = random_edits(method, 1.0, scorer, 3, 0, lambda *_: None)
     assert max(scales) == 1
     assert summary["collateral"] < 0.5 * summary["method_collateral"]
@@ -107,7 +116,21 @@ def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(s
     counts = []
     for draws in (1, 6):
         drawn.clear()
-        random_edits(Method(name="a", sites=(Site("first", 4, 32, 1),), strengths=(1.0,), edits=edits, refit=lambda *_: edits, random=random), 1.0, scorer, draws, 0, lambda *_: None)  # fmt: skip
+        random_edits(
+            Method(
+                name="a",
+                sites=(Site("first", 4, 32, 1),),
+                strengths=(1.0,),
+                edits=edits,
+                refit=lambda *_: edits,
+                random=random,
+            ),
+            1.0,
+            scorer,
+            draws,
+            0,
+            lambda *_: None,
+        )
         counts.append(len(drawn))
     each = (counts[1] - counts[0]) / 5
     assert each < counts[0] - 2  # besides the method's own two

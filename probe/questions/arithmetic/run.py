@@ -56,9 +56,13 @@ class Settings:
 
 
 def arithmetic(
-    gan: GAN, expressions: Sequence[Expression], exemplars: Exemplars, settings: Settings,
-    labelled: LabelledLatents | None = None, report: Report | None = None,
-) -> Result:  # fmt: skip
+    gan: GAN,
+    expressions: Sequence[Expression],
+    exemplars: Exemplars,
+    settings: Settings,
+    labelled: LabelledLatents | None = None,
+    report: Report | None = None,
+) -> Result:
     """Do the arithmetic of each expression; with `labelled` (rooms only) also measure how often it succeeds.
 
     Arrays, k the expression: `k_exemplars` (terms, n, C, S, S), `k_means` (terms, C, S, S), `k_results` (9, C, S, S) with
@@ -87,7 +91,7 @@ def arithmetic(
     ]
     return Result(
         "arithmetic", {**top, **first, "expressions": metrics}, asdict(settings), notes, dict(gan.provenance), arrays
-    )  # fmt: skip
+    )
 
 
 _ASSUMED = (
@@ -160,9 +164,14 @@ def _measure(
         tell(f"{expression}, {n} exemplars", len(CONTROLS) + 1, len(CONTROLS) + 1)
     curves = {name: _curve(name, tables, wanted) for name in ("mean", *CONTROLS)}
     return {
-        "expected": attributes.describe(wanted), "targets": targets, **curves["mean"],
+        "expected": attributes.describe(wanted),
+        "targets": targets,
+        **curves["mean"],
         "controls": {name: curves[name] for name in CONTROLS},
-        "attributes": {n: {a: float(attributes.shows(t["mean"], a, v).mean()) for a, v in wanted.items()} for n, t in tables.items()},
+        "attributes": {
+            n: {a: float(attributes.shows(t["mean"], a, v).mean()) for a, v in wanted.items()}
+            for n, t in tables.items()
+        },
         "averaging": {n: _averaging(t, wanted) for n, t in tables.items()},
         "spread": {n: _target_spread(t["mean"], targets) for n, t in tables.items()},
         "norm": {n: float(z["mean"].norm(dim=1).mean()) / draws.prior_norm(bank.gan) for n, z in latents.items()},
@@ -170,7 +179,7 @@ def _measure(
         "plausible": _plausible(bank.gan, latents, pixels, settings),
         "drift": {name: _drift(tables[settings.shown], name, wanted) for name in ("mean", "random_direction")},
         "diagnosis": diagnose(bank, expression, labelled, settings.shown, settings.draws, settings.seed),
-    }  # fmt: skip
+    }
 
 
 def _curve(name: str, tables: dict[int, dict[str, Array]], wanted: dict[str, int]) -> dict[str, Any]:

@@ -75,9 +75,15 @@ class _Classifier(Discriminator):
 
 
 def supervised(
-    blocks: Sequence[Block], images: Array, labels: Tensor, classes: int, steps: int, seed: int, flips: bool = False,
+    blocks: Sequence[Block],
+    images: Array,
+    labels: Tensor,
+    classes: int,
+    steps: int,
+    seed: int,
+    flips: bool = False,
     report: Callable[[int, int], None] | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Train a discriminator's architecture on labels (N,) of images (N, C, S, S) uint8; returns it in eval mode.
 
     Cross-entropy, Adam, batches of 128, a learning rate that falls from 1e-3 to 0 along half a cosine, and the paper's

@@ -70,9 +70,13 @@ class Found:
 
 
 def classify(
-    gan: GAN, train: Images, test: Images, settings: Settings, report: Report | None = None,
+    gan: GAN,
+    train: Images,
+    test: Images,
+    settings: Settings,
+    report: Report | None = None,
     known: Mapping[str, dict[str, Any]] | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Fit linear classifiers to the discriminator's features of training images, and test them, beside baselines.
 
     The discriminator's BatchNorm statistics are estimated anew from training images, in place. Arrays: `confusion` (K, K)
@@ -262,9 +266,15 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
             task.labels[: task.fitted], s.labels, k, np.random.default_rng(seeds.FEW_LABELS.of(s.seed))
         )
     net = baselines.supervised(
-        blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
+        blocks,
+        task.images[chosen.numpy()],
+        task.labels[chosen],
+        k,
+        s.supervised_steps,
+        s.seed,
+        s.flips,
         lambda i, n: tell("supervised network", i, n),
-    )  # fmt: skip
+    )
     scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)

@@ -80,9 +80,15 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
                 f"{source.resized} of {len(source.images)} {which} images were of another size than {source.images.shape[2]} px and were resized"
             )
     return Task(
-        images=images[order], labels=labels, fitted=fitted, test_images=test_images, test_labels=torch.from_numpy(np.searchsorted(classes, test_numbers)),
-        classes=tuple(_names(train, classes)), duplicates=duplicates, notes=tuple(notes),
-    )  # fmt: skip
+        images=images[order],
+        labels=labels,
+        fitted=fitted,
+        test_images=test_images,
+        test_labels=torch.from_numpy(np.searchsorted(classes, test_numbers)),
+        classes=tuple(_names(train, classes)),
+        duplicates=duplicates,
+        notes=tuple(notes),
+    )
 
 
 def _labelled(source: Images, which: str, notes: list[str]) -> tuple[Array, Array]:

@@ -127,5 +127,8 @@ def _sheet(images: Any, found: Matches, groups: Array, sizes: Array) -> dict[str
         members = np.append(group, found.removed[found.kept == group])[:_MEMBERS]
         row[: len(members)] = images[members]
     return {
-        "doubtful": pairs, "doubtful_likeness": found.likeness[doubtful], "groups": shown, "group_sizes": sizes[largest] + 1,
-    }  # fmt: skip
+        "doubtful": pairs,
+        "doubtful_likeness": found.likeness[doubtful],
+        "groups": shown,
+        "group_sizes": sizes[largest] + 1,
+    }

@@ -159,9 +159,12 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     auc = torch.stack([units.unit_aucs(maps, cells(masks[:, k], site.grid)) for k in range(len(names))], 1)
     effect = _effects(gan, site, material, names, tell)  # (N, C, K)
     arrays = {
-        "iou": measures.to_numpy(iou), "auc": measures.to_numpy(auc), "effect": effect.mean(0),
-        "threshold": measures.to_numpy(counts.levels.T.gather(1, chosen)), "random_best": measures.to_numpy(random.amax(0).T),
-    }  # fmt: skip
+        "iou": measures.to_numpy(iou),
+        "auc": measures.to_numpy(auc),
+        "effect": effect.mean(0),
+        "threshold": measures.to_numpy(counts.levels.T.gather(1, chosen)),
+        "random_best": measures.to_numpy(random.amax(0).T),
+    }
     concepts = {name: _concept(k, settings.top, arrays, counts, chosen, effect) for k, name in enumerate(names)}
     for k, name in enumerate(names):
         concepts[name] |= {"images": int(masks[:, k].flatten(1).any(1).sum()), "area": float(area[k]) / total}
@@ -234,6 +237,8 @@ def _shown(
             active.append(large > float(thresholds[unit, k]))
             truth.append(masks[rows, k])
     return {
-        "shown_units": np.array(picked), "shown_images": torch.stack(pictures).numpy(),
-        "shown_active": torch.stack(active).to(torch.uint8).numpy(), "shown_masks": torch.stack(truth).to(torch.uint8).numpy(),
-    }  # fmt: skip
+        "shown_units": np.array(picked),
+        "shown_images": torch.stack(pictures).numpy(),
+        "shown_active": torch.stack(active).to(torch.uint8).numpy(),
+        "shown_masks": torch.stack(truth).to(torch.uint8).numpy(),
+    }

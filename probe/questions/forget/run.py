@@ -185,9 +185,15 @@ def _trial(
 
 
 def forget(
-    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, settings: Settings | None = None, *,
-    judge_iou: float = float("nan"), report: Report | None = None,
-) -> tuple[Result, GAN | None]:  # fmt: skip
+    gan: GAN,
+    boxes: Boxes,
+    selector: Segmenter,
+    judge: Segmenter,
+    settings: Settings | None = None,
+    *,
+    judge_iou: float = float("nan"),
+    report: Report | None = None,
+) -> tuple[Result, GAN | None]:
     """Make a generator forget a concept, by the paper's rule, by ranked maps and by erasure, and measure all of them.
 
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
@@ -254,8 +260,17 @@ def _metrics(
     auc, interval = aucs[layer]["same-image"]["same-image"]
     others = [name for name in curves if name != "patch"] if "patch" in curves else []
     return {
-        "concept": boxes.concept, "maps_total": next(p.maps for p in fit.sites if p.name == layer), "boxes": len(boxes),
-        "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("patch", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
-        "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
-        "matched_collateral": BOUND, "methods": methods, "comparisons": {name: compare(curves["patch"], curves[name], s.seed) for name in others},
-    }  # fmt: skip
+        "concept": boxes.concept,
+        "maps_total": next(p.maps for p in fit.sites if p.name == layer),
+        "boxes": len(boxes),
+        "images_labelled": len(boxes.images),
+        "negatives": fit.negatives[methods.get("patch", {"layers": [layer]})["layers"][0]],
+        "probe_auc": auc,
+        "probe_auc_ci": interval,
+        "probe_aucs": {
+            n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()
+        },
+        "matched_collateral": BOUND,
+        "methods": methods,
+        "comparisons": {name: compare(curves["patch"], curves[name], s.seed) for name in others},
+    }

@@ -122,11 +122,19 @@ def guided(
     arrays |= checked
     named = found if settings.units == "all" else shown
     metrics: dict[str, Any] = {
-        "layer": run.site.name, "maps_total": run.site.maps, "units": shown.units.tolist(), "images": source.count, "rule": settings.rule,
-        "activations_replaced": run.lens.rectifiers, "difference_from_gradient": difference, "batchnorm": run.policy,
-        "receptive_field": asdict(run.lens.field), "never_positive": int((found.values[:, 0] <= 0).sum()), "sanity": verdict,
+        "layer": run.site.name,
+        "maps_total": run.site.maps,
+        "units": shown.units.tolist(),
+        "images": source.count,
+        "rule": settings.rule,
+        "activations_replaced": run.lens.rectifiers,
+        "difference_from_gradient": difference,
+        "batchnorm": run.policy,
+        "receptive_field": asdict(run.lens.field),
+        "never_positive": int((found.values[:, 0] <= 0).sum()),
+        "sanity": verdict,
         "concepts": name_units(run.twin(run.trained, settings.rule), source, named.units, segmenter, settings.seed),
-    }  # fmt: skip
+    }
     if settings.units == "all":
         run.tell("atlas", 0, 1)
         arrays |= _pictures("atlas_", found, gradients(run.lens, source, found, run.by_batch), run.lens, source)
@@ -171,10 +179,14 @@ def _pictures(prefix: str, top: Top, maps: Tensor, lens: Lens, source: Source) -
         for rows, at in zip(top.images.flatten().split(256), places.split(256), strict=True)
     ]
     return {
-        f"{prefix}gradients": levels, f"{prefix}scale": np.array(scale, dtype=np.float32),
-        f"{prefix}inputs": torch.cat(crops).unflatten(0, top.images.shape).numpy(), f"{prefix}units": top.units.numpy(),
-        f"{prefix}values": top.values.numpy(), f"{prefix}images": top.images.numpy(), f"{prefix}places": top.places.numpy(),
-    }  # fmt: skip
+        f"{prefix}gradients": levels,
+        f"{prefix}scale": np.array(scale, dtype=np.float32),
+        f"{prefix}inputs": torch.cat(crops).unflatten(0, top.images.shape).numpy(),
+        f"{prefix}units": top.units.numpy(),
+        f"{prefix}values": top.values.numpy(),
+        f"{prefix}images": top.images.numpy(),
+        f"{prefix}places": top.places.numpy(),
+    }
 
 
 class _Run:

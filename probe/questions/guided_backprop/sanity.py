@@ -148,5 +148,11 @@ def verdict(rows: dict[str, Array], mode: str, seed: int = 0) -> dict[str, Any]:
     passed = full["spearman_ci"][1] < THRESHOLD
     seeds, images = next(iter(rows.values())).shape[:2]
     return {
-        "verdict": "pass" if passed else "fail", "threshold": THRESHOLD, "mode": mode, "seeds": seeds, "crops": images, **full, "rows": table,
-    }  # fmt: skip
+        "verdict": "pass" if passed else "fail",
+        "threshold": THRESHOLD,
+        "mode": mode,
+        "seeds": seeds,
+        "crops": images,
+        **full,
+        "rows": table,
+    }

@@ -203,8 +203,14 @@ def _scaled(edits: AtStrength, strength: float, target: float, spot: Spot) -> fl
 
 
 def moved_boxes(
-    candidate: Candidate, strength: float, donors: Donors, spot: Spot, draws: int, seed: int, report: Callable[[int, int], None]
-) -> tuple[dict[str, Any], float, Array]:  # fmt: skip
+    candidate: Candidate,
+    strength: float,
+    donors: Donors,
+    spot: Spot,
+    draws: int,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> tuple[dict[str, Any], float, Array]:
     """The same edit fitted to boxes moved to other images, `draws` times, scaled to the method's change inside the box.
 
     Returns the published numbers, the p-value of the method's success on the same latents, and (success, collateral,

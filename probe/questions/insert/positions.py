@@ -54,9 +54,17 @@ def steps(first: float, width: float, size: int) -> Array:
 
 
 def positions(
-    gan: GAN, z: Tensor, judge: Segmenter, concept: str, box: Box, names: list[str], edits: Callable[[Box], Edits],
-    crops: list[Tensor], n: int, report: Callable[[int, int], None],
-) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+    gan: GAN,
+    z: Tensor,
+    judge: Segmenter,
+    concept: str,
+    box: Box,
+    names: list[str],
+    edits: Callable[[Box], Edits],
+    crops: list[Tensor],
+    n: int,
+    report: Callable[[int, int], None],
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Success at a grid of positions of the box, on at most n of the latents, those that lack the concept there.
 
     Arrays (GRID, GRID), nan where fewer than 8 latents lack it: `map` of the edit's success, `map_pasted` that of crops

@@ -148,9 +148,16 @@ def _tune(
 
 
 def insert(
-    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, where: Box, settings: Settings | None = None, *,
-    judge_iou: float = float("nan"), report: Report | None = None,
-) -> Result:  # fmt: skip
+    gan: GAN,
+    boxes: Boxes,
+    selector: Segmenter,
+    judge: Segmenter,
+    where: Box,
+    settings: Settings | None = None,
+    *,
+    judge_iou: float = float("nan"),
+    report: Report | None = None,
+) -> Result:
     """Make a generator draw a concept in a box x0, y0, x1, y1 (pixels), and measure how often it does.
 
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Metrics as published under `insert`;
@@ -193,9 +200,17 @@ def insert(
     )
     pool = gan.latents(4 * s.heldout, seeds.HELDOUT.of(s.seed))
     grids, by_object = positions(
-        gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(donors, box)(strength),
-        exemplars(gan.images(z_labelled), boxes), s.positions, lambda k, n: tell("positions", k, n),
-    )  # fmt: skip
+        gan,
+        pool,
+        judge,
+        boxes.concept,
+        where,
+        names,
+        lambda box: candidate.fitted(donors, box)(strength),
+        exemplars(gan.images(z_labelled), boxes),
+        s.positions,
+        lambda k, n: tell("positions", k, n),
+    )
     after = heldout.replay.images(candidate.fitted(donors, where)(strength), torch.arange(SHOWN))
     arrays |= {
         "before": to_bytes(heldout.images[:SHOWN]).numpy(),
@@ -204,10 +219,21 @@ def insert(
         **grids,
     }
     metrics = {
-        "concept": boxes.concept, "where": list(where), "variant": chosen, **methods[chosen], "p_value": p, "random": random,
-        "latents": len(z), "lacking": lacking, "bound": s.bound, "methods": methods, "by_object": by_object,
-        "boxes": len(boxes), "images_labelled": len(boxes.images), "judge_iou": judge_iou,
-    }  # fmt: skip
+        "concept": boxes.concept,
+        "where": list(where),
+        "variant": chosen,
+        **methods[chosen],
+        "p_value": p,
+        "random": random,
+        "latents": len(z),
+        "lacking": lacking,
+        "bound": s.bound,
+        "methods": methods,
+        "by_object": by_object,
+        "boxes": len(boxes),
+        "images_labelled": len(boxes.images),
+        "judge_iou": judge_iou,
+    }
     reading = f"layers: {' and '.join(map(str, layers))}" + ("" if s.layer is None else ", as asked")
     return Result(
         "insert", metrics, {**asdict(s), "where": list(where)}, [reading, *_ASSUMED], dict(gan.provenance), arrays

@@ -156,17 +156,30 @@ def memorization(
     share, interval = copying.copy_share(ratios, below, t, h)
     metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h)
     metrics |= {
-        "statistic": float(copying.statistic(ratios[0])), "copy_share": share, "copy_share_ci": interval,
-        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": float(below[0]),
-        **_descriptions(found.to_train, train, holdout, phi, s.samples), "recovery": redrawn.errors(),
+        "statistic": float(copying.statistic(ratios[0])),
+        "copy_share": share,
+        "copy_share_ci": interval,
+        "train_images": t,
+        "holdout_images": h,
+        "samples": s.samples,
+        "distance": phi.name,
+        "threshold": float(below[0]),
+        **_descriptions(found.to_train, train, holdout, phi, s.samples),
+        "recovery": redrawn.errors(),
         "power": {f"{100 * row[0]:g}": {"rate": row[1], "rate_ci": [row[2], row[3]]} for row in curve},
-    }  # fmt: skip
+    }
     shuffled, edges = np.histogram(ratios[1:], 60, tuple(np.quantile(ratios, [0.0005, 0.9995])), density=True)
     arrays = {
-        "ratio": ratios[0], "edges": edges, "shuffled": shuffled, "null": copying.statistic(ratios[1:]), "statistic": copying.statistic(ratios[:1]), "power": np.array(curve),
-        "targets": redrawn.targets[:_SHOWN], "recovered": redrawn.images[:_SHOWN],
+        "ratio": ratios[0],
+        "edges": edges,
+        "shuffled": shuffled,
+        "null": copying.statistic(ratios[1:]),
+        "statistic": copying.statistic(ratios[:1]),
+        "power": np.array(curve),
+        "targets": redrawn.targets[:_SHOWN],
+        "recovered": redrawn.images[:_SHOWN],
         **_suspects(samples, train, holdout, found, ratios[0]),
-    }  # fmt: skip
+    }
     return Result("memorization", metrics, asdict(s), list(_ASSUMED), dict(gan.provenance), arrays)
 
 
@@ -263,9 +276,16 @@ def _scores(gan: GAN, train: Array, samples: Array, phi: Feature, s: Settings, t
     nothing = {"p_value": None, "statistic": None, "copy_share": None, "copy_share_ci": None, "floor": None}
     reason = "no held-out images: nearness to training images alone proves nothing"
     metrics = {
-        "verdict": "scores only", **nothing, "reason": reason, "images_needed": None, "train_images": len(train), "holdout_images": 0,
-        "samples": s.samples, "distance": phi.name, **_descriptions(to_train, train, None, phi, s.samples),
-    }  # fmt: skip
+        "verdict": "scores only",
+        **nothing,
+        "reason": reason,
+        "images_needed": None,
+        "train_images": len(train),
+        "holdout_images": 0,
+        "samples": s.samples,
+        "distance": phi.name,
+        **_descriptions(to_train, train, None, phi, s.samples),
+    }
     distances = to_train[0][:, 0]
     arrays = {"ratio": distances, **_suspects(samples, train, None, _Search(to_train, to_train), distances)}
     return Result("memorization", metrics, asdict(s), list(_ASSUMED[-1:]), dict(gan.provenance), arrays)

@@ -67,9 +67,14 @@ class Settings:
 
 
 def turn(
-    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: LabelledLatents | None = None,
+    gan: GAN,
+    before: str,
+    after: str,
+    exemplars: Exemplars,
+    settings: Settings,
+    labelled: LabelledLatents | None = None,
     report: Report | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Turn new samples from one concept to another; with `labelled` (rooms only) score every step by the judge.
 
     Arrays: `ends` (2, C, S, S), the means of both sides; per method `m_images` (rows, steps, C, S, S), of several methods

@@ -173,10 +173,16 @@ def statistics(segments: Sequence[Segment]) -> dict[str, Any]:
         "resolved": all(s.resolved for s in segments),
         "sharp_transitions": sum(sharp),
         "segments": [
-            {"steps": len(s.steps), "length": float(s.steps.sum()), "order": s.order, "resolved": s.resolved, "sharp": k}
+            {
+                "steps": len(s.steps),
+                "length": float(s.steps.sum()),
+                "order": s.order,
+                "resolved": s.resolved,
+                "sharp": k,
+            }
             for s, k in zip(segments, sharp, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def _runs(flags: Array) -> int:
@@ -248,11 +254,16 @@ def walk(gan: GAN, phi: Feature, settings: Settings, nulls: Sequence[GAN] = (), 
     measured = statistics(segments)
     p = measures.p_value(measured["max_over_median"], null) if len(null) >= _ENOUGH else None
     metrics = {
-        "points": len(points) - s.loop, "frames": s.frames, "interpolation": kind, "feature": phi.name, **measured, "p_value": p,
+        "points": len(points) - s.loop,
+        "frames": s.frames,
+        "interpolation": kind,
+        "feature": phi.name,
+        **measured,
+        "p_value": p,
         "null": {"generators": len(null), "max_over_median": null.tolist()},
         "random_weights": {"generators": len(random), "max_over_median": random.tolist()},
         **path_length(gan, phi, kind, s.pairs, s.seed),
-    }  # fmt: skip
+    }
     shown = torch.stack(
         [gan.images(interpolate(a, b, torch.linspace(0, 1, s.frames + 2), kind)) for a, b in itertools.pairwise(points)]
     )

@@ -232,21 +232,39 @@ BAD = {
     "box": (["--layer", "layer2", "--units", "3", "--where", "20,4,40,9"], "no box within images of 32x32"),
     "empty box": (["--layer", "layer2", "--units", "3", "--where", "20,4,20,9"], "no box within images of 32x32"),
     "no box": (["--layer", "layer2", "--units", "3", "--where", "1.2.3,4,20,9"], "expected a box x0,y0,x1,y1"),
-    "no mask": (["--layer", "layer2", "--units", "3", "--where", "none.png"], "neither a box x0,y0,x1,y1 in pixels nor a file"),
-    "text mask": (["--layer", "layer2", "--units", "3", "--where", "text.png"], "text.png: not an image that can be read"),
-    "wide mask": (["--layer", "layer2", "--units", "3", "--where", "wide.png"], "the mask is 8x4; the images are square, 32x32"),
-    "large mask": (["--layer", "layer2", "--units", "3", "--where", "large.png"], "large.png: not an image that can be read"),
+    "no mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "none.png"],
+        "neither a box x0,y0,x1,y1 in pixels nor a file",
+    ),
+    "text mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "text.png"],
+        "text.png: not an image that can be read",
+    ),
+    "wide mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "wide.png"],
+        "the mask is 8x4; the images are square, 32x32",
+    ),
+    "large mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "large.png"],
+        "large.png: not an image that can be read",
+    ),
     "black mask": (["--layer", "layer2", "--units", "3", "--where", "black.png"], "black throughout"),
     "save a region": (
         ["--layer", "layer2", "--units", "3", "--where", "0,0,9,9", "--save", "x.pth"],
         "a convolution's weights are the same at every place",
     ),
-    "save a negative": (["--layer", "layer2", "--units", "3", "--scale", "-1", "--save", "x.pth"], "factor -1 is negative"),
-    "save without a name": (["--layer", "layer2", "--units", "3", "--save", ""], "--save .: is no file; expected a file's name"),
+    "save a negative": (
+        ["--layer", "layer2", "--units", "3", "--scale", "-1", "--save", "x.pth"],
+        "factor -1 is negative",
+    ),
+    "save without a name": (
+        ["--layer", "layer2", "--units", "3", "--save", ""],
+        "--save .: is no file; expected a file's name",
+    ),
     "save to nowhere": (["--layer", "layer2", "--units", "3", "--save", "text.png/x.pth"], "cannot write there"),
     "format": (["--layer", "layer2", "--units", "3", "--format", "bmp"], "expected png, pdf or svg"),
     "no units": (["--layer", "layer2"], "--units"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

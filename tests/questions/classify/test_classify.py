@@ -28,8 +28,13 @@ from probe.results.result import Result
 from probe.results.tables import write_accuracies
 
 QUICK = Settings(
-    costs=(0.1, 1.0), validation=60, statistics=100, baselines=("pixels", "random_weights"), centroids=4, supervised_steps=2
-)  # fmt: skip
+    costs=(0.1, 1.0),
+    validation=60,
+    statistics=100,
+    baselines=("pixels", "random_weights"),
+    centroids=4,
+    supervised_steps=2,
+)
 
 
 def pictures(n: int, seed: int, classes: int = 3) -> Images:
@@ -301,23 +306,41 @@ def test_grey_images_of_both_sets_are_said_to_be_grey(run) -> None:
 
 BAD = {
     "no labels": (["--data", "npz:bare.npz", "--test", "npz:test.npz"], "bare.npz: the training images have no labels"),
-    "no test labels": (["--data", "npz:train.npz", "--test", "npz:bare.npz"], "bare.npz: the test images have no labels"),
-    "one class": (["--data", "npz:one.npz", "--test", "npz:test.npz"], "all 60 images have the label 4; at least 2 classes"),
-    "other classes": (["--data", "npz:train.npz", "--test", "npz:others.npz"], "has the labels 0, 1, which npz:train.npz lacks"),
-    "grey test": (["--data", "npz:train.npz", "--test", "npz:grey.npz"], "npz:grey.npz: its images are grey, those of npz:train.npz coloured"),
-    "too few": (["--data", "npz:train.npz", "--test", "npz:test.npz"], "240 labelled images; more than the 5000 for validation"),
+    "no test labels": (
+        ["--data", "npz:train.npz", "--test", "npz:bare.npz"],
+        "bare.npz: the test images have no labels",
+    ),
+    "one class": (
+        ["--data", "npz:one.npz", "--test", "npz:test.npz"],
+        "all 60 images have the label 4; at least 2 classes",
+    ),
+    "other classes": (
+        ["--data", "npz:train.npz", "--test", "npz:others.npz"],
+        "has the labels 0, 1, which npz:train.npz lacks",
+    ),
+    "grey test": (
+        ["--data", "npz:train.npz", "--test", "npz:grey.npz"],
+        "npz:grey.npz: its images are grey, those of npz:train.npz coloured",
+    ),
+    "too few": (
+        ["--data", "npz:train.npz", "--test", "npz:test.npz"],
+        "240 labelled images; more than the 5000 for validation",
+    ),
     "no multiple": ([*DATA, "--labels", "50"], "labels 50: expected a multiple of the 3 classes"),
     "too many": ([*DATA, "--labels", "300"], "labels 300: 100 a class asked for"),
     "draws alone": ([*DATA, "--draws", "3"], "draws 3 without a number of labels"),
     "protocol": ([*DATA[:4], "--protocol", "mnist"], "protocol mnist: expected svhn-1000"),
-    "protocol and labels": ([*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"], "--protocol svhn-1000 fixes labels"),
+    "protocol and labels": (
+        [*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"],
+        "--protocol svhn-1000 fixes labels",
+    ),
     "costs": ([*DATA, "--costs", "1,x"], "--costs 1,x: expected numbers"),
     "no cost": ([*DATA, "--costs", ""], "--costs : expected numbers"),
     "endless cost": ([*DATA, "--costs", "inf"], "expected positive numbers up to 1e6"),
     "negative cost": ([*DATA, "--costs=-1"], "expected positive numbers"),
     "baseline": ([*DATA, "--baselines", "svm"], "baseline svm: expected some of pixels"),
     "no file": (["--data", "npz:none.npz", "--test", "npz:test.npz"], "none.npz"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

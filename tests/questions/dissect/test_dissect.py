@@ -239,10 +239,13 @@ BAD = {
     "empty": (["--layer", "2", "--labels", "empty.json"], "empty.json: no boxes in it"),
     "bad": (["--layer", "2", "--labels", "bad.json"], "bad.json: not COCO labels"),
     "other seed": (["--layer", "2", "--labels", "labels.json", "--label-seed", "1"], "labels of samples of seed 2"),
-    "few boxes for a segmenter": (["--layer", "2", "--labels", "labels.json", "--causal"], "boxes in 2 images; at least 16"),
+    "few boxes for a segmenter": (
+        ["--layer", "2", "--labels", "labels.json", "--causal"],
+        "boxes in 2 images; at least 16",
+    ),
     "few shuffles": (["--layer", "2", "--labels", "labels.json", "--shuffles", "9"], "--shuffles"),
     "top": (["--layer", "2", "--labels", "labels.json", "--top", "0"], "--top"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

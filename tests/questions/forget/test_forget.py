@@ -245,7 +245,14 @@ def test_the_descent_follows_both_halves_of_a_batch(toy: GAN, monkeypatch, seed:
         return pull * edits[LATENT](torch.ones(1, 10)).sum(), torch.zeros(())
 
     monkeypatch.setattr(scorer, "soft_scores", soft_scores)
-    start = Counterfactual(weight=torch.ones(1, 10), bias=torch.zeros(1), step=torch.zeros(1, 10), gate=torch.eye(MAPS)[0], threshold=torch.tensor(0.0), limit=5.0)  # fmt: skip
+    start = Counterfactual(
+        weight=torch.ones(1, 10),
+        bias=torch.zeros(1),
+        step=torch.zeros(1, 10),
+        gate=torch.eye(MAPS)[0],
+        threshold=torch.tensor(0.0),
+        limit=5.0,
+    )
     found = refine(start, scorer, "first", RefinementSettings(steps=1, nearness=0.0, batch=48), seed)
     assert (found.step[0] > 0).all()
 
