@@ -30,19 +30,19 @@ def sheets(
 
 
 def seen(answers: list[dict[str, list[int]]], what: str, order: np.ndarray) -> np.ndarray:
-    """What each observer said of each item, (observers, items), the items as they were before they were put in an order."""
+    """What each observer said of each item, (observers, items), the items as they were before they were ordered."""
     return np.array([a[what] for a in answers])[:, np.argsort(order)]
 
 
 def agreement(answers: list[dict[str, list[int]]]) -> dict[str, float]:
-    """Share of the pictures on which two observers agree, over all pairs of them, of each thing that they were asked."""
+    """Of each thing asked: the share of the pictures on which two observers agree, over all pairs of them."""
     pairs = list(combinations(answers, 2))
     return {k: float(np.mean([np.equal(a[k], b[k]) for a, b in pairs])) for k in answers[0]}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What observers said of each condition of n samples, the first `positives` with the concept: shares (conditions, n)."""
+    """What observers said of n samples under each condition: shares (conditions, n); the first `positives` are such."""
 
     seen: np.ndarray
     damaged: np.ndarray
@@ -56,7 +56,7 @@ class Judged:
 
 
 def rates(judged: Judged, conditions: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Of each condition: the concept seen in positives and in others, samples damaged; each with its interval over samples."""
+    """Of each condition: concept seen in positives and in others, samples damaged; with intervals over samples."""
     out: dict[str, dict[str, object]] = {}
     for c, condition in enumerate(conditions):
         rates = {

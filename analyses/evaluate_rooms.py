@@ -1,4 +1,4 @@
-"""How far are the built-in generator's bedrooms from renders it never saw? In two networks' features (4 minutes on 2 cores).
+"""How far are the built-in generator's bedrooms from unseen renders? In two networks' features (4 minutes).
 
 The paper gives no such number (FID is of 2017). Neither network is Inception, so neither distance is an FID: one is the
 rooms judge, trained on renders, the other has never seen an image.

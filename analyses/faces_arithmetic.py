@@ -1,8 +1,8 @@
 """Arithmetic and turning on real faces: the paper's two examples and its turn vector (seconds).
 
-The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (see faces_glasses.py). Exemplars, chosen by eye
-on contact sheets: analyses/labels/faces-exemplars.json. The figure of the two examples takes the clearest of them, frontal
-and bright, named here before their sums were seen; the turn takes the first four a side. How often it works:
+The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (see faces_glasses.py). Exemplars, chosen by
+eye on contact sheets: analyses/labels/faces-exemplars.json. The figure of the two examples takes the clearest of them,
+frontal and bright, named here before their sums were seen; the turn takes the first four a side. How often it works:
 faces_repeats.py. Run: python -m analyses.faces_arithmetic --ckpt path/to/weights.tar
 """
 

@@ -1,7 +1,7 @@
 """Fig. 7 on rooms: does vector arithmetic work, how often, and what fails where it does not (about 10 minutes).
 
-Paper: three exemplars a concept, averaged; eight results with uniform noise of ±0.25 around the ninth; pixel space as the
-control; judged by eye on two examples. Here: exemplars by the selector, 200 draws scored by the judge, 1 to 10
+Paper: three exemplars a concept, averaged; eight results with uniform noise of ±0.25 around the ninth; pixel space as
+the control; judged by eye on two examples. Here: exemplars by the selector, 200 draws scored by the judge, 1 to 10
 exemplars, five controls. The first figure adds a window, and night, to rooms alike in all else that is named; the
 second is of the paper's kind: a difference learnt in one setting, applied in another.
 """

@@ -71,7 +71,8 @@ def copies(m: Metrics) -> str:
 
 def validation(m: Metrics) -> str:
     power = ", ".join(f"{share} %: {rate:g}" for share, rate in m["power"].items())
-    return f"false alarms {interval(m['false_alarm_rate'], m['false_alarm_ci'], 3)} at 0.05; planted copies detected, {power}"
+    false = interval(m["false_alarm_rate"], m["false_alarm_ci"], 3)
+    return f"false alarms {false} at 0.05; planted copies detected, {power}"
 
 
 def study(m: Metrics) -> str:
@@ -153,7 +154,8 @@ def text() -> str:
     names = sorted(path.parent.name for path in FIGURES.glob("*/figure.png"))
     head = [
         "# Figures", "", "Drawn by the recipes of `analyses/`; written by `python -m analyses.gallery`. Beside each figure lie its numbers",
-        "(`result.json`) and arrays; brackets hold 95 % intervals. Each recipe says at its top how long it takes and what it needs.",
+        "(`result.json`) and arrays; brackets hold 95 % intervals. Each recipe says at its top how long it takes and "
+        "what it needs.",
         "", "| | figure, recipe | the paper | ours |", "|---|---|---|---|",
     ]  # fmt: skip
     slow = [f"| `analyses/{name}.py` | {' | '.join(about)} |" for name, about in LONG.items()]

@@ -1,13 +1,13 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
-Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown unedited,
-after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with segmenters fitted anew it
-has since chosen another layer): 600 pictures in one random order. Four automated observers each time (a vision-language model
-shown the sheets, no panel of people), who did not know what was done said of each whether it wears glasses and whether the
-face is damaged: analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a
-gate as wide as boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no
-study had used. glasses_study_gates shows the wider and the narrower one on the same faces to the same observers.
-Run with --sheets FOLDER to make the pictures to be judged.
+Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown
+unedited, after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with
+segmenters fitted anew it has since chosen another layer): 600 pictures in one random order. Four automated observers
+each time (a vision-language model shown the sheets, no panel of people), who did not know what was done said of each
+whether it wears glasses and whether the face is damaged: analyses/labels/faces-glasses-answers*.json. The first two
+studies were of a narrower erasure, before a gate as wide as boundary 0 was among those tried; it was tried after seeing
+what they left, so its study is on faces that no study had used. glasses_study_gates shows the wider and the narrower
+one on the same faces to the same observers. Run with --sheets FOLDER to make the pictures to be judged.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 LEACE (Belrose et al. 2023): linear erasure at every place, x -> x + s (P(x - m) + m - x); s = 1 as published.
 Fine-tuning (Moon, Cho and Kim 2023): the generator is tuned so that a latent with the concept draws what the original
-draws at the latent moved back along (mean latent with it - mean latent without); its strength is how far back, the quantile.
-Rooms, windows; the same 256 held-out latents and judge for all. `seconds` is what fitting and tuning took on this run.
+draws at the latent moved back along (mean latent with it - mean latent without); its strength is how far back, the
+quantile. Rooms, windows; the same 256 held-out latents and judge for all. `seconds` is what fitting and tuning took on
+this run.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ def main() -> None:
     matched = drawn if small[best] else result.arrays["before"]
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}
     result.assumptions.append(
-        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; its strength "
-        "is 1 - the quantile of latents without the concept that others are moved back to; the largest removal is the dot, chosen "
+        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; "
+        "its strength "
+        "is 1 - the quantile of latents without the concept that others are moved back to; the largest removal is the "
+        "dot, chosen "
         "on the held-out latents, in its favour; no random control"
     )
     publish(result, gan, "rivals", args.out, SEED)

@@ -1,4 +1,4 @@
-"""`probe forget-windows` with all methods and 200 random edits each on 64 latents: seconds and memory, and what makes it fast.
+"""`probe forget-windows`, all methods, 200 random edits each on 64 latents: seconds, memory, what makes it fast.
 
 The baseline is the same random edits scored from the latents on, timed on a few of them in this run.
 Aim: 60 s and 1.5 GB on 2 cores.
@@ -64,7 +64,8 @@ def main() -> None:
     slow, fast = draw_seconds()
     print(f"forget-windows, 5 methods, 200 draws each: {whole:.0f} s, {memory:.2f} GiB (aim: 60 s, 1.5 GB)")
     print(
-        f"one draw on {LATENTS} latents: {1000 * fast:.0f} ms; from the latents on: {1000 * slow:.0f} ms; {slow / fast:.2f} times as fast"
+        f"one draw on {LATENTS} latents: {1000 * fast:.0f} ms; from the latents on: {1000 * slow:.0f} ms; "
+        f"{slow / fast:.2f} times as fast"
     )
 
 

@@ -2,9 +2,10 @@
 
 `means`: the difference of the means of a few exemplars (the paper). `svm`, `logistic`: the normal of a linear boundary
 between many latents (InterFaceGAN, Shen et al. 2020); `conditional`: that normal without its part in the span of the
-other attributes' normals. `pca`: principal components of the first layer's activations, carried back to
-latents by regression (GANSpace, Härkönen et al. 2020); `sefa`: eigenvectors of AAᵀ, A the first layer's weights (SeFa, Shen
-and Zhou 2021). The last two know nothing of concepts: of their first COMPONENTS the one that best tells the classes apart is taken.
+other attributes' normals. `pca`: principal components of the first layer's activations, carried back to latents by
+regression (GANSpace, Härkönen et al. 2020); `sefa`: eigenvectors of AAᵀ, A the first layer's weights (SeFa, Shen and
+Zhou 2021). The last two know nothing of concepts: of their first COMPONENTS the one that best tells the classes apart
+is taken.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def logistic(e: Evidence) -> Tensor:
 
 
 def conditional(e: Evidence) -> Tensor:
-    """The logistic normal, orthogonal to the normals of all other attributes; raises ProbeError where none are known."""
+    """The logistic normal, orthogonal to those of all other attributes; raises ProbeError where none are known."""
     if e.others is None:
         raise ProbeError("method conditional: needs other attributes to stay orthogonal to, so --by-segmenter on rooms")
     z, attributes = e.others

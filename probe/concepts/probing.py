@@ -115,9 +115,9 @@ def logistic(places: Places) -> Any:
 def cross_auc(maps: Tensor, boxes: Boxes, size: int, seed: int = 0) -> dict[str, dict[str, tuple[float, list[float]]]]:
     """AUC of the probe of each kind of negatives on each kind of held-out set: {trained: {tested: (auc, interval)}}.
 
-    Five folds by image, images with and without boxes dealt apart; a fold's scores come from a probe fitted to the other
-    four. Where fewer than five images lack the concept, only `same-image` is there. Raises ProbeError where fewer than
-    five have it.
+    Five folds by image, images with and without boxes dealt apart; a fold's scores come from a probe fitted to the
+    other four. Where fewer than five images lack the concept, only `same-image` is there. Raises ProbeError where fewer
+    than five have it.
     """
     boxed = np.array([i in boxes.boxes for i in boxes.images])
     if boxed.sum() < _FOLDS:

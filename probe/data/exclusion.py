@@ -17,7 +17,7 @@ from probe.measures.statistics import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Exclusion:
-    """Indices (K,), ascending, of images to leave out of a source of so many images; `file` and `sha256` name the list."""
+    """Indices (K,), ascending, to leave out of a source of so many images; `file` and `sha256` name the list."""
 
     source: str
     images: int
@@ -29,7 +29,8 @@ class Exclusion:
         """Indices of what remains of n images of a source; ProbeError where the list was made for another."""
         if len(self.indices) and self.indices[-1] >= n:
             raise ProbeError(
-                f"{self.file}: leaves out image {self.indices[-1]} of {self.source}; {source} has {n} images (0 to {n - 1}): "
+                f"{self.file}: leaves out image {self.indices[-1]} of {self.source}; {source} has {n} images (0 to "
+                f"{n - 1}): "
                 "make the list anew with probe dedup"
             )
         if (self.source, self.images) != (source, n):

@@ -28,8 +28,8 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows oth
 class Reading:
     """A reader's answer: `stamp` changes with the content; `count` is None where unknown before the end.
 
-    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,). `classes`: names of the labels 0, 1, …,
-    where the source has such.
+    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,). `classes`: names of the labels 0, 1,
+    …, where the source has such.
     """
 
     name: str

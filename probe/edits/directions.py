@@ -50,8 +50,8 @@ class Direction:
 class Counterfactual:
     """What a generator would draw without a concept, and where: see `dcgan.Patch` for the formula.
 
-    `weight`, `step` (K, nz) and `bias` (K,) move a latent off the concept; `gate` (C,) and `threshold` () tell the places
-    of a layer's feature vectors that show it; latents stay within ±`limit`.
+    `weight`, `step` (K, nz) and `bias` (K,) move a latent off the concept; `gate` (C,) and `threshold` () tell the
+    places of a layer's feature vectors that show it; latents stay within ±`limit`.
     """
 
     weight: Tensor
@@ -92,11 +92,11 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
 def fit_patch(
     latents: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], boundary: float, limit: float
 ) -> Counterfactual:
-    """Fit a counterfactual to latents (P, nz), (Q, nz) and to feature vectors (R, C), (S, C) with the concept and without.
+    """Fit a counterfactual to latents (P, nz), (Q, nz) and features (R, C), (S, C) with the concept and without.
 
-    A latent moves as `fit_erase` moves a vector, from a quarter of the way between the means on. A place counts when its
-    discriminant lies beyond `boundary` between the means (0 the mean without the concept, 1 with it), fully so OPENING
-    further. Raises ProbeError as `fit_erase`.
+    A latent moves as `fit_erase` moves a vector, from a quarter of the way between the means on. A place counts when
+    its discriminant lies beyond `boundary` between the means (0 the mean without the concept, 1 with it), fully so
+    OPENING further. Raises ProbeError as `fit_erase`.
     """
     weight, bias, step = fit_erase(*latents, _MOVES).gate()
     place = fit_erase(*places, boundary)

@@ -1,8 +1,8 @@
 """A counterfactual adjusted by gradient: as much of the concept gone as can be, as little else changed as can be.
 
-What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot paint
-what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
-segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.
+What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot
+paint what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It
+needs a segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Settings:
     """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the scorer's latents.
 
     `price` weighs collateral (mean |x - x'| far from the concept, images in [0, 1]) against the share of the concept's
-    area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's features
-    where the gate is shut, so that a patch has the colours of what surrounds it.
+    area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's
+    features where the gate is shut, so that a patch has the colours of what surrounds it.
     """
 
     directions: int = 128
@@ -43,7 +43,7 @@ class Settings:
 
 
 def patch_edits(patch: Patch, layer: str, apart: Callable[[Tensor, Tensor], None] | None = None) -> Edits:
-    """Edits that run latents and their counterfactuals together up to a layer and join them there; `apart` sees both."""
+    """Edits that run latents and counterfactuals together up to a layer and join them there; `apart` sees both."""
 
     def other(z: Tensor) -> Tensor:
         return patch.counterfactual(z.flatten(1)).view(z.shape)
@@ -85,7 +85,7 @@ def refine(
     seed: int = 0,
     report: Callable[[int, int], None] | None = None,
 ) -> Counterfactual:
-    """Adjust how latents move, on the latents of a scorer and by its segmenter (the selector); returns a new counterfactual.
+    """A new counterfactual: how latents move adjusted on those of a scorer, by its segmenter (the selector).
 
     The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
     batches of the latents that show the concept: its mean over two halves, which go side by side.

@@ -1,8 +1,8 @@
 """Permanent edits of a generator: a GAN in, a new GAN out; the input is left as it was.
 
-All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
-given what a hook (`hooks.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
-two matrices folded behind one layer the later one acts first, directly on the layer's output.
+All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to
+the GAN it is given what a hook (`hooks.edit`) on the layer's output would do, and `provenance["edits"]` lists them in
+order. So of two matrices folded behind one layer the later one acts first, directly on the layer's output.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN
 def patch(gan: GAN, layer: str | int, counterfactual: Counterfactual, strength: float = 1.0) -> GAN:
     """A GAN whose generator draws a concept's places as a latent without the concept would have them (`dcgan.Patch`).
 
-    `layer` (by name, rank or grid) is where features are taken over. Raises ProbeError for a generator that is no DCGAN or
-    carries a patch already, a counterfactual of another size, and a strength that is no number.
+    `layer` (by name, rank or grid) is where features are taken over. Raises ProbeError for a generator that is no DCGAN
+    or carries a patch already, a counterfactual of another size, and a strength that is no number.
     """
     new, generator = _copy(gan, f"patch at {layer}")
     if not math.isfinite(strength):
@@ -226,8 +226,10 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
 
     if not worst(phases) <= tolerance:
         raise ProbeError(
-            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} output phases "
-            f"see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in units of that layer's input "
+            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} output "
+            "phases "
+            f"see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in units of that "
+            "layer's input "
             f"to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit with layers.edit"
         )
     with torch.no_grad():

@@ -28,10 +28,11 @@ _FIRST = 8  # latents on which collateral is matched roughly, before it is on al
 class Method:
     """A way to forget at given layers, fitted to labels.
 
-    `edits` gives the edit of a strength, `strengths` its curve; `refit` fits the same method to other labels; `random` draws a
-    random counterpart of a strength, whose strength can be scaled from 0 to at most `most` (a strength of its own where 0 < most).
-    `about` is what the result says of it, `units` which maps a strength drops, `fitted` what surgery needs of it; `aim`
-    is the removal its strength is tuned to, `least` the smallest strength that tuning may choose.
+    `edits` gives the edit of a strength, `strengths` its curve; `refit` fits the same method to other labels; `random`
+    draws a random counterpart of a strength, whose strength can be scaled from 0 to at most `most` (a strength of its
+    own where 0 < most). `about` is what the result says of it, `units` which maps a strength drops, `fitted` what
+    surgery needs of it; `aim` is the removal its strength is tuned to, `least` the smallest strength that tuning may
+    choose.
     """
 
     name: str
@@ -50,14 +51,15 @@ class Method:
 
 
 def tune(methods: list[Method], scorer: Scorer, report: Report) -> tuple[Method, float]:
-    """The layers and the smallest strength that reach a method's aim on a scorer; of layers that reach it, the least collateral.
+    """The layers and the smallest strength that reach a method's aim on a scorer, at the least collateral.
 
-    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of the
-    strengths with collateral up to BOUND (of all where there is none such) that of least collateral whose removal is no more
-    than a standard error, of the difference on the same images, below the largest (the one-standard-error rule, Breiman
-    et al. 1984): a longer strength on a plateau buys collateral alone.
+    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of
+    the strengths with collateral up to BOUND (of all where there is none such) that of least collateral whose removal
+    is no more than a standard error, of the difference on the same images, below the largest (the one-standard-error
+    rule, Breiman et al. 1984): a longer strength on a plateau buys collateral alone.
 
-    A strength is passed over where on a quarter of the images (16 at least) the upper end of the interval is below the aim already.
+    A strength is passed over where on a quarter of the images (16 at least) the upper end of the interval is below the
+    aim already.
     """
     reached: list[tuple[float, Method, float]] = []
     few = scorer.having(max(16, len(scorer.has) // 4))
@@ -98,11 +100,11 @@ def _as_good(one: Scores, best: Scores) -> bool:
 def _matched(
     edits: AtStrength, start: float, most: float, targets: tuple[float, float], scorer: Scorer, growth: float = 1.0
 ) -> tuple[Scores, float]:
-    """Scores of a random edit at the scale at which its collateral is the method's: roughly on the first latents, then on all.
+    """Scores of a random edit scaled to the method's collateral: roughly on the first latents, then on all.
 
     Collateral is taken for a power of the scale: that of the last two scales tried, `growth` at first. Returns that
-    power, too (`growth` where nothing matched). Within 10 % on all latents; the last scale tried where eight fall short. Where
-    four do not match the first latents (an edit may leave them alone), the search on all starts over.
+    power, too (`growth` where nothing matched). Within 10 % on all latents; the last scale tried where eight fall
+    short. Where four do not match the first latents (an edit may leave them alone), the search on all starts over.
     """
     scale, power, n = start, growth, len(scorer.has)
     images, drawn = scorer.images[:0], start  # what has been drawn, and at which scale
@@ -166,7 +168,7 @@ def random_edits(
 def label_draws(
     method: Method, strength: float, labelled: LabelledMaps, scorer: Scorer, draws: int, seed: int
 ) -> dict[str, Any]:
-    """Intervals over label draws: labelled images resampled, the method refitted at its layers and strength, rescored."""
+    """Intervals over label draws: images resampled, the method refitted at its layers and strength, rescored."""
     rng = np.random.default_rng(seed)
     points = []
     for k in range(draws):

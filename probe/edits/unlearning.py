@@ -69,7 +69,8 @@ def feature_direction(with_: Tensor, without: Tensor) -> Tensor:
         raise ProbeError(f"unlearn: latents of shape {shapes}; expected rows of one size")
     if min(len(with_), len(without)) < LEAST:
         raise ProbeError(
-            f"unlearn: {len(with_)} latents with the concept, {len(without)} without; at least {LEAST} of each are needed"
+            f"unlearn: {len(with_)} latents with the concept, {len(without)} without; at least {LEAST} of each are "
+            "needed"
         )
     direction = with_.mean(0) - without.mean(0)
     if not direction.norm() > 0:
@@ -116,7 +117,8 @@ def _loss(drawn: Tensor, wanted: Tensor, moved: Tensor, weight: float) -> Tensor
 
 
 def _snapshot(gan: GAN, generator: nn.Module, step: int, settings: Settings) -> GAN:
-    note = f"unlearn by {step} steps of {settings.batch} latents, lr {settings.lr:g}, weight {settings.weight:g}, quantile {settings.quantile:g}"
+    how = f"lr {settings.lr:g}, weight {settings.weight:g}, quantile {settings.quantile:g}"
+    note = f"unlearn by {step} steps of {settings.batch} latents, {how}"
     edits = [*gan.provenance.get("edits", []), note]
     frozen = copy.deepcopy(generator)
     for parameter in frozen.parameters():

@@ -1,4 +1,4 @@
-"""How far two sets of images are apart, in the features of a network: Fréchet distance, kernel distance, precision, recall.
+"""How far two sets of images are apart in a network's features: Fréchet and kernel distance, precision, recall.
 
 Intervals are by the jackknife: what becomes of the number when a twentieth of the images of both sets is left out, for
 each twentieth. A bootstrap would draw images twice, which takes rank from Σ and makes neighbours of distance 0.
@@ -82,7 +82,7 @@ def _within(to_centres: Tensor, own: Tensor, k: int) -> float:
 
 
 def precision_recall(real: Tensor, drawn: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """The share of drawn rows (M, D) within the manifold of real ones (N, D), and of real ones within that of the drawn.
+    """Shares: of drawn rows (M, D) within the manifold of real ones (N, D), and of real ones within the drawn ones'.
 
     The manifold is the balls around rows that reach to their k-th neighbours (Kynkäänniemi et al. 2019).
     """
@@ -102,7 +102,10 @@ def jackknife(values: list[float]) -> list[float]:
 
 
 def compare(real: Tensor, drawn: Tensor) -> dict[str, Any]:
-    """`fid`, `kid`, `precision` and `recall` of drawn rows (M, D) against real ones (N, D), each with its `_ci`; at least 200 of each, in random order."""
+    """`fid`, `kid`, `precision`, `recall` of drawn rows (M, D) against real ones (N, D), each with its `_ci`.
+
+    At least 200 of each, in random order.
+    """
     places = _blocks(len(real)), _blocks(len(drawn))
     matrices = torch.cdist(real, real), torch.cdist(drawn, drawn), torch.cdist(drawn, real)
     fid, shares = [], []

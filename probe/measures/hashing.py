@@ -24,7 +24,7 @@ _BATCH, _LR, _BLOCK = 128, 2e-3, 4096
 
 @dataclass(frozen=True)
 class Training:
-    """How the autoencoder is fitted: steps of 128 images, noise in standard deviations of an image, dropout on its code."""
+    """How the autoencoder is fitted: steps of 128 images, noise in standard deviations, dropout on its code."""
 
     steps: int = 2000
     noise: float = 0.3
@@ -52,7 +52,7 @@ def standardised(images: Array) -> Tensor:
 
 
 def fit(images: Any, training: Training, report: Callable[[int, int], None] | None = None) -> Autoencoder:
-    """Train an autoencoder on images (N, 3, 32, 32) uint8, which may be memory-mapped: squared error, Adam, 2e-3 falling to 0."""
+    """Train an autoencoder on images (N, 3, 32, 32) uint8, also memory-mapped: squared error, Adam, 2e-3 to 0."""
     t = training
     rng, generator = np.random.default_rng(t.seed), torch.Generator().manual_seed(t.seed)
     with torch.random.fork_rng(devices=[]):

@@ -67,7 +67,8 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     if isinstance(of, int) and isinstance(holdout, int) and isinstance(seed, int) and 0 < holdout < of and seed >= 0:
         return of, holdout, seed
     raise ProbeError(
-        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with seed {seed}, "
+        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with seed "
+        f"{seed}, "
         "which cannot be; its description is damaged: fetch or save it again"
     )
 
@@ -75,7 +76,8 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
 def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
     """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
 
-    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained on.
+    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained
+    on.
     """
     total, holdout, seed = known_split(gan)
     run = gan.provenance["training"]
@@ -164,7 +166,7 @@ def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
 
 
 def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:
-    """Restore the state in a folder, or clear the folder for a new run; returns the schedule so far, from which step on."""
+    """Restore the state in a folder, or clear it for a new run; returns the schedule so far, from which step on."""
     history: list[dict[str, Any]] = []
     if (out / STATE).exists():
         stored = run.restore(out / STATE)

@@ -199,7 +199,8 @@ class LabelPart:
         show(self.grid, data_url(tile(pairs, 4)))
         self.grid.set_visibility(True)
         self.result.set_text(
-            f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of {boxes.concept}, then "
+            f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of "
+            f"{boxes.concept}, then "
             f"{preview.LEAST_OF_IT} that show the least. "
             f"{found.summary} {found.seconds:.1f} s."
         )

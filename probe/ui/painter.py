@@ -1,4 +1,4 @@
-"""Units by eye: their feature maps over a sample, in an order that helps, and what switching them does to the picture."""
+"""Units by eye: their feature maps over a sample, in a useful order, and what switching them does to the picture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _COARSE = 32
 def heat(bench: Workbench, site: Site, sample: int, columns: int) -> Array:
     """A layer's maps on one sample as RGBA bytes (rows·H, columns·H, 4), transparent where a unit is silent.
 
-    Unit u is tile u, row by row. Each is scaled by its own largest value on the sample; negative values count as silent.
+    Unit u is tile u, row by row. Each is scaled by its own largest value on the sample; negative values count as
+    silent.
     """
     with bench.quick_lock, capture(bench.quick.generator, [site.name]) as seen:
         bench.quick.images(bench.z[sample : sample + 1])

@@ -1,7 +1,8 @@
 """Forgetting in seconds: one-sided erasure along one linear discriminant, not tuned, without controls.
 
-The discriminant tells places inside the boxes from all other places of all labelled samples, at the second layer from the
-latent; the strength is the user's. What the page shows is a preview, and says so: `probe forget` tunes, compares and measures.
+The discriminant tells places inside the boxes from all other places of all labelled samples, at the second layer from
+the latent; the strength is the user's. What the page shows is a preview, and says so: `probe forget` tunes, compares
+and measures.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ def layer(bench: Workbench) -> Site:
 
 
 def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
-    """Erase the concept from new samples by a discriminant fitted to the labels; raises ProbeError for too few labels."""
+    """Erase the concept from new samples by a discriminant fitted to the labels; raises ProbeError for too few."""
     began = time.perf_counter()
     have, lack = counts(boxes)
     if min(have, lack) < LEAST:
         raise ProbeError(
-            f"{boxes.concept}: {have} samples with a box and {lack} without; forgetting needs {LEAST} of each, better 16 and more"
+            f"{boxes.concept}: {have} samples with a box and {lack} without; forgetting needs {LEAST} of each, better "
+            "16 and more"
         )
     site = layer(bench)
     inside, elsewhere = labelled(bench, boxes, site.name).inside(site.name, bench.seed)
@@ -63,7 +65,8 @@ def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
     shown = torch.cat([order[:MOST], order.flip(0)[:LEAST_OF_IT]])
     change = (after - before).abs().mean((1, 2, 3)) / 2
     with_it = area >= boxes.typical_area / 4
-    summary = f"Mean change of a picture: {_mean(change[with_it]):.3f} where it is seen, {_mean(change[~with_it]):.3f} elsewhere."
+    there, apart = _mean(change[with_it]), _mean(change[~with_it])
+    summary = f"Mean change of a picture: {there:.3f} where it is seen, {apart:.3f} elsewhere."
     if fitted is None:
         left = _read(bench, boxes.concept, after).sum() / area.sum().clamp(min=1)
         summary = f"The built-in judge finds {1 - float(left):.0%} of its area gone on {POOL} new samples. " + summary

@@ -103,14 +103,15 @@ class Fitted:
 
 
 def fit(bench: Workbench, boxes: Boxes) -> Fitted:
-    """Fit a probe to places inside the boxes against all others; the threshold is that of the largest IoU with the boxes.
+    """Fit a probe to places inside the boxes against all others; its threshold gives the largest IoU with the boxes.
 
     Raises ProbeError where fewer than LEAST labelled images have a box, or fewer lack one.
     """
     have, lack = counts(boxes)
     if min(have, lack) < LEAST:
         raise ProbeError(
-            f"{boxes.concept}: {have} samples with a box and {lack} without; a probe needs {LEAST} of each to propose boxes"
+            f"{boxes.concept}: {have} samples with a box and {lack} without; a probe needs {LEAST} of each to propose "
+            "boxes"
         )
     name, size = bench.site.name, bench.quick.size
     found = labelled(bench, boxes, name)

@@ -1,7 +1,7 @@
 """The model behind the page: its samples, their feature maps, and two copies of the generator.
 
-Edits are hooks on a running model, so that one thread at a time may use a copy. What must answer at once (a picture while a
-slider moves) uses one copy, what takes seconds (proposals, forgetting) the other.
+Edits are hooks on a running model, so that one thread at a time may use a copy. What must answer at once (a picture
+while a slider moves) uses one copy, what takes seconds (proposals, forgetting) the other.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Workbench:
 
     @property
     def site(self) -> Site:
-        """The layer that labels are probed at: the one before the last but one, a quarter of the picture's side in most."""
+        """The layer that labels are probed at: the last but two, mostly a quarter of the picture's side."""
         return self.sites[max(len(self.sites) - 2, 0)]
 
     def sheet(self, k: int) -> bytes:

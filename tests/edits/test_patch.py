@@ -1,4 +1,4 @@
-"""Activation patching: the edit against its formula, the operated generator against hooks, the fit against known truth."""
+"""Activation patching: the edit against its formula, the operated generator against hooks, the fit against truth."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_what_a_quarter_of_the_images_rules_out_is_not_scored_on_all() -> None:
 
 
 def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
-    """One image of the first ten keeps the concept: their interval reaches up to the aim, that of all images as well."""
+    """One image of the first ten keeps the concept: their interval reaches up to the aim, that of all does, too."""
     before, has, none = np.full(N, 100.0), np.ones(N, dtype=bool), np.full(N, 0.01)
     after = np.zeros(N)
     after[0] = 60
@@ -140,7 +140,7 @@ def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
 
 @pytest.mark.parametrize(("spread", "chosen"), [(10.0, 1.0), (0.0, 3.0)])
 def test_a_plateau_is_not_climbed(spread: float, chosen: float) -> None:
-    """The last strengths gain 1.5 of 100 and cost collateral: worth it only where that is more than a standard error of the gain."""
+    """The last strengths gain 1.5 of 100 and cost collateral: worth it only beyond a standard error of the gain."""
     rng = np.random.default_rng(1)
     before, has, left = np.full(N, 100.0), np.ones(N, dtype=bool), rng.uniform(20, 80, N)
     noise = spread * np.resize([1.0, -1.0], N)

@@ -1,4 +1,4 @@
-"""Where vector arithmetic fails: the segmenters, the averaging, too few exemplars, the class means, or the model itself."""
+"""Where vector arithmetic fails: the segmenters, averaging, too few exemplars, the class means, or the model."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def diagnose(
 ) -> dict[str, Any]:
     """Success when one possible cause of failure after the other is taken away; n exemplars a concept.
 
-    `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters. `base_alone`: of
-    means of the base; low: the averaging. `many_exemplars`: all but the base averaged over every exemplar there is; high:
-    n are too few. `fitted_direction`: the base's means moved along a logistic direction from the base's latents to
-    those that show the result, as far as the selector finds best on other draws; high where class means are low: the
-    means point elsewhere; low: the model has no straight way.
+    `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters.
+    `base_alone`: of means of the base; low: the averaging. `many_exemplars`: all but the base averaged over every
+    exemplar there is; high: n are too few. `fitted_direction`: the base's means moved along a logistic direction from
+    the base's latents to those that show the result, as far as the selector finds best on other draws; high where class
+    means are low: the means point elsewhere; low: the model has no straight way.
     """
     gan, judge = bank.gan, labelled.judge
     wanted = attributes.expected(expression)[0]

@@ -65,8 +65,8 @@ def arithmetic(
 ) -> Result:
     """Do the arithmetic of each expression; with `labelled` (rooms only) also measure how often it succeeds.
 
-    Arrays, k the expression: `k_exemplars` (terms, n, C, S, S), `k_means` (terms, C, S, S), `k_results` (9, C, S, S) with
-    the result in the middle, `k_pixel_means`, `k_pixel_result` (1, C, S, S), all uint8. Metrics of the first
+    Arrays, k the expression: `k_exemplars` (terms, n, C, S, S), `k_means` (terms, C, S, S), `k_results` (9, C, S, S)
+    with the result in the middle, `k_pixel_means`, `k_pixel_result` (1, C, S, S), all uint8. Metrics of the first
     expression stand at the top, those of all under `expressions`. Raises ProbeError for a concept that is not among the
     exemplars or has too few of them, and for latents of another size.
     """
@@ -95,8 +95,10 @@ def arithmetic(
 
 
 _ASSUMED = (
-    "success: the judge sees A's side of the attributes in which A and B differ and C's side of the others that are named",
-    "exemplars of a draw are taken without replacement; pictures in the figure are of the first exemplars of the seed, not chosen",
+    "success: the judge sees A's side of the attributes in which A and B differ and C's side of the others that are "
+    "named",
+    "exemplars of a draw are taken without replacement; pictures in the figure are of the first exemplars of the seed, "
+    "not chosen",
 )
 
 
@@ -229,7 +231,7 @@ def _plausible(
 
 
 def _drift(tables: dict[str, Array], name: str, wanted: dict[str, int]) -> dict[str, float]:
-    """How far the attributes that nobody named move from the base's: share of flags that change, degrees, hue on its circle."""
+    """How far attributes that nobody named move from the base's: share of flags changed, degrees, hue on its circle."""
     out = {}
     for k, attribute in enumerate(ATTRIBUTES):
         if attribute in wanted:

@@ -30,9 +30,9 @@ _BATCH, _LR = 128, 1e-3
 def kmeans(images: Array, centroids: int, seed: int) -> Representation:
     """Features of Coates, Lee and Ng (2011) learnt from images (N, C, S, S) uint8: (N, 4 · centroids).
 
-    6x6 patches at every place, each less its mean and divided by its contrast, ZCA-whitened; a patch's feature of centroid
-    k is max(0, mean distance - distance to k) ("triangle"), averaged over each quadrant of the image. K-means is fitted in
-    mini-batches to 200,000 patches (the paper: 400,000).
+    6x6 patches at every place, each less its mean and divided by its contrast, ZCA-whitened; a patch's feature of
+    centroid k is max(0, mean distance - distance to k) ("triangle"), averaged over each quadrant of the image. K-means
+    is fitted in mini-batches to 200,000 patches (the paper: 400,000).
     """
     rng = np.random.default_rng(seeds.PATCHES.of(seed))
     spread = images.shape[2] - PATCH + 1

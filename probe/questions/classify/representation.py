@@ -25,7 +25,7 @@ _STATISTICS_BATCH = 128  # BatchNorm sees batches as large as in training
 
 @dataclass(frozen=True)
 class Representation:
-    """Images (N, C, S, S) in [-1, 1] -> features (N, D); `parts` names the columns of each layer, where there are some."""
+    """Images (N, C, S, S) in [-1, 1] -> features (N, D); `parts` names the columns of each layer, if any."""
 
     name: str
     function: Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ class Representation:
 
 
 def pool(maps: Tensor, grid: int = GRID, means: bool = False) -> Tensor:
-    """Feature maps (N, C, H, W), max-pooled to grid x grid where they are larger, as rows (N, C · grid²), twice as many with means."""
+    """Feature maps (N, C, H, W), max-pooled to grid x grid at most, as rows (N, C · grid²); twice that with means."""
     if maps.shape[-1] <= grid:
         return maps.flatten(1)
     pooled = [F.adaptive_max_pool2d(maps, grid), *([F.adaptive_avg_pool2d(maps, grid)] if means else [])]
@@ -82,7 +82,7 @@ def adapt(gan: GAN, images: Array) -> None:
 
 @dataclass(frozen=True)
 class Views:
-    """What is described beside each image: its mirror image (`flips`), and of each a copy moved by up to `shifts` pixels.
+    """What is described beside each image: its mirror image (`flips`), and copies moved by up to `shifts` pixels.
 
     How far is drawn from `seed`; pixels at the edge are repeated. The image itself is the first of its `count` views.
     """
@@ -120,7 +120,7 @@ def _moved(images: Tensor, reach: int, rng: np.random.Generator) -> Tensor:
 def batches(
     representation: Representation, images: Array, views: Views, report: Callable[[int, int], None] | None = None
 ) -> Iterator[Tensor]:
-    """Features of images (N, C, S, S) uint8 and their views, one image after another, a batch at a time, float32 on the CPU."""
+    """Features of images (N, C, S, S) uint8 and their views, image after image, by batches; float32 on the CPU."""
     for start in range(0, len(images), _BATCH):
         x = from_bytes(torch.from_numpy(np.array(images[start : start + _BATCH])))
         with torch.no_grad():

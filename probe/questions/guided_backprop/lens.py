@@ -1,7 +1,7 @@
 """Looking through a discriminator at one of its layers: responses of its units, and gradients of single responses.
 
-A response is what goes into the layer's own activation. Activations are monotone, so its maxima are those of the feature
-map; and where the map is positive its gradient is the same, since the activation's own is 1.
+A response is what goes into the layer's own activation. Activations are monotone, so its maxima are those of the
+feature map; and where the map is positive its gradient is the same, since the activation's own is 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """`count` images by index: `fetch` takes rows (M,) and gives images (M, C, S, S) in [-1, 1]; `classes` (count,) or None."""
+    """`count` images by index: `fetch` takes rows (M,), gives (M, C, S, S) in [-1, 1]; `classes` (count,) or None."""
 
     name: str
     count: int
@@ -39,7 +39,7 @@ class Source:
     classes: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
 
     def parts(self, n: int | None = None) -> list[Tensor]:
-        """The rows of all images, or of n spread evenly, by batches; a last one of a single image joins its neighbour."""
+        """The rows of all images, or of n spread evenly, by batches; a last single image joins the one before."""
         rows = torch.arange(self.count)
         if n is not None and n < self.count:  # not the first: a folder comes sorted by classes
             rows = torch.arange(n) * self.count // n
@@ -103,7 +103,8 @@ class Lens:
                 self.model(x)
         except (RuntimeError, ValueError) as error:
             raise ProbeError(
-                f"the discriminator does not take images of {self.channels} channels and {self.size} px: {str(error).splitlines()[0]}"
+                f"the discriminator does not take images of {self.channels} channels and {self.size} px: "
+                f"{str(error).splitlines()[0]}"
             ) from None
         finally:
             hook.remove()
@@ -147,7 +148,7 @@ class Lens:
 
 @dataclass(frozen=True, kw_only=True)
 class Top:
-    """The largest responses of units (U,): `values` (U, K) in falling order, `images` (U, K) by row, `places` (U, K, 2).
+    """The largest responses of units (U,): `values` (U, K), falling, `images` (U, K) by row, `places` (U, K, 2).
 
     Each is of another image. `spread` (U,) is how far the largest lies from the unit's mean over all places, in its
     standard deviations.
@@ -204,7 +205,7 @@ def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: boo
 
 
 def gradients(lens: Lens, source: Source, top: Top, by_batch: bool) -> Tensor:
-    """Gradients (U, K, C, R, R) of what a scan found, in receptive fields; by batch with the statistics of the scan's batch."""
+    """Gradients (U, K, C, R, R) of what a scan found, in receptive fields; with the statistics of the scan's batch."""
     units = top.units[:, None].expand_as(top.images).flatten()
     images, places = top.images.flatten(), top.places.flatten(0, 1)
     out = torch.zeros(len(units), lens.channels, lens.field.size, lens.field.size)

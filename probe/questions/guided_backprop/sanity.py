@@ -49,7 +49,7 @@ def depth(model: nn.Module, gate: nn.Module) -> int:
 
 
 def stages(depth: int, full: bool) -> dict[str, list[int] | None]:
-    """What is randomised, by name: all layers, the last of `depth` alone and, in full, from the top down and each alone."""
+    """What is randomised, by name: all layers, the last of `depth` alone; in full, also from the top down and each."""
     found: dict[str, list[int] | None] = {"all layers random": None}
     if full:
         found |= {f"layers {k + 1}–{depth} random": list(range(k, depth)) for k in range(1, depth - 1)}
@@ -131,7 +131,7 @@ def interval(values: Array, seed: int = 0) -> list[float]:
 
 
 def verdict(rows: dict[str, Array], mode: str, seed: int = 0) -> dict[str, Any]:
-    """The sanity checks' metrics from similarities by row, (seeds, images, 4) each; the first row is full randomisation.
+    """The sanity checks' metrics from similarities by row, (seeds, images, 4) each; in the first row all is random.
 
     `pass` where the upper end of the interval of its absolute Spearman similarity lies below 0.5.
     """

@@ -91,7 +91,7 @@ def p_of(ratios: Array) -> float:
 
 
 def thresholds(ratios_without_nearest: Array) -> Array:
-    """Log-ratios that 1 % and 0.1 % of shuffled ones stay below without copies: for many poor copies, and for few good ones.
+    """Log-ratios that 1 % and 0.1 % of shuffled ones stay below without copies: for many poor copies, for few good.
 
     Takes log-ratios (1 + B, M) without each sample's nearest image, which takes away what is copied.
     """

@@ -1,7 +1,7 @@
 """Does a generator copy its training images? The hold-out test on images, with its verdict and what stands beside it.
 
-Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
-caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
+Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have
+been caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHOWN, _COMPARED = 10, 48
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A run: samples tested, label permutations, training images recovered in latent space, draws for each point of the power curve."""
+    """A run: samples tested, permutations of labels, training images recovered, draws a point of the power curve."""
 
     samples: int = 2000
     permutations: int = 999
@@ -45,7 +45,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.samples < 40 or self.permutations < 199 or self.targets < 1 or self.draws < 10:
             raise ProbeError(
-                f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws {self.draws}: "
+                f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws "
+                f"{self.draws}: "
                 "expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
             )
 
@@ -63,7 +64,8 @@ def _checked(gan: GAN, train: Array, holdout: Array | None) -> None:
         both = sum(hashlib.sha256(x.tobytes()).digest() in seen for x in holdout)
         if both:
             raise ProbeError(
-                f"{both} of {len(holdout)} held-out images are training images, pixel for pixel; expected none: take them out"
+                f"{both} of {len(holdout)} held-out images are training images, pixel for pixel; expected none: take "
+                "them out"
             )
 
 
@@ -75,7 +77,7 @@ class _Search:
     to_holdout: tuple[Array, Array]
 
     def merged(self, train: int, k: int) -> Neighbours:
-        """Both lists as one of k, held-out images numbered after the training images, and the nearest of each behind it.
+        """Both lists as one of k, held-out images numbered after training images, and the nearest of each behind it.
 
         Under the true labels these stand ready where the list holds one kind only, as of a sample among many copies.
         """
@@ -97,7 +99,7 @@ def _search(images: Array, train: Array, holdout: Array, phi: Feature, k: int, t
 
 @dataclass(frozen=True)
 class _Redrawn:
-    """Training images (P, C, S, S) uint8, the generator's drawings of them, and its errors on these and held-out ones."""
+    """Training images (P, C, S, S) uint8, the generator's drawings of them, its errors on these and held-out ones."""
 
     targets: Array
     images: Array
@@ -185,9 +187,11 @@ def memorization(
 
 _ASSUMED = (
     "T and H are a random split of one source, made before training; one distance, named before the run, decides",
-    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail is needed "
+    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail is "
+    "needed "
     "where much is copied, since shuffled labels leave half of the copies",
-    "a small p alone says 'nearer to training images', which overfitting without copies gives too; no guarantee of privacy",
+    "a small p alone says 'nearer to training images', which overfitting without copies gives too; no guarantee of "
+    "privacy",
     "copies planted for the power: the generator's own best drawings of training images, by gradient on the latents",
     "C_T over one cell (Meehan et al. 2020 use several); authenticity after Alaa et al. 2022; both only described",
 )
@@ -207,7 +211,7 @@ def _power_curve(
 
 
 def _verdict(p: float, interval: list[float], curve: list[list[float]], z: float, t: int, h: int) -> dict[str, Any]:
-    """The verdict, the p-value, the share that would have been caught, the reason in words, and images needed if too few."""
+    """The verdict, the p-value, the share that would be caught, the reason in words, images needed if too few."""
     floor = next((row[0] for row in curve if row[1] >= CAUGHT), None)
     made: dict[str, Any] = {"verdict": "inconclusive", "p_value": p, "floor": None, "reason": "", "images_needed": None}
     if math.comb(t + h, t) < 1000:
