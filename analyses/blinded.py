@@ -42,7 +42,7 @@ def agreement(answers: list[dict[str, list[int]]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What observers said of n samples under each condition: shares (conditions, n); the first `positives` are such."""
+    """Observers' answers on n samples, as shares (conditions, n); the first `positives` samples show the concept."""
 
     seen: np.ndarray
     damaged: np.ndarray

@@ -62,10 +62,8 @@ def main() -> None:
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}
     result.assumptions.append(
         f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; "
-        "its strength "
-        "is 1 - the quantile of latents without the concept that others are moved back to; the largest removal is the "
-        "dot, chosen "
-        "on the held-out latents, in its favour; no random control"
+        "its strength is 1 - the quantile of latents without the concept that others are moved back to; the largest "
+        "removal is the dot, chosen on the held-out latents, in its favour; no random control"
     )
     publish(result, gan, "rivals", args.out, SEED)
     for name, m in result.metrics["methods"].items():

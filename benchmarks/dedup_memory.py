@@ -54,8 +54,7 @@ def main() -> None:
     m = dedup(images, "clouds, repeated", SETTINGS).metrics
     print(
         f"{m['images']:,} images, {m['removed']:,} removed: peak memory {peak():.0f} MiB, {before:.0f} of them before "
-        "it began "
-        f"(libraries and {DISTINCT:,} images); {time.monotonic() - start:.0f} s"
+        f"it began (libraries and {DISTINCT:,} images); {time.monotonic() - start:.0f} s"
     )
 
 

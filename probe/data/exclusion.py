@@ -30,8 +30,7 @@ class Exclusion:
         if len(self.indices) and self.indices[-1] >= n:
             raise ProbeError(
                 f"{self.file}: leaves out image {self.indices[-1]} of {self.source}; {source} has {n} images (0 to "
-                f"{n - 1}): "
-                "make the list anew with probe dedup"
+                f"{n - 1}): make the list anew with probe dedup"
             )
         if (self.source, self.images) != (source, n):
             raise ProbeError(

@@ -226,11 +226,10 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
 
     if not worst(phases) <= tolerance:
         raise ProbeError(
-            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} output "
-            "phases "
-            f"see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in units of that "
-            "layer's input "
-            f"to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit with layers.edit"
+            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} "
+            f"output phases see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in "
+            f"units of that layer's input to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit "
+            "with hooks.edit"
         )
     with torch.no_grad():
         if block.norm != "none":

@@ -92,7 +92,9 @@ def walk(
     from probe.questions.walk.run import Settings
     from probe.questions.walk.run import walk as run
 
-    settings = Settings(points=points, frames=frames, between=between, loop=loop, interpolation=interpolation, limit=limit, seed=seed)
+    settings = Settings(
+        points=points, frames=frames, between=between, loop=loop, interpolation=interpolation, limit=limit, seed=seed
+    )
     return _finished(run(gan, named(feature, gan.channels, gan.device), settings, null, report), gan, seed)
 
 
@@ -122,7 +124,9 @@ def guided_backprop(
     from probe.models.hooks import resolve
     from probe.questions.guided_backprop.run import Settings, fit_policy, guided, parse_units
 
-    settings = Settings(layer=layer, units=units, rule=rule, crops=crops, batchnorm=batchnorm, sanity=sanity, inputs=inputs, seed=seed)  # type: ignore[arg-type]
+    settings = Settings(
+        layer=layer, units=units, rule=rule, crops=crops, batchnorm=batchnorm, sanity=sanity, inputs=inputs, seed=seed
+    )  # type: ignore[arg-type]
     parse_units(units, resolve(gan, layer, "discriminator"))  # refused before any image is read
     fit_policy(gan, settings.batchnorm)
     source, notes = material.look_at(gan, data, limit, seed, report or _silent)
@@ -185,7 +189,14 @@ def ablate(
     from probe.questions.ablate.region import numbers, region
     from probe.questions.ablate.run import Settings, effect
 
-    settings = Settings(layer=layer, units=numbers(units, "--units"), scale=scale, samples=numbers(samples, "--samples"), draws=draws, seed=seed)
+    settings = Settings(
+        layer=layer,
+        units=numbers(units, "--units"),
+        scale=scale,
+        samples=numbers(samples, "--samples"),
+        draws=draws,
+        seed=seed,
+    )
     place = None if where is None else region(where, gan.size)
     result = effect(gan, settings, place, load_rooms()["judge"] if is_rooms(gan) else None, report)
     if where is not None:
@@ -314,7 +325,15 @@ def turn(
     from probe.questions.turn.run import Settings
     from probe.questions.turn.run import turn as run
 
-    settings = Settings(methods=tuple(method), exemplars=tuple(exemplars), steps=steps, reach=reach, scored=scored, draws=draws, seed=seed)
+    settings = Settings(
+        methods=tuple(method),
+        exemplars=tuple(exemplars),
+        steps=steps,
+        reach=reach,
+        scored=scored,
+        draws=draws,
+        seed=seed,
+    )
     if concepts is None:
         material.known_on_rooms(before, after)
     found, labelled = material.exemplars(gan, concepts, [before, after], samples, seed, report)
@@ -461,7 +480,16 @@ def dedup(
     from probe.results.result import versions
 
     tell = report or _silent
-    settings = Settings(radius=radius, likeness=likeness, plain=plain, steps=steps, noise=noise, dropout=dropout, planted=planted, seed=seed)
+    settings = Settings(
+        radius=radius,
+        likeness=likeness,
+        plain=plain,
+        steps=steps,
+        noise=noise,
+        dropout=dropout,
+        planted=planted,
+        seed=seed,
+    )
     images = sources.load(data, SIDE, 3, limit, lambda done, total: tell("reading images", done, total or done))
     result = run(images.images, images.name, settings, data.partition(":")[0] == "rooms", tell)
     result.provenance = {

@@ -67,9 +67,8 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     if isinstance(of, int) and isinstance(holdout, int) and isinstance(seed, int) and 0 < holdout < of and seed >= 0:
         return of, holdout, seed
     raise ProbeError(
-        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with seed "
-        f"{seed}, "
-        "which cannot be; its description is damaged: fetch or save it again"
+        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with "
+        f"seed {seed}, which cannot be; its description is damaged: fetch or save it again"
     )
 
 

@@ -200,7 +200,5 @@ class LabelPart:
         self.grid.set_visibility(True)
         self.result.set_text(
             f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of "
-            f"{boxes.concept}, then "
-            f"{preview.LEAST_OF_IT} that show the least. "
-            f"{found.summary} {found.seconds:.1f} s."
+            f"{boxes.concept}, then {preview.LEAST_OF_IT} that show the least. {found.summary} {found.seconds:.1f} s."
         )

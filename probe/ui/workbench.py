@@ -63,7 +63,7 @@ class Workbench:
 
     @property
     def site(self) -> Site:
-        """The layer that labels are probed at: the last but two, mostly a quarter of the picture's side."""
+        """The layer that labels are probed at: the last hidden one but one, mostly a quarter of the picture's side."""
         return self.sites[max(len(self.sites) - 2, 0)]
 
     def sheet(self, k: int) -> bytes:

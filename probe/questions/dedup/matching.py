@@ -207,6 +207,6 @@ def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None
 
 
 def same_hash(hashes: Array) -> Array:
-    """The paper's rule: of each of (N, 16) hashes the first image that has the same, which may be itself."""
+    """The paper's rule: of each of (N, 16) hashes the first image that has the same: its own index where it is the first."""
     _, first, place = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[place.ravel()])

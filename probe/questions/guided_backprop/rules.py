@@ -131,6 +131,5 @@ def check_path(model: nn.Module, output: Tensor) -> int:
         )
     raise ProbeError(
         f"activation {kinds}: called as a function in {type(model).__name__}, so no rule reaches it and the picture "
-        "would be the plain "
-        "gradient; make it an nn.ReLU, nn.LeakyReLU or nn.PReLU module"
+        "would be the plain gradient; make it an nn.ReLU, nn.LeakyReLU or nn.PReLU module"
     )

@@ -46,8 +46,7 @@ class Settings:
         if self.samples < 40 or self.permutations < 199 or self.targets < 1 or self.draws < 10:
             raise ProbeError(
                 f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws "
-                f"{self.draws}: "
-                "expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
+                f"{self.draws}: expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
             )
 
 
@@ -187,9 +186,8 @@ def memorization(
 
 _ASSUMED = (
     "T and H are a random split of one source, made before training; one distance, named before the run, decides",
-    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail is "
-    "needed "
-    "where much is copied, since shuffled labels leave half of the copies",
+    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail "
+    "is needed where much is copied, since shuffled labels leave half of the copies",
     "a small p alone says 'nearer to training images', which overfitting without copies gives too; no guarantee of "
     "privacy",
     "copies planted for the power: the generator's own best drawings of training images, by gradient on the latents",
