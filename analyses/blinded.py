@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -29,28 +30,40 @@ def sheets(
 
 
 def seen(answers: list[dict[str, list[int]]], what: str, order: np.ndarray) -> np.ndarray:
-    """What each observer said of each item, (observers, items), the items as they were before they were put in an order."""
+    """What each observer said of each item, (observers, items), the items as they were before they were ordered."""
     return np.array([a[what] for a in answers])[:, np.argsort(order)]
 
 
 def agreement(answers: list[dict[str, list[int]]]) -> dict[str, float]:
-    """Share of the pictures on which two observers agree, over all pairs of them."""
+    """Of each thing asked: the share of the pictures on which two observers agree, over all pairs of them."""
     pairs = list(combinations(answers, 2))
-    return {k: float(np.mean([np.equal(a[k], b[k]) for a, b in pairs])) for k in ("glasses", "damaged")}
+    return {k: float(np.mean([np.equal(a[k], b[k]) for a, b in pairs])) for k in answers[0]}
 
 
-def rates(
-    answers: list[dict[str, list[int]]], order: np.ndarray, conditions: Sequence[str], wearers: int, n: int
-) -> dict[str, dict[str, object]]:
-    """Of each condition: glasses seen on wearers and others, faces damaged; each with its interval over faces."""
-    found = {k: seen(answers, k, order).mean(0).reshape(len(conditions), n) for k in ("glasses", "damaged")}
+@dataclass(frozen=True)
+class Judged:
+    """Observers' answers on n samples, as shares (conditions, n); the first `positives` samples show the concept."""
+
+    seen: np.ndarray
+    damaged: np.ndarray
+    positives: int
+
+    @classmethod
+    def of(cls, answers: list[dict[str, list[int]]], order: np.ndarray, concept: str, positives: int, n: int) -> Judged:
+        """The means over observers, of answers in a blinded order."""
+        found, damaged = (seen(answers, k, order).mean(0).reshape(-1, n) for k in (concept, "damaged"))
+        return cls(found, damaged, positives)
+
+
+def rates(judged: Judged, conditions: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Of each condition: concept seen in positives and in others, samples damaged; with intervals over samples."""
     out: dict[str, dict[str, object]] = {}
     for c, condition in enumerate(conditions):
         rates = {
-            "glasses_on_wearers": found["glasses"][c, :wearers],
-            "glasses_on_others": found["glasses"][c, wearers:],
-            "damaged": found["damaged"][c],
-            "damaged_beyond_before": found["damaged"][c] - found["damaged"][0],
+            "seen_on_positives": judged.seen[c, : judged.positives],
+            "seen_on_others": judged.seen[c, judged.positives :],
+            "damaged": judged.damaged[c],
+            "damaged_beyond_before": judged.damaged[c] - judged.damaged[0],
         }
         out[condition] = {k: float(v.mean()) for k, v in rates.items()} | {
             f"{k}_ci": mean_ci(v) for k, v in rates.items()
@@ -58,15 +71,11 @@ def rates(
     return out
 
 
-def difference(
-    answers: list[dict[str, list[int]]], order: np.ndarray, pair: tuple[int, int], wearers: int, n: int
-) -> dict[str, object]:
-    """Of two conditions by number, the first less the second on the same faces: glasses on wearers, faces damaged; with intervals."""
-    found = {k: seen(answers, k, order).mean(0).reshape(-1, n) for k in ("glasses", "damaged")}
-    a, b = pair
+def difference(judged: Judged, a: int, b: int) -> dict[str, object]:
+    """Of two conditions by number, the first less the second on the same samples, with intervals."""
     less = {
-        "glasses_on_wearers": (found["glasses"][a] - found["glasses"][b])[:wearers],
-        "damaged": found["damaged"][a] - found["damaged"][b],
+        "seen_on_positives": (judged.seen[a] - judged.seen[b])[: judged.positives],
+        "damaged": judged.damaged[a] - judged.damaged[b],
     }
     return {k: float(v.mean()) for k, v in less.items()} | {f"{k}_ci": mean_ci(v) for k, v in less.items()}
 

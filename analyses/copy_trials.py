@@ -55,7 +55,7 @@ def null_trials(
 
 
 def rates(trials: np.ndarray) -> dict[str, Any]:
-    """Of trials (runs, 2): shares of p-values up to 0.05 and to 0.01, and of shares of copies above zero; Wilson intervals."""
+    """Of trials (runs, 2): shares of p-values to 0.05 and 0.01, and of shares of copies above 0; Wilson intervals."""
     n, (p, low) = len(trials), trials.T
     counts = {
         "false_alarm": p <= 0.05,

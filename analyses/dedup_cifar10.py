@@ -1,10 +1,11 @@
 """Section 4.1: near-duplicates of CIFAR-10, planted and natural, beside a perceptual hash (5 minutes on 2 cores).
 
 Run: python -m analyses.dedup_cifar10 --data parquet:path/to/cifar10-train.parquet   (pip install imagehash)
-The paper: false positives "less than 1 in 100", about 275,000 of 3 million bedrooms removed. Here the removals of an earlier
-threshold (0.72) and 138 of the perceptual hash's were judged in one random order by an automated observer (a
-vision-language model), who was not told which method had found a pair: `same` picture, another subject in the same `view`,
-or `different`; the last two are wrong. The threshold was then raised to 0.76, and pairs that only it finds were judged, too.
+The paper: false positives "less than 1 in 100", about 275,000 of 3 million bedrooms removed. Here the removals of an
+earlier threshold (0.72) and 138 of the perceptual hash's were judged in one random order by an automated observer (a
+vision-language model), who was not told which method had found a pair: `same` picture, another subject in the same
+`view`, or `different`; the last two are wrong. The threshold was then raised to 0.76, and pairs that only it finds were
+judged, too.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
     material = from_segmenter(gan, load_rooms()["selector"], SAMPLES, SEED)
-    result = dissect(gan, material, Settings(LAYER, TOP, SHUFFLES, SEED))
+    result = dissect(gan, material, Settings(layer=LAYER, top=TOP, shuffles=SHUFFLES, seed=SEED))
     publish(result, gan, "dissect_rooms", args.out, SEED)
     for name, concept in result.metrics["concepts"].items():
         best = concept["units"][0]

@@ -1,4 +1,4 @@
-"""How far are the built-in generator's bedrooms from renders it never saw? In two networks' features (4 minutes on 2 cores).
+"""How far are the built-in generator's bedrooms from unseen renders? In two networks' features (4 minutes).
 
 The paper gives no such number (FID is of 2017). Neither network is Inception, so neither distance is an FID: one is the
 rooms judge, trained on renders, the other has never seen an image.
@@ -25,7 +25,7 @@ def main() -> None:
     reals = data.load(FRESH, gan.size, gan.channels).images[np.random.default_rng(SEED).permutation(2 * IMAGES)]
     for name, folder in BACKBONES.items():
         phi = backbone(name, gan.channels, gan.device)
-        result = evaluate(gan, reals[:IMAGES], reals[IMAGES:], phi, Settings(IMAGES, SEED), source=WHERE)
+        result = evaluate(gan, reals[:IMAGES], reals[IMAGES:], phi, Settings(images=IMAGES, seed=SEED), source=WHERE)
         publish(result, gan, folder, args.out, SEED)
         m = result.metrics
         print(f"  {m['measure']}: {m['fid']:.3g} {m['fid_ci']}; floor {m['floor']['fid']:.3g}")

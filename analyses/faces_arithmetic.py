@@ -1,8 +1,8 @@
 """Arithmetic and turning on real faces: the paper's two examples and its turn vector (seconds).
 
-The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (see faces_glasses.py). Exemplars, chosen by eye
-on contact sheets: analyses/labels/faces-exemplars.json. The figure of the two examples takes the clearest of them, frontal
-and bright, named here before their sums were seen; the turn takes the first four a side. How often it works:
+The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (see faces_glasses.py). Exemplars, chosen by
+eye on contact sheets: analyses/labels/faces-exemplars.json. The figure of the two examples takes the clearest of them,
+frontal and bright, named here before their sums were seen; the turn takes the first four a side. How often it works:
 faces_repeats.py. Run: python -m analyses.faces_arithmetic --ckpt path/to/weights.tar
 """
 
@@ -23,8 +23,11 @@ EXEMPLARS = Path(__file__).parent / "labels" / "faces-exemplars.json"
 SMILE = "smiling woman - neutral woman + neutral man = smiling man"
 GLASSES = "man with glasses - neutral man + neutral woman = woman with glasses"
 CLEAREST = {
-    "smiling woman": [73, 300, 382], "neutral woman": [222, 223, 240], "neutral man": [16, 80, 247], "man with glasses": [163, 176, 245],
-}  # fmt: skip
+    "smiling woman": [73, 300, 382],
+    "neutral woman": [222, 223, 240],
+    "neutral man": [16, 80, 247],
+    "man with glasses": [163, 176, 245],
+}
 METHODS = ("means", "svm", "logistic", "pca", "sefa")  # conditional projection needs attributes that only rooms have
 TURN_EXEMPLARS, NOISE, SEED, SAMPLING_SEED = 4, 0.25, 0, 7
 
@@ -43,7 +46,7 @@ def main() -> None:
     )
     settings = TurnSettings(exemplars=(TURN_EXEMPLARS,), seed=SEED)
     publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn", args.out, SEED)
-    settings = TurnSettings(METHODS, (TURN_EXEMPLARS,), seed=SEED)
+    settings = TurnSettings(methods=METHODS, exemplars=(TURN_EXEMPLARS,), seed=SEED)
     publish(turn(gan, "left", "right", exemplars, settings), gan, "faces_turn_methods", args.out, SEED)
 
 

@@ -1,10 +1,12 @@
-"""A real face generator forgets its glasses, or its open mouths, from boxes drawn by hand (10 minutes a figure on 2 cores).
+"""A real face generator forgets its glasses, or its open mouths, from boxes drawn by hand (10 minutes each).
 
 The checkpoint is weights.tar of the PyPI package gan-face-generate 1.1.1 (MIT; a 64x64 DCGAN trained on DigiFace-1M):
 pip download --no-deps gan-face-generate==1.1.1, and unpack. Labels: analyses/labels/faces-*.coco.json, boxes by one
-annotator on samples of seed 0; 146 of 600 were left out of the glasses as doubtful (`-sure`), and decided later by the majority
-of three automated observers, who agreed on 98. Run: python -m analyses.faces_glasses --ckpt path/to/weights.tar
-With --only segmenters: the sure glasses again with segmenters fitted anew, on other halves of the samples, and no figure.
+annotator on samples of seed 0; 146 of 600 were left out of the glasses as doubtful (`-sure`), and decided later by the
+majority of three automated observers, who agreed on 98.
+Run: python -m analyses.faces_glasses --ckpt path/to/weights.tar
+With --only segmenters: the sure glasses again with segmenters fitted anew, on other halves of the samples, and no
+figure.
 """
 
 from __future__ import annotations

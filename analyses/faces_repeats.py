@@ -1,8 +1,8 @@
 """How often the examples of faces_arithmetic.py work: each repeated with exemplars drawn anew, and looked at (seconds).
 
 Every example is repeated REPEATS times, exemplars drawn from analyses/labels/faces-exemplars.json, beside controls; all
-pictures in one random order. An automated observer (a vision-language model shown the sheets that --sheets writes) said what
-each shows, not knowing where it came from: analyses/labels/faces-arithmetic-answers.json.
+pictures in one random order. An automated observer (a vision-language model shown the sheets that --sheets writes) said
+what each shows, not knowing where it came from: analyses/labels/faces-arithmetic-answers.json.
 Run: python -m analyses.faces_repeats --ckpt path/to/weights.tar
 """
 

@@ -1,9 +1,10 @@
-"""Fig. 5: what the first six units of the built-in discriminator's last convolution layer see (about 3 minutes on 2 cores).
+"""Fig. 5: what the first six units of the built-in discriminator's last convolution layer see (3 minutes).
 
-The paper: guided backpropagation (Springenberg et al. 2015) of the maximal axis-aligned responses of the first six features
-of the last convolution layer, beside random filters, on LSUN bedrooms; no numbers. It does not say how LeakyReLU is gone
-back through. Ours: the same rule on LeakyReLU(0.2), which is 1[x > 0] 1[g > 0] g, on renders that D was not trained on.
-The sanity checks are repeated on a discriminator that was never trained, to see what passing them is worth.
+The paper: guided backpropagation (Springenberg et al. 2015) of the maximal axis-aligned responses of the first six
+features of the last convolution layer, beside random filters, on LSUN bedrooms; no numbers. It does not say how
+LeakyReLU is gone back through. Ours: the same rule on LeakyReLU(0.2), which is 1[x > 0] 1[g > 0] g, on renders that D
+was not trained on. The sanity checks are repeated on a discriminator that was never trained, to see what passing them
+is worth.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
     source = from_images(data.load(DATA, gan.size, gan.channels))
-    settings = Settings(LAYER, UNITS, RULE, CROPS, sanity="full", seed=SEED)
+    settings = Settings(layer=LAYER, units=UNITS, rule=RULE, crops=CROPS, sanity="full", seed=SEED)
     result = guided(gan, source, settings, load_rooms()["judge"])
     weights = sanity.randomised(gan.require_discriminator(), None, UNTRAINED, (x for _, x in source.batches(512)))
     untrained = guided(replace(gan, discriminator=weights), source, replace(settings, sanity="fast"))
@@ -38,7 +39,8 @@ def main() -> None:
     for name, row in rows.items():
         low, high = row["spearman_ci"]
         print(
-            f"  {name}: absolute Spearman {row['spearman']:.2f} [{low:.2f}, {high:.2f}], SSIM {row['ssim']:.2f}, HOG {row['hog']:.2f}"
+            f"  {name}: absolute Spearman {row['spearman']:.2f} [{low:.2f}, {high:.2f}], SSIM {row['ssim']:.2f}, HOG "
+            f"{row['hog']:.2f}"
         )
 
 

@@ -1,8 +1,9 @@
 """Fig. 5 on the paper authors' own SVHN discriminator (about 3 minutes on 2 cores).
 
-The checkpoint is the folder of arrays in github.com/Newmu/dcgan_code, models/svhn_unsup_all_conv_dcgan_100z_gaussian_lr_0.0005_64mb
-(MIT). Its BatchNorm statistics are not stored; they are estimated from the images, as the authors' own SVHN script does.
-The images are the generator's own samples. Run: python -m analyses.fig5_svhn --ckpt path/to/folder
+The checkpoint is the folder of arrays in github.com/Newmu/dcgan_code,
+models/svhn_unsup_all_conv_dcgan_100z_gaussian_lr_0.0005_64mb (MIT). Its BatchNorm statistics are not stored; they are
+estimated from the images, as the authors' own SVHN script does. The images are the generator's own samples.
+Run: python -m analyses.fig5_svhn --ckpt path/to/folder
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ def main() -> None:
     parser.add_argument("--ckpt", required=True, help="the folder of arrays")
     args = parser.parse_args()
     gan = load(args.ckpt)
-    settings = Settings(LAYER, UNITS, RULE, CROPS, batchnorm="data", sanity="full", inputs=True, seed=SEED)
+    settings = Settings(
+        layer=LAYER, units=UNITS, rule=RULE, crops=CROPS, batchnorm="data", sanity="full", inputs=True, seed=SEED
+    )
     result = guided(gan, from_samples(gan, IMAGES, SEED), settings)
     publish(result, gan, "fig5_svhn", args.out, SEED)
     for name, row in result.metrics["sanity"]["rows"].items():
         low, high = row["spearman_ci"]
         print(
-            f"  {name}: absolute Spearman {row['spearman']:.2f} [{low:.2f}, {high:.2f}], SSIM {row['ssim']:.2f}, HOG {row['hog']:.2f}"
+            f"  {name}: absolute Spearman {row['spearman']:.2f} [{low:.2f}, {high:.2f}], SSIM {row['ssim']:.2f}, HOG "
+            f"{row['hog']:.2f}"
         )
 
 

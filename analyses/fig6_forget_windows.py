@@ -2,8 +2,8 @@
 
 Paper: 150 samples, 52 boxes by hand, logistic regression on the second-highest convolution layer, all 200 maps with a
 positive weight dropped; judged by eye. Here: boxes by the selector, both readings of the layer, maps ranked in three
-other ways and activation patching beside it, removal and collateral by the judge on 256 held-out latents, 200 random edits
-of equal collateral for each, intervals over images and, for seed 0, over labels drawn anew.
+other ways and activation patching beside it, removal and collateral by the judge on 256 held-out latents, 200 random
+edits of equal collateral for each, intervals over images and, for seed 0, over labels drawn anew.
 """
 
 from __future__ import annotations

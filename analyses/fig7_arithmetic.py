@@ -1,7 +1,7 @@
 """Fig. 7 on rooms: does vector arithmetic work, how often, and what fails where it does not (about 10 minutes).
 
-Paper: three exemplars a concept, averaged; eight results with uniform noise of ±0.25 around the ninth; pixel space as the
-control; judged by eye on two examples. Here: exemplars by the selector, 200 draws scored by the judge, 1 to 10
+Paper: three exemplars a concept, averaged; eight results with uniform noise of ±0.25 around the ninth; pixel space as
+the control; judged by eye on two examples. Here: exemplars by the selector, 200 draws scored by the judge, 1 to 10
 exemplars, five controls. The first figure adds a window, and night, to rooms alike in all else that is named; the
 second is of the paper's kind: a difference learnt in one setting, applied in another.
 """
@@ -31,7 +31,9 @@ def main() -> None:
     for recipe, texts in EXPRESSIONS.items():
         parsed = [parse(text, Vocabulary()) for text in texts]
         exemplars = labelled.exemplars(list(dict.fromkeys(t.name for e in parsed for t in e.terms)))
-        result = arithmetic(gan, parsed, exemplars, Settings(EXEMPLARS, DRAWS, NOISE, SEED), labelled)
+        result = arithmetic(
+            gan, parsed, exemplars, Settings(exemplars=EXEMPLARS, draws=DRAWS, noise=NOISE, seed=SEED), labelled
+        )
         publish(result, gan, recipe, args.out, SEED)
         tell(result)
 

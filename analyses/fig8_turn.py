@@ -1,10 +1,10 @@
-"""Fig. 8 on rooms: the camera turns, night falls, a window appears; and six ways to find such directions (about 10 minutes).
+"""Fig. 8 on rooms: the camera turns, night falls, a window appears; six ways to find directions (10 minutes).
 
-Paper: a "turn" vector from four averaged samples of faces looking left and right, added to five new samples in 11 steps;
-judged by eye. Here: exemplars by the selector, every step on 200 new samples scored by the judge, success over 200 draws
-of exemplars with five controls. Then the same from many labelled latents (linear SVM, logistic regression, with and without
-conditional projection) and unsupervised (PCA of activations, eigenvectors of weights), within the original range,
-all as long as the difference of the means.
+Paper: a "turn" vector from four averaged samples of faces looking left and right, added to five new samples in 11
+steps; judged by eye. Here: exemplars by the selector, every step on 200 new samples scored by the judge, success over
+200 draws of exemplars with five controls. Then the same from many labelled latents (linear SVM, logistic regression,
+with and without conditional projection) and unsupervised (PCA of activations, eigenvectors of weights), within the
+original range, all as long as the difference of the means.
 """
 
 from __future__ import annotations
@@ -25,12 +25,22 @@ def main() -> None:
     labelled = label(gan, SAMPLES, SEED)
     for name, (before, after) in TURNS.items():
         exemplars = labelled.exemplars([before, after])
-        settings = Settings(("means",), EXEMPLARS, STEPS, REACH, ROWS, SCORED, DRAWS, SEED)
+        settings = Settings(
+            methods=("means",),
+            exemplars=EXEMPLARS,
+            steps=STEPS,
+            reach=REACH,
+            rows=ROWS,
+            scored=SCORED,
+            draws=DRAWS,
+            seed=SEED,
+        )
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_turn_{name}", args.out, SEED)
         m = result.metrics
         print(
-            f"{before} to {after}: R² {m['r2']:.2f} {m['r2_ci']}, monotone {m['monotone_share']:.2f} {m['monotone_share_ci']}"
+            f"{before} to {after}: R² {m['r2']:.2f} {m['r2_ci']}, monotone {m['monotone_share']:.2f} "
+            f"{m['monotone_share_ci']}"
         )
         print(f"  original range: R² {m['r2_original_range']:.2f}, monotone {m['monotone_share_original_range']:.2f}")
         for n in EXEMPLARS:
@@ -39,12 +49,22 @@ def main() -> None:
                 {k: c["success"][n] for k, c in m["controls"].items()},
                 flush=True,
             )
-        settings = Settings(tuple(METHODS), EXEMPLARS[2:3], STEPS, 0.5, 1, SCORED // 2, DRAWS, SEED)
+        settings = Settings(
+            methods=tuple(METHODS),
+            exemplars=EXEMPLARS[2:3],
+            steps=STEPS,
+            reach=0.5,
+            rows=1,
+            scored=SCORED // 2,
+            draws=DRAWS,
+            seed=SEED,
+        )
         result = turn(gan, before, after, exemplars, settings, labelled)
         publish(result, gan, f"fig8_methods_{name}", args.out, SEED)
         for method, m in result.metrics["methods"].items():
             print(
-                f"  {method}: target {m['target_change']:+.2f} {m['target_change_ci']}, others {m['other_change']:.2f} {m['other_change_ci']}",
+                f"  {method}: target {m['target_change']:+.2f} {m['target_change_ci']}, others {m['other_change']:.2f} "
+                f"{m['other_change_ci']}",
                 flush=True,
             )
 

@@ -71,12 +71,14 @@ def copies(m: Metrics) -> str:
 
 def validation(m: Metrics) -> str:
     power = ", ".join(f"{share} %: {rate:g}" for share, rate in m["power"].items())
-    return f"false alarms {interval(m['false_alarm_rate'], m['false_alarm_ci'], 3)} at 0.05; planted copies detected, {power}"
+    false = interval(m["false_alarm_rate"], m["false_alarm_ci"], 3)
+    return f"false alarms {false} at 0.05; planted copies detected, {power}"
 
 
 def study(m: Metrics) -> str:
-    seen = (f"{name} {number(c, 'glasses_on_wearers')} / {number(c, 'damaged')}" for name, c in m["conditions"].items())
-    return "glasses seen on wearers / faces damaged: " + "; ".join(seen)
+    seen = (f"{name} {number(c, 'seen_on_positives')} / {number(c, 'damaged')}" for name, c in m["conditions"].items())
+    concept = next(asked for asked in m["agreement"] if asked != "damaged")
+    return f"{concept} seen in positives / images damaged: " + "; ".join(seen)
 
 
 def repeats(m: Metrics) -> str:
@@ -130,10 +132,14 @@ FIGURE: dict[str, tuple[str, str, Callable[[Metrics], str]]] = {  # start of a f
     "glasses_study": ("glasses_study", NONE, study),
     "dissect": ("dissect_rooms", NONE, dissection),
     "ablate": ("ablate_rooms", NONE, lambda m: f"windows left {number(m['objects']['window'], 'ratio')}"),
-    "insert": ("insert_rooms", NONE, lambda m: f"success {number(m, 'success')}, random edits {m['random']['success_mean']:.2f}"),
+    "insert": (
+        "insert_rooms",
+        NONE,
+        lambda m: f"success {number(m, 'success')}, random edits {m['random']['success_mean']:.2f}",
+    ),
     "memorization_validation": ("memorization_validation", "no test of copies", validation),
     "memorization": ("memorization_validation", "no test of copies", copies),
-}  # fmt: skip
+}
 
 
 def row(name: str) -> str:
@@ -148,7 +154,8 @@ def text() -> str:
     names = sorted(path.parent.name for path in FIGURES.glob("*/figure.png"))
     head = [
         "# Figures", "", "Drawn by the recipes of `analyses/`; written by `python -m analyses.gallery`. Beside each figure lie its numbers",
-        "(`result.json`) and arrays; brackets hold 95 % intervals. Each recipe says at its top how long it takes and what it needs.",
+        "(`result.json`) and arrays; brackets hold 95 % intervals. Each recipe says at its top how long it takes and "
+        "what it needs.",
         "", "| | figure, recipe | the paper | ours |", "|---|---|---|---|",
     ]  # fmt: skip
     slow = [f"| `analyses/{name}.py` | {' | '.join(about)} |" for name, about in LONG.items()]

@@ -1,13 +1,13 @@
 """Are the glasses gone, is the face damaged? 100 wearers and 100 others, the order blinded (a minute).
 
-Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown unedited,
-after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with segmenters fitted anew it
-has since chosen another layer): 600 pictures in one random order. Four automated observers each time (a vision-language model
-shown the sheets, no panel of people), who did not know what was done said of each whether it wears glasses and whether the
-face is damaged: analyses/labels/faces-glasses-answers*.json. The first two studies were of a narrower erasure, before a
-gate as wide as boundary 0 was among those tried; it was tried after seeing what they left, so its study is on faces that no
-study had used. glasses_study_gates shows the wider and the narrower one on the same faces to the same observers.
-Run with --sheets FOLDER to make the pictures to be judged.
+Samples: analyses/labels/faces-glasses-study.json, and -fresh of it, chosen by eye before any edit. Each is shown
+unedited, after the paper's rule and after an erasure that a run of faces_glasses.py had chosen (STUDIES; with
+segmenters fitted anew it has since chosen another layer): 600 pictures in one random order. Four automated observers
+each time (a vision-language model shown the sheets, no panel of people), who did not know what was done said of each
+whether it wears glasses and whether the face is damaged: analyses/labels/faces-glasses-answers*.json. The first two
+studies were of a narrower erasure, before a gate as wide as boundary 0 was among those tried; it was tried after seeing
+what they left, so its study is on faces that no study had used. glasses_study_gates shows the wider and the narrower
+one on the same faces to the same observers. Run with --sheets FOLDER to make the pictures to be judged.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from analyses.blinded import agreement, difference, rates, seen, sheets
+from analyses.blinded import Judged, agreement, difference, rates, sheets
 from analyses.common import FIGURES, arguments, publish
 from analyses.faces_glasses import LABELS, RUNS
 from probe.checkpoints import load
 from probe.concepts import labels
-from probe.concepts.probing import Labelled
+from probe.concepts.probing import LabelledMaps
 from probe.edits import surgery
 from probe.models.gan import GAN, support, to_bytes
-from probe.models.hooks import resolve
-from probe.questions.forget.run import feature_maps
+from probe.models.hooks import feature_maps, resolve
 from probe.results.result import Result
 from probe.results.result import load as load_result
 
@@ -66,10 +65,11 @@ ORDER_SEED, SEED, SHOWN = 20261125, 0, 10
 def operated(gan: GAN, study: Study) -> dict[str, GAN]:
     """The generators of a study, fitted again from its labels."""
     paper = load_result(FIGURES / study.fitted).metrics["methods"]["paper"]
-    boxes = labels.load(LABELS / f"{RUNS[study.fitted][1]}.coco.json", "glasses", gan.size)
+    concept, file = RUNS[study.fitted]
+    boxes = labels.load(LABELS / f"{file}.coco.json", concept, gan.size)
     place = resolve(gan, study.layer)
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    known = Labelled(feature_maps(gan, z, [place]), boxes, gan.size, np.arange(len(z)))
+    known = LabelledMaps(feature_maps(gan, z, [place.name]), boxes, gan.size, np.arange(len(z)))
     latents = z[known.boxed], z[~known.boxed]
     inside = known.inside(place.name, SEED)
 
@@ -93,7 +93,8 @@ def main() -> None:
     gan = load(args.ckpt)
     study = STUDIES[args.study]
     faces = json.loads((LABELS / f"{study.faces}.json").read_text())
-    who = faces["wearers"] + faces["non_wearers"]
+    positives, others = faces["wearers"], faces["non_wearers"]
+    who = positives + others
     z = gan.latents(max(who) + 1, faces["seed"])[who]
     generators = operated(gan, study)
     images = np.concatenate([to_bytes(g.images(z)).numpy() for g in generators.values()])
@@ -101,15 +102,16 @@ def main() -> None:
     if args.sheets:
         return sheets(images, order, args.sheets, columns=6, rows=4, side=224)
     answers = json.loads((LABELS / f"{study.answers}.json").read_text())["observers"]
-    metrics = rates(answers, order, list(generators), len(faces["wearers"]), len(who))
-    still = np.flatnonzero(seen(answers, "glasses", order).mean(0)[len(who) :][: len(faces["wearers"])] == 1)
+    judged = Judged.of(answers, order, RUNS[study.fitted][0], len(positives), len(who))
+    metrics = rates(judged, list(generators))
+    still = np.flatnonzero(judged.seen[1, : len(positives)] == 1)  # after patching
     grids = images.reshape(len(generators), len(who), *images.shape[1:])
     arrays = {f"first_{c}": grids[k, :SHOWN] for k, c in enumerate(generators)}
     arrays |= {f"failed_{c}": grids[k, still[:SHOWN]] for k, c in enumerate(generators)}
-    counts = {"wearers": len(faces["wearers"]), "others": len(faces["non_wearers"]), "observers": len(answers)}
+    counts = {"positives": len(positives), "others": len(others), "observers": len(answers)}
     found = {**counts, "conditions": metrics, "agreement": agreement(answers)}
     if study.narrow:
-        found["narrow_less_patch"] = difference(answers, order, (2, 1), len(faces["wearers"]), len(who))
+        found["narrow_less_patch"] = difference(judged, 2, 1)
     notes = [faces["about"], "rates are means over observers; intervals resample faces, not observers"]
     result = Result("study", found, {"order_seed": ORDER_SEED}, notes, arrays=arrays)
     publish(result, gan, args.study, args.out, SEED)

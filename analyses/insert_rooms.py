@@ -1,7 +1,7 @@
 """A window where there was none: the generator made to draw it in a box (two minutes on 2 cores).
 
-GAN Dissection's insertion, with the features of windows put into a box on the left wall; success by the judge on samples
-without a window there, beside 100 random edits of as much change, and a map of where it works.
+GAN Dissection's insertion, with the features of windows put into a box on the left wall; success by the judge on
+samples without a window there, beside 100 random edits of as much change, and a map of where it works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def main() -> None:
     publish(result, gan, "insert_rooms", args.out, SEED)
     m = result.metrics
     print(
-        f"  success {m['success']:.2f} {m['success_ci']}, random {m['random']['success_mean']:.2f}, p = {m['p_value']:.2g}"
+        f"  success {m['success']:.2f} {m['success_ci']}, random {m['random']['success_mean']:.2f}, p = "
+        f"{m['p_value']:.2g}"
     )
 
 

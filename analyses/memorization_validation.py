@@ -1,6 +1,7 @@
 """Is the memorisation test right? Nulls, planted copies, and DCGANs that saw few and many images (minutes on 2 cores).
 
-Run: python -m analyses.train_copiers --run out/copiers, then python -m analyses.memorization_validation --run out/copiers
+Run: python -m analyses.train_copiers --run out/copiers
+then python -m analyses.memorization_validation --run out/copiers
 The paper looks for copies by removing near-duplicates and by walking; it has no test of them. Nulls and planted copies,
 and their constants: copy_nulls.py.
 """
@@ -30,7 +31,10 @@ TOLD = [
     "holdout_images",
     "recovery",
 ]
-AIM = "false alarms 0.04 to 0.06 at 0.05, power >= 0.95 at 5 % copies, fitted and dcgan_50 detected, dcgan_all not detected"
+AIM = (
+    "false alarms 0.04 to 0.06 at 0.05, power >= 0.95 at 5 % copies, "
+    "fitted and dcgan_50 detected, dcgan_all not detected"
+)
 
 
 def models(run: Path, out: Path) -> dict[str, Result]:
@@ -54,10 +58,14 @@ def main() -> None:
     curves = {k: {f"{100 * row[0]:g}": float(row[1]) for row in v} for k, v in powers.items()}
     simulation, images = null_rates(arrays, "simulated"), null_rates(arrays, "images")
     metrics = {
-        **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")}, "power": curves["power_images"],
-        "models": {name: r.metrics["verdict"] for name, r in tested.items()}, "simulated": simulation, "images": images, "curves": curves,
+        **{k: simulation[k] for k in ("null_runs", "false_alarm_rate", "false_alarm_ci")},
+        "power": curves["power_images"],
+        "models": {name: r.metrics["verdict"] for name, r in tested.items()},
+        "simulated": simulation,
+        "images": images,
+        "curves": curves,
         "details": {name: {k: r.metrics[k] for k in TOLD} for name, r in tested.items()},
-    }  # fmt: skip
+    }
     for name, r in tested.items():
         parts = ("suspects", "suspects_train", "suspects_holdout")
         arrays |= {f"{name}_{part}": r.arrays[part][:4] for part in parts}

@@ -2,8 +2,9 @@
 
 LEACE (Belrose et al. 2023): linear erasure at every place, x -> x + s (P(x - m) + m - x); s = 1 as published.
 Fine-tuning (Moon, Cho and Kim 2023): the generator is tuned so that a latent with the concept draws what the original
-draws at the latent moved back along (mean latent with it - mean latent without); its strength is how far back, the quantile.
-Rooms, windows; the same 256 held-out latents and judge for all. `seconds` is what fitting and tuning took on this run.
+draws at the latent moved back along (mean latent with it - mean latent without); its strength is how far back, the
+quantile. Rooms, windows; the same 256 held-out latents and judge for all. `seconds` is what fitting and tuning took on
+this run.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from probe.edits.tuning import BOUND
 from probe.edits.unlearning import Settings as Unlearning
 from probe.edits.unlearning import linearity, snapshots
 from probe.models.gan import best_precision, to_bytes
-from probe.models.hooks import Replay
+from probe.models.replay import Replay
 from probe.questions.forget.run import SHOWN, Settings, curve, forget, heldout_scorer
 
 SEED, SAMPLES, HELDOUT, DRAWS = 0, 150, 256, 200
@@ -60,9 +61,9 @@ def main() -> None:
     matched = drawn if small[best] else result.arrays["before"]
     result.arrays |= {"finetune": drawn, "finetune_matched": matched, "finetune_curve": rows}
     result.assumptions.append(
-        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; its strength "
-        "is 1 - the quantile of latents without the concept that others are moved back to; the largest removal is the dot, chosen "
-        "on the held-out latents, in its favour; no random control"
+        f"finetune: {STEPS} steps of 32 latents on {LABELLED} latents read by the selector, L1 + L2 without MS-SSIM; "
+        "its strength is 1 - the quantile of latents without the concept that others are moved back to; the largest "
+        "removal is the dot, chosen on the held-out latents, in its favour; no random control"
     )
     publish(result, gan, "rivals", args.out, SEED)
     for name, m in result.metrics["methods"].items():

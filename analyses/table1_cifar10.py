@@ -1,13 +1,15 @@
-"""Table 1 on CIFAR-10 with a discriminator trained on CIFAR-10's training images alone (ten minutes on 2 cores with AVX-512).
+"""Table 1 on CIFAR-10 with a discriminator trained on its training images alone (ten minutes with AVX-512).
 
 Run: python -m analyses.table1_cifar10 --train parquet:cifar10-train.parquet --test parquet:cifar10-test.parquet
-The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_discriminators.py, in half precision.
+The shipped discriminator, analyses/weights/cifar10.safetensors, is that of analyses/train_discriminators.py, in half
+precision.
 With --more each image is joined by its mirror image, both by copies moved by up to 4 px, and the largest value of each
 cell by its mean; random weights are the only baseline (half an hour).
-With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays unread.
-The baselines do not depend on its weights; they are kept in --baselines and used again, for another of its width say.
-The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer K-means 82.0,
-view-invariant K-means 81.9, exemplar CNN 84.3. Ours has five eighths of its width and has seen none of its images.
+With --small 3,000 training images are fitted to and 2,000 others scored, in a few minutes, and the test set stays
+unread. The baselines do not depend on its weights; they are kept in --baselines and used again, for another of its
+width say. The paper: a discriminator trained on ImageNet-1k, 28,672 features, 82.8 %; 1-layer K-means 80.6, 3-layer
+K-means 82.0, view-invariant K-means 81.9, exemplar CNN 84.3. Ours has five eighths of its width and has seen none of
+its images.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+
+from probe.results.tables import write_accuracies
 
 from analyses.common import arguments, publish
 from probe.checkpoints import load
@@ -24,7 +28,6 @@ from probe.models.gan import GAN
 from probe.questions.classify import tasks
 from probe.questions.classify.run import BASELINES, Settings, baseline, classify
 from probe.results.result import Result
-from probe.results.tables import write_accuracies
 
 CHECKPOINT = Path(__file__).parent / "weights" / "cifar10.safetensors"
 PAPER = {"DCGAN and L2-SVM": 82.8, "1-layer K-means": 80.6, "exemplar CNN": 84.3}

@@ -1,10 +1,9 @@
 """Table 1's question on Fashion-MNIST: all 60,000 labels, and 1,000 (75 minutes on 2 cores beside other work).
 
 Run: python -m analyses.table1_fashion --train idx:train-images-idx3-ubyte.gz --test idx:t10k-images-idx3-ubyte.gz
-The files of labels lie beside those of images.
-The discriminator, analyses/weights/fashion.safetensors, is that of analyses/train_discriminators.py, in half precision. The
-paper has no such table. 10,000 training images are split off to choose C; draws of 1,000 labels as in Table 2: 10 to choose, 100
-to test.
+The files of labels lie beside those of images. The discriminator, analyses/weights/fashion.safetensors, is that of
+analyses/train_discriminators.py, in half precision. The paper has no such table. 10,000 training images are split off
+to choose C; draws of 1,000 labels as in Table 2: 10 to choose, 100 to test.
 """
 
 from __future__ import annotations

@@ -31,8 +31,15 @@ def dcgan(name: str, folder: Path) -> None:
     kept, holdout = SETS[name]
     images = rooms.load(kept + holdout, ROOMS_SEED, SIZE).images
     settings = Settings(
-        size=SIZE, width=WIDTH, nz=NZ, batch=BATCH, steps=STEPS, holdout=holdout, seed=SEED, precision=best_precision("cpu")
-    )  # fmt: skip
+        size=SIZE,
+        width=WIDTH,
+        nz=NZ,
+        batch=BATCH,
+        steps=STEPS,
+        holdout=holdout,
+        seed=SEED,
+        precision=best_precision("cpu"),
+    )
     source = f"rooms:{kept + holdout}@{ROOMS_SEED}"
     gan = train(images, settings, folder / name, source=source, resume=True, report=say, report_every=200)
     save(gan, folder / f"{name}.safetensors")
@@ -56,8 +63,11 @@ def fitted(folder: Path) -> None:
         if step % 200 == 0:
             print(f"fitted: step {step}/{FITTED_STEPS}, squared error {loss.item():.4f}", flush=True)
     recalibrate(g, NZ, "uniform")
-    note = {"source": f"rooms:{n}@{ROOMS_SEED}", "settings": {"size": SIZE, "channels": 3, "seed": SEED},
-            "split": {"holdout": FITTED_HOLDOUT, "of": n, "rule": "training.split(of, holdout, seed)"}}  # fmt: skip
+    note = {
+        "source": f"rooms:{n}@{ROOMS_SEED}",
+        "settings": {"size": SIZE, "channels": 3, "seed": SEED},
+        "split": {"holdout": FITTED_HOLDOUT, "of": n, "rule": "training.split(of, holdout, seed)"},
+    }
     gan = GAN(g, None, NZ, SIZE, 3, "uniform", {"generator": "recalibrated"}, {"training": note})
     save(gan, folder / "fitted.safetensors")
 

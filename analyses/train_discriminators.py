@@ -2,9 +2,9 @@
 
 Run: python -m analyses.train_discriminators cifar10 --data parquet:cifar10-train.parquet --run out/train-cifar10
      python -m analyses.train_discriminators fashion --data idx:fashion-mnist --run out/train-fashion
-again to go on. The paper trained on ImageNet-1k. Not the paper's: a discriminator of two 3x3 convolutions a scale (which
-gives the paper's 1,792 maps at width 128; ours have 80 and 32), mirrored images and bfloat16 (of CIFAR-10), averaged networks,
-instance noise, batches of 32.
+again to go on. The paper trained on ImageNet-1k. Not the paper's: a discriminator of two 3x3 convolutions a scale
+(which gives the paper's 1,792 maps at width 128; ours have 80 and 32), mirrored images and bfloat16 (of CIFAR-10),
+averaged networks, instance noise, batches of 32.
 """
 
 from __future__ import annotations

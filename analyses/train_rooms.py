@@ -1,10 +1,10 @@
 """Train the built-in checkpoint of bedrooms (somewhat over an hour on 2 cores), resumable.
 
 Run: python -m analyses.train_rooms --run out/train-rooms, again to go on after an interruption.
-The paper's recipe (section 4) at width 48: batch 128, Adam 2e-4 with beta1 0.5, z from U(-1, 1), N(0, 0.02) weights; not
-the paper's: an averaged generator, instance noise on what D sees, and a smaller learning rate at the end (see PHASES).
-The shipped file was made in these phases, by resuming; the whole has not been repeated from the start.
-The shipped file is the averaged generator and the discriminator, in half precision.
+The paper's recipe (section 4) at width 48: batch 128, Adam 2e-4 with beta1 0.5, z from U(-1, 1), N(0, 0.02) weights;
+not the paper's: an averaged generator, instance noise on what D sees, and a smaller learning rate at the end (see
+PHASES). The shipped file was made in these phases, by resuming; the whole has not been repeated from the start. The
+shipped file is the averaged generator and the discriminator, in half precision.
 """
 
 from __future__ import annotations

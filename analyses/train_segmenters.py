@@ -48,9 +48,15 @@ def main() -> None:
     for name, architecture in segmenters.ROLES.items() if not args.evaluate else ():
         data = rooms.load(RENDERS, SEEDS[name])
         fitted[name] = segmenters.fit(
-            architecture, rooms.OBJECTS, data.images, data.labels, data.attributes,
-            steps=STEPS[name], seed=SEEDS[name], report=lambda done, total: print(f"{done}/{total}", end="\r"),
-        )  # fmt: skip
+            architecture,
+            rooms.OBJECTS,
+            data.images,
+            data.labels,
+            data.attributes,
+            steps=STEPS[name],
+            seed=SEEDS[name],
+            report=lambda done, total: print(f"{done}/{total}", end="\r"),
+        )
     test = rooms.load(TEST_RENDERS, TEST_SEED)
     x, labels = from_bytes(torch.from_numpy(test.images.copy())), torch.from_numpy(test.labels.copy())
     attributes = torch.from_numpy(test.attributes.copy())

@@ -1,7 +1,7 @@
-"""Our linear SVM against scikit-learn's LinearSVC at equal objective, and the memory that 50,000 x 28,672 features take.
+"""Our linear SVM against scikit-learn's LinearSVC at equal objective; the memory of 50,000 x 28,672 features.
 
-Both solve ten classes on the same numbers: features of images of noise and shapes by a random network would do as well as
-these overlapping Gaussian classes; what counts is that LinearSVC fits in memory. Ours stops once its objective is no
+Both solve ten classes on the same numbers: features of images of noise and shapes by a random network would do as well
+as these overlapping Gaussian classes; what counts is that LinearSVC fits in memory. Ours stops once its objective is no
 higher than LinearSVC's, in every class. Aim: at least 10 times as fast, and at most 4 GB.
 """
 
@@ -54,12 +54,14 @@ def speed() -> None:
         ours = objectives(fit.weights[:-1].T.double().numpy(), fit.weights[-1].double().numpy(), z, labels.numpy())
         excess = float((ours / reached - 1).max())
         print(
-            f"gap {tolerance:g}: {fast:.2f} s, {fit.iterations} iterations, objective at most {excess:+.1e} of LinearSVC's"
+            f"gap {tolerance:g}: {fast:.2f} s, {fit.iterations} iterations, objective at most {excess:+.1e} of "
+            "LinearSVC's"
         )
         if excess <= 1e-6:
             break
     print(
-        f"LinearSVC: {slow:.1f} s; probe: {fast:.2f} s at no higher an objective; {slow / fast:.1f} times as fast (aim: 10)"
+        f"LinearSVC: {slow:.1f} s; probe: {fast:.2f} s at no higher an objective; {slow / fast:.1f} times as fast "
+        "(aim: 10)"
     )
 
 
@@ -73,7 +75,8 @@ def memory(rows: int, features: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     seconds = (ready - began, time.perf_counter() - ready)
     print(
-        f"{rows:,} x {features:,}: standardised in {seconds[0]:.0f} s, {fit.iterations} iterations in {seconds[1]:.0f} s, peak memory {peak:.2f} GB (aim: 4)"
+        f"{rows:,} x {features:,}: standardised in {seconds[0]:.0f} s, {fit.iterations} iterations in {seconds[1]:.0f} "
+        f"s, peak memory {peak:.2f} GB (aim: 4)"
     )
 
 

@@ -53,8 +53,8 @@ def main() -> None:
     before, start = peak(), time.monotonic()
     m = dedup(images, "clouds, repeated", SETTINGS).metrics
     print(
-        f"{m['images']:,} images, {m['removed']:,} removed: peak memory {peak():.0f} MiB, {before:.0f} of them before it began "
-        f"(libraries and {DISTINCT:,} images); {time.monotonic() - start:.0f} s"
+        f"{m['images']:,} images, {m['removed']:,} removed: peak memory {peak():.0f} MiB, {before:.0f} of them before "
+        f"it began (libraries and {DISTINCT:,} images); {time.monotonic() - start:.0f} s"
     )
 
 

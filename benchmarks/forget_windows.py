@@ -1,4 +1,4 @@
-"""`probe forget-windows` with all methods and 200 random edits each on 64 latents: seconds and memory, and what makes it fast.
+"""`probe forget-windows`, all methods, 200 random edits each on 64 latents: seconds, memory, what makes it fast.
 
 The baseline is the same random edits scored from the latents on, timed on a few of them in this run.
 Aim: 60 s and 1.5 GB on 2 cores.
@@ -18,10 +18,11 @@ import torch
 
 from probe.checkpoints import load
 from probe.concepts.sources import from_rooms
-from probe.edits.methods import scaler
+from probe.edits.methods import fading
 from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import change
-from probe.models.hooks import Replay, edit
+from probe.models.hooks import edit
+from probe.models.replay import Replay
 
 TRIES, LATENTS = 10, 64
 
@@ -43,7 +44,7 @@ def draw_seconds() -> tuple[float, float]:
     seconds = []
     for score in (plainly, scorer.score):
         edits = [
-            {"layer3": scaler(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
+            {"layer3": fading(torch.from_numpy(rng.choice(96, 30, replace=False)), 96)(1.0)} for _ in range(TRIES + 1)
         ]
         score(edits[0])
         began = time.perf_counter()
@@ -63,7 +64,8 @@ def main() -> None:
     slow, fast = draw_seconds()
     print(f"forget-windows, 5 methods, 200 draws each: {whole:.0f} s, {memory:.2f} GiB (aim: 60 s, 1.5 GB)")
     print(
-        f"one draw on {LATENTS} latents: {1000 * fast:.0f} ms; from the latents on: {1000 * slow:.0f} ms; {slow / fast:.2f} times as fast"
+        f"one draw on {LATENTS} latents: {1000 * fast:.0f} ms; from the latents on: {1000 * slow:.0f} ms; "
+        f"{slow / fast:.2f} times as fast"
     )
 
 

@@ -1,7 +1,7 @@
 """Guided gradients of many units, against captum's NeuronGuidedBackprop called unit by unit on the same ReLU network.
 
-64 units x 9 crops in float32, agreeing to 1e-5; aim: at least 3 times as fast. Then 10,000 images scanned, and the memory
-that takes beside 2,000.
+64 units x 9 crops in float32, agreeing to 1e-5; aim: at least 3 times as fast. Then 10,000 images scanned, and the
+memory that takes beside 2,000.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def gradients() -> None:
     difference = float((cut(captum(), places, lens.field) - ours()).abs().max())
     fast, slow = alternately(ours, captum)
     print(
-        f"{UNITS} units x {CROPS} crops: {fast:.2f} s; captum, unit by unit: {slow:.2f} s; {slow / fast:.2f} times as fast (aim: 3)"
+        f"{UNITS} units x {CROPS} crops: {fast:.2f} s; captum, unit by unit: {slow:.2f} s; {slow / fast:.2f} times as "
+        "fast (aim: 3)"
     )
     print(f"largest difference {difference:.1g} (aim: 1e-5)")
 

@@ -71,7 +71,8 @@ def main() -> None:
         + ", ".join(f"{n} {s:.3f} s a step" for n, s in medians.items())
     )
     print(
-        f"probe is {medians['baseline'] / medians['probe']:.2f} times as fast (pairs {min(pairs):.2f} to {max(pairs):.2f}; aim {AIM})"
+        f"probe is {medians['baseline'] / medians['probe']:.2f} times as fast (pairs {min(pairs):.2f} to "
+        f"{max(pairs):.2f}; aim {AIM})"
     )
 
 

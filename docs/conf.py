@@ -1,4 +1,4 @@
-"""Sphinx settings, the docstrings' Markdown as reStructuredText, and the gallery. `make docs` builds it all, with no network."""
+"""Sphinx settings, the docstrings' Markdown as reStructuredText, the gallery; `make docs` builds it offline."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from probe import __version__
 from probe.questions.summaries import summarise
+
+from probe import __version__
 from probe.results.result import load
 
 ROOT = Path(__file__).parents[1]
@@ -41,7 +42,7 @@ The figures of the repository, drawn by the recipes of `analyses/` and committed
 
 
 def recipe(folder: Path, command: str) -> Path:
-    """The recipe that wrote a folder of figures: the one its result names, else the one that mentions it or begins its name."""
+    """The recipe that wrote a folder of figures: which its result names, else which mentions it or begins its name."""
     known = sorted((ROOT / "analyses").glob("*.py"))
     named = [path for path in known if command.split(" ")[-1].split(".")[-1] == path.stem]
     found = [
@@ -54,7 +55,7 @@ def recipe(folder: Path, command: str) -> Path:
 
 
 def entry(folder: Path) -> str:
-    """A figure's part of the gallery: what its recipe says, what the result says, the figure, the command that repeats it."""
+    """A figure's part of the gallery: what its recipe and its result say, the figure, the command that repeats it."""
     result = load(folder)
     path = recipe(folder, str(result.provenance.get("command", "")))
     says = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].replace("\n", " ")
@@ -75,7 +76,7 @@ def write_gallery(app: Any) -> None:
 
 
 def from_markdown(app: Any, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings are written as people read them, in Markdown: `code` becomes ``code``, other marks stand for themselves."""
+    """Docstrings are in Markdown, as people read them: `code` becomes ``code``, other marks stand for themselves."""
     if what == "module":  # its table of contents is the page's own
         del lines[lines.index("") if "" in lines else len(lines) :]
     for k, line in enumerate(lines):

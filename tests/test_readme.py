@@ -35,13 +35,24 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "gallery.md")]
 # appended to a command, the last of an option given twice counts: the same command with fewer samples
 SMALL = {
-    "inspect": "", "sample": "-n 4", "walk": "--points 2 --frames 1", "forget": "--draws 1", "forget-windows": "--draws 1 --samples 60",
-    "guided-backprop": "--limit 24 --crops 1", "arithmetic": "--draws 4", "turn": "--draws 4",
-    "train": "--steps 2 --batch 8 --width 8 --holdout 20", "memorization": "--samples 40 --permutations 199 --targets 1",
-    "report": "--quick", "draw": "", "rerun": "", "compare": "", "evaluate": "-n 200 --data rooms:400@77",
+    "inspect": "",
+    "sample": "-n 4",
+    "walk": "--points 2 --frames 1",
+    "forget": "--draws 1",
+    "forget-windows": "--draws 1 --samples 60",
+    "guided-backprop": "--limit 24 --crops 1",
+    "arithmetic": "--draws 4",
+    "turn": "--draws 4",
+    "train": "--steps 2 --batch 8 --width 8 --holdout 20",
+    "memorization": "--samples 40 --permutations 199 --targets 1",
+    "report": "--quick",
+    "draw": "",
+    "rerun": "",
+    "compare": "",
+    "evaluate": "-n 200 --data rooms:400@77",
     "dedup": "--steps 10 --planted 4",
     "classify": "--baselines pixels --validation 8 --limit 48 --costs 0.1 --draws 1 --label-count 16",
-}  # fmt: skip
+}
 BEFORE = {  # what has to be there before a command runs
     "memorization": f"train --data path/to/images --out out/mine {SMALL['train']}",
     "draw": "walk --points 2 --frames 1 --format pdf --out out/forget", "compare": "sample -n 4 --out baseline",

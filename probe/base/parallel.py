@@ -18,7 +18,8 @@ Map = Callable[[Callable[[Item], Found], Iterable[Item]], Iterator[Found]]
 def workers() -> Iterator[Map[Any, Any]]:
     """What maps a function over items, in order, as many at once as torch has threads.
 
-    Where tensors are small torch's threads wait for each other much of the time. The function must not change what others use.
+    Where tensors are small torch's threads wait for each other much of the time. The function must not change what
+    others use.
     """
     threads = torch.get_num_threads()
     if threads == 1:

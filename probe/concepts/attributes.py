@@ -1,12 +1,4 @@
-"""What rooms show, as named concepts: `window/day`, `nowindow/night`, `left`; who holds them, and what arithmetic promises.
-
-VALUES            word -> attribute and side
-parts(name)       `window/day` -> {"window": 1, "night": 0}
-Vocabulary        all such names
-holds(...)        which rows of an attribute table show a concept
-expected(...)     what the result of an expression should show
-scores(...)       attributes on scales that a straight line can follow
-"""
+"""What rooms show, as named concepts (`window/day`, `left`): which rooms do, and what arithmetic promises."""
 
 from __future__ import annotations
 
@@ -26,7 +18,7 @@ VALUES = {
 """Words of concepts: the attribute of `rooms` each is about, and on which side of it."""
 READABLE = ("window", "night", "lamp", "yaw")
 TURNED = 4.0
-"""A room counts as seen to the left or right when the camera is turned by this many degrees; 14 is the most there is."""
+"""A room counts as seen to the left or right when the camera is turned by this many degrees, of 14 at most."""
 
 
 def parts(name: str) -> dict[str, int]:
@@ -35,7 +27,8 @@ def parts(name: str) -> dict[str, int]:
     for word in name.split("/"):
         if word not in VALUES:
             raise ProbeError(
-                f"concept '{name}': unknown word '{word}'; concepts of rooms are {', '.join(VALUES)}, or several with / between"
+                f"concept '{name}': unknown word '{word}'; concepts of rooms are {', '.join(VALUES)}, or several with "
+                "/ between"
             )
         attribute, side = VALUES[word]
         if out.setdefault(attribute, side) != side:

@@ -1,10 +1,5 @@
 """Many draws of exemplars, the arithmetic on each, and what it is to be compared with.
 
-    Bank            the latents of an expression's concepts, and their images when asked for
-    Draws           which exemplars each draw took, as indices into the bank
-    results(...)    the arithmetic and its controls in latent space
-    pixels(...)     the same arithmetic on the images
-
 Σ of means of three independent latents has exactly the prior's variance, single exemplars three times that, more
 exemplars less: averaging changes the norm, so every comparison has a control of equal norm.
 """

@@ -1,9 +1,5 @@
 """Exemplars: latents that show a concept, by name; from a file written by hand, or chosen by a segmenter on rooms.
 
-    Exemplars        concept -> latents
-    load(...)        from an exemplar file
-    from_selector()   by the built-in selector, concepts named as attributes.py says
-
 An exemplar file is JSON: {"seed": 0, "concepts": {"smiling woman": [12, 40, 77], …}}. Numbers are samples of
 that seed, as `probe sample --each --seed 0` numbers them; a list of numbers in place of one is a latent itself.
 `checkpoint` (the SHA-256 of the checkpoint's file) and `about` may stand beside them.
@@ -57,7 +53,7 @@ class Exemplars:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledLatents:
     """Latents (N, nz) with the selector's attribute table (N, 6), and the judge that scores what comes of them."""
 
     z: Tensor
@@ -81,7 +77,7 @@ def _require_rooms(gan: GAN) -> None:
         )
 
 
-def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> Labelled:
+def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> LabelledLatents:
     """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
     _require_rooms(gan)
     known, z = load_rooms(), gan.latents(samples, seed)
@@ -94,7 +90,7 @@ def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> La
         f"exemplars chosen by the selector (dilated convolutions) among {samples} samples of seed {seed}, scored by the judge "
         "(a U-Net trained on other renders); in the paper by eye"
     )
-    return Labelled(z, np.concatenate(tables), known["selector"], known["judge"], [note])
+    return LabelledLatents(z, np.concatenate(tables), known["selector"], known["judge"], [note])
 
 
 def _pairs(path: Path, rows: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -199,7 +195,7 @@ def picked(
     samples: int,
     seed: int,
     report: Report | None,
-) -> tuple[Exemplars, Labelled | None]:
+) -> tuple[Exemplars, LabelledLatents | None]:
     """Exemplars from a file, or of named concepts by the built-in selector, with the judge that scores them."""
     if path is None:
         labelled = label(gan, samples, seed, report)

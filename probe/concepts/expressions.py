@@ -1,8 +1,4 @@
-"""Vector arithmetic as people write it: `smiling woman - neutral woman + neutral man = smiling man`.
-
-parse(text, known)   text -> Expression, with errors that point at the place
-Expression           signed terms, and what the result is called
-"""
+"""Vector arithmetic as people write it: `smiling woman - neutral woman + neutral man = smiling man`."""
 
 from __future__ import annotations
 

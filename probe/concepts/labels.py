@@ -1,13 +1,8 @@
 """Labels of generated samples: boxes by image, in and out as COCO JSON.
 
-    Boxes            boxes of one concept on the samples of a seed
-    load(...)        from a COCO file; categories(...) names the concepts in it; read(...) is the file with all it holds
-    save(...)        to one; write(...) writes a document as it is
-    from_masks(...)  the boxes around connected regions of masks
-
 In a labels file an image's number is the index of its sample (from the file name's digits, else its `id`). Every image
-listed was looked at; one without a box does not show the concept, unless images say by `neg_category_ids` which categories
-they lack. `info.probe.seed` names the seed of the samples.
+listed was looked at; one without a box does not show the concept, unless images say by `neg_category_ids` which
+categories they lack. `info.probe.seed` names the seed of the samples.
 """
 
 from __future__ import annotations
@@ -147,7 +142,7 @@ def categories(path: str | Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Document:
-    """A COCO file as it was read. `raw` is all of it; `names` are its categories by id, `images` its image rows by sample.
+    """A COCO file as it was read: `raw` is all of it, `names` its categories by id, `images` its rows by sample.
 
     `rows` holds each annotation with its sample and its box x0, y0, x1, y1 in pixels of the sample.
     """
@@ -204,7 +199,8 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
                 )
             if row["image_id"] not in index:
                 raise ProbeError(
-                    f"{path.name}: annotation {row.get('id')}: image {row['image_id']} is not in the file's list of images"
+                    f"{path.name}: annotation {row.get('id')}: image {row['image_id']} is not in the file's list of "
+                    "images"
                 )
             rows.append((row, index[row["image_id"]], _box(path, row, *scale[row["image_id"]], size)))
         about = document.get("info", {}).get("probe", {})

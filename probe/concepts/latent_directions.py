@@ -1,14 +1,11 @@
 """Directions in latent space that turn one concept into another, by several methods behind one call.
 
-    Evidence         latents that show the one concept and the other, and what else is known
-    METHODS          name -> function of evidence that gives a direction (nz,)
-    direction(...)   one of them, as long as the difference of the class means
-
 `means`: the difference of the means of a few exemplars (the paper). `svm`, `logistic`: the normal of a linear boundary
 between many latents (InterFaceGAN, Shen et al. 2020); `conditional`: that normal without its part in the span of the
-other attributes' normals. `pca`: principal components of the first layer's activations, carried back to
-latents by regression (GANSpace, Härkönen et al. 2020); `sefa`: eigenvectors of AAᵀ, A the first layer's weights (SeFa, Shen
-and Zhou 2021). The last two know nothing of concepts: of their first COMPONENTS the one that best tells the classes apart is taken.
+other attributes' normals. `pca`: principal components of the first layer's activations, carried back to latents by
+regression (GANSpace, Härkönen et al. 2020); `sefa`: eigenvectors of AAᵀ, A the first layer's weights (SeFa, Shen and
+Zhou 2021). The last two know nothing of concepts: of their first COMPONENTS the one that best tells the classes apart
+is taken.
 """
 
 from __future__ import annotations
@@ -24,16 +21,17 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
-from probe.models.hooks import capture, sites
+from probe.models.hooks import feature_maps, sites
 
 COMPONENTS, SAMPLES = 20, 2048
 _STRENGTH = 0.01  # C of the linear boundaries: latents of a hundred numbers and noisy labels want a strong prior
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """Exemplars (n, nz) on both sides for `means`; all latents (N, nz) with side 0 or 1 (N,) for the other methods.
 
@@ -77,7 +75,7 @@ def logistic(e: Evidence) -> Tensor:
 
 
 def conditional(e: Evidence) -> Tensor:
-    """The logistic normal, orthogonal to the normals of all other attributes; raises ProbeError where none are known."""
+    """The logistic normal, orthogonal to those of all other attributes; raises ProbeError where none are known."""
     if e.others is None:
         raise ProbeError("method conditional: needs other attributes to stay orthogonal to, so --by-segmenter on rooms")
     z, attributes = e.others
@@ -89,10 +87,9 @@ def conditional(e: Evidence) -> Tensor:
 
 def pca(e: Evidence) -> Tensor:
     """Of the first principal components of the first layer's activations the one that tells the sides apart."""
-    z = e.gan.latents(SAMPLES, e.seed + 1_000_005)
+    z = e.gan.latents(SAMPLES, seeds.PRINCIPAL.of(e.seed))
     name = sites(e.gan)[0].name
-    with capture(e.gan.generator, [name]) as seen:
-        activations = torch.cat([seen[name].flatten(1).cpu() for _ in e.gan.batches(z)])  # (N, C·H·H)
+    activations = feature_maps(e.gan, z, [name])[name].flatten(1)  # (N, C·H·H)
     count = min(COMPONENTS, e.gan.nz)
     coordinates = PCA(count, svd_solver="randomized", random_state=e.seed).fit_transform(activations.numpy())
     basis = np.linalg.lstsq(coordinates, z.numpy(), rcond=None)[0]  # (components, nz)

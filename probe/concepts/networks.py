@@ -1,8 +1,4 @@
-"""Networks that say of every pixel what it shows, the segmenters' two architectures.
-
-ARCHITECTURES   `dilated` (the selector) and `unet` (the judge, the better segmenter): nothing shared but the training loop
-lean(...)       a trained one for label scores alone, with fewer products
-"""
+"""Networks that say of every pixel what it shows, the segmenters' two architectures."""
 
 from __future__ import annotations
 
@@ -73,8 +69,8 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "dilated": D
 class _LeanUNet(nn.Module):
     """A trained UNet without attributes. BatchNorms are part of the convolutions; what is enlarged is never made.
 
-    A 3x3 convolution of a map enlarged by two, each value in a square of four, is a transposed 4x4 convolution of the map
-    itself, whose taps are sums of the nine: four products a place in place of nine.
+    A 3x3 convolution of a map enlarged by two, each value in a square of four, is a transposed 4x4 convolution of the
+    map itself, whose taps are sums of the nine: four products a place in place of nine.
     """
 
     def __init__(self, net: UNet) -> None:

@@ -1,11 +1,4 @@
-"""Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them.
-
-Labelled         feature maps of labelled images, and their boxes; drawn anew, or with the boxes moved
-Places           feature vectors with and without the concept, and the image each came from
-gather(...)      from feature maps and boxes, with one of two kinds of negatives
-logistic(...)    the paper's logistic regression
-cross_auc(...)   how well a probe does on images it did not see, against both kinds of negatives
-"""
+"""Where a concept lives in a layer: feature vectors at boxed places and elsewhere, and a linear probe between them."""
 
 from __future__ import annotations
 
@@ -25,7 +18,7 @@ _FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledMaps:
     """Feature maps of the layers by name, (N, C, H, H) each, one row for each of `boxes.images`; image side `size`.
 
     `rows` (N,) says which of the images first labelled each row is.
@@ -39,15 +32,15 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.boxes.images)
 
-    def take(self, rows: Array) -> Labelled:
+    def take(self, rows: Array) -> LabelledMaps:
         """The images at the given rows, repeats allowed, numbered anew."""
         found = [self.boxes.boxes.get(self.boxes.images[r]) for r in rows]
         boxes = {i: b for i, b in enumerate(found) if b is not None}
         kept = Boxes(self.boxes.concept, tuple(range(len(rows))), boxes, self.boxes.seed)
         at = torch.from_numpy(rows)
-        return Labelled({name: maps[at] for name, maps in self.maps.items()}, kept, self.size, self.rows[rows])
+        return LabelledMaps({name: maps[at] for name, maps in self.maps.items()}, kept, self.size, self.rows[rows])
 
-    def shuffled(self, rng: np.random.Generator) -> Labelled:
+    def shuffled(self, rng: np.random.Generator) -> LabelledMaps:
         """The same images with the boxes moved to other images."""
         order = rng.permutation(self.boxes.images)
         moved = {int(order[self.boxes.images.index(i)]): b for i, b in self.boxes.boxes.items()}
@@ -122,9 +115,9 @@ def logistic(places: Places) -> Any:
 def cross_auc(maps: Tensor, boxes: Boxes, size: int, seed: int = 0) -> dict[str, dict[str, tuple[float, list[float]]]]:
     """AUC of the probe of each kind of negatives on each kind of held-out set: {trained: {tested: (auc, interval)}}.
 
-    Five folds by image, images with and without boxes dealt apart; a fold's scores come from a probe fitted to the other
-    four. Where fewer than five images lack the concept, only `same-image` is there. Raises ProbeError where fewer than
-    five have it.
+    Five folds by image, images with and without boxes dealt apart; a fold's scores come from a probe fitted to the
+    other four. Where fewer than five images lack the concept, only `same-image` is there. Raises ProbeError where fewer
+    than five have it.
     """
     boxed = np.array([i in boxes.boxes for i in boxes.images])
     if boxed.sum() < _FOLDS:

@@ -1,11 +1,5 @@
 """Segmenters: small networks that say what an image shows, from its pixels alone.
 
-    Segmenter           images -> label maps and attributes
-    fit(...)         train a segmenter on images and label maps
-    degrade(...)     make renders look as bad as samples of a GAN
-    load_rooms()     the built-in selector and judge for rooms
-    fit_to_boxes()   a selector and a judge of a concept somebody boxed by hand
-
 The selector may draw boxes, rank units and tune; only the judge reports numbers. They are trained on disjoint
 images and have different architectures, so that an edit tuned to please one cannot please the other by accident.
 """
@@ -24,6 +18,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.networks import ARCHITECTURES, lean
@@ -240,7 +235,7 @@ def fit_to_boxes(
         )
     data, truth = to_bytes(images).numpy(), boxes.masks(images.shape[-1])
     order = np.random.default_rng(seed).permutation(len(data))
-    order = order[np.argsort([not boxed[i] for i in order], kind="stable")]  # wearers dealt evenly to both halves
+    order = order[np.argsort([not boxed[i] for i in order], kind="stable")]  # boxed images dealt evenly to both halves
     fitted = []
     for k, (role, architecture) in enumerate(ROLES.items()):
         half = np.sort(order[k::2])
@@ -252,14 +247,26 @@ def fit_to_boxes(
         objects = ("background", boxes.concept)
         labels = truth[half].to(torch.uint8).numpy()
         fitted.append(
-            fit(architecture, objects, data[half], labels, steps=steps, batch=32, seed=seed + k, flip=True, report=tell)
+            fit(
+                architecture,
+                objects,
+                data[half],
+                labels,
+                steps=steps,
+                batch=32,
+                seed=seeds.SEGMENTERS.of(seed, k),
+                flip=True,
+                report=tell,
+            )
         )
     unseen = np.sort(order[0::2])
     found = fitted[1].labels(images[unseen]) == 1
     return fitted[0], fitted[1], iou(found, truth[unseen])
 
 
-def rooms_iou(segmenter: Segmenter, concept: str = "window", n: int = 128, seed: int = 9_000_001) -> float:
+def rooms_iou(
+    segmenter: Segmenter, concept: str = "window", n: int = 128, seed: int = seeds.UNSEEN_ROOMS.of(0)
+) -> float:
     """A rooms segmenter's intersection over union for an object on clean renders that no segmenter was trained on."""
     fresh = rooms.render(n, seed)
     k = segmenter.objects.index(concept)

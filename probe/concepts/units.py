@@ -1,10 +1,4 @@
-"""What single feature maps know of a concept: overlap with its masks, ranking of its places, effect on a segmenter.
-
-Overlap            counts of each unit's active region against masks, image by image
-unit_ious(...)     intersection over union of thresholded units with masks (Network and GAN Dissection)
-unit_aucs(...)     area under the ROC curve of a unit's activation, places in the concept against the others
-effects(...)       first-order effect of a unit on how much of the concept a segmenter sees
-"""
+"""What single feature maps know of a concept: overlap with its masks, ranking of its places, effect on a segmenter."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def mat(text: str, *_: object) -> Reading:
-    """FILE: SVHN's cropped digits, X uint8 (H, W, C, N) and y (N, 1) as in train_32x32.mat; the label 10 stands for 0."""
+    """FILE: SVHN's cropped digits, X uint8 (H, W, C, N) and y (N, 1) as in train_32x32.mat; label 10 is a 0."""
     path = existing("mat", text)
     where, loadmat = f"mat:{path.name}", importlib.import_module("scipy.io").loadmat
     with sound(where, (Exception,), "a MATLAB file of version 5, as SVHN's train_32x32.mat"):

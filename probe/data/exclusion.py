@@ -1,8 +1,4 @@
-"""Lists of images to leave out: `probe dedup` writes them, `probe train --exclude` reads them.
-
-Exclusion     which images of which source; kept(...) says what remains
-load, save    as JSON: {"source", "images", "exclude"}
-"""
+"""Lists of images to leave out: `probe dedup` writes them, `probe train --exclude` reads them."""
 
 from __future__ import annotations
 
@@ -20,9 +16,9 @@ from probe.base.files import writing
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Exclusion:
-    """Indices (K,), ascending, of images to leave out of a source of so many images; `file` and `sha256` name the list."""
+    """Indices (K,), ascending, to leave out of a source of so many images; `file` and `sha256` name the list."""
 
     source: str
     images: int
@@ -34,8 +30,8 @@ class Exclusion:
         """Indices of what remains of n images of a source; ProbeError where the list was made for another."""
         if len(self.indices) and self.indices[-1] >= n:
             raise ProbeError(
-                f"{self.file}: leaves out image {self.indices[-1]} of {self.source}; {source} has {n} images (0 to {n - 1}): "
-                "make the list anew with probe dedup"
+                f"{self.file}: leaves out image {self.indices[-1]} of {self.source}; {source} has {n} images (0 to "
+                f"{n - 1}): make the list anew with probe dedup"
             )
         if (self.source, self.images) != (source, n):
             raise ProbeError(
@@ -73,4 +69,6 @@ def load(path: Path) -> Exclusion:
     if not (whole and isinstance(source, str) and type(images) is int):
         raise ProbeError(f"{path.name}: not a list of images to leave out; {wanted}")
     digest = hashlib.sha256(text).hexdigest()
-    return Exclusion(source, images, np.unique(np.array(indices, np.int64)), path.name, digest)
+    return Exclusion(
+        source=source, images=images, indices=np.unique(np.array(indices, np.int64)), file=path.name, sha256=digest
+    )

@@ -1,10 +1,4 @@
-"""Images to train on and to probe with: many sources, one preparation, one cache.
-
-load(source, …)   source text -> Images, prepared once, kept on disk and memory-mapped
-stamp(source)     a text that changes with the source's files
-Images            images (N, C, S, S) uint8, class labels, the source's name, what was unreadable
-prepare(…)        one picture -> (C, S, S) uint8: colours, shorter side to `size`, centre crop
-"""
+"""Images to train on and to probe with: many sources, one preparation, one cache."""
 
 from __future__ import annotations
 
@@ -106,7 +100,7 @@ def load(
 
 
 def stamp(source: str) -> str:
-    """A text that changes with the files of a source; raises ProbeError where it is missing. Rooms are always the same."""
+    """A text that changes with the files of a source (of rooms never); raises ProbeError where it is missing."""
     prefix, text = _parts(source)
     try:
         return source if prefix == "rooms" else SOURCES[prefix](text, 1, None).stamp
@@ -154,7 +148,7 @@ def _write(
 def _fill(
     file: IO[bytes], reading: Reading, shape: tuple[int, int, int], limit: int | None, progress: Progress
 ) -> tuple[list[int | None], list[str], int]:
-    """Write the pictures of a reading as a .npy file; returns their labels, what is unreadable, how many were resized."""
+    """Write a reading's pictures as a .npy file; returns labels, what is unreadable, how many were resized."""
     total = min((n for n in (reading.count, limit) if n is not None), default=None)
     labels: list[int | None] = []
     skipped: list[str] = []

@@ -1,10 +1,4 @@
-"""What a reader of a source answers, and what the readers share.
-
-Reading           a name, a stamp and a lazy stream of pictures
-reading(...)      one of files
-pictures(...)     the stream of pictures of uint8 arrays
-existing, sound, extra   refusals of one line: no such file, a library's own errors, a missing library
-"""
+"""What a reader of a source answers, and what the readers share."""
 
 from __future__ import annotations
 
@@ -30,12 +24,12 @@ Items = Generator[tuple[str, Callable[[], Image.Image], int | None], None, None]
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows others that start foreign programs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """A reader's answer: `stamp` changes with the content; `count` is None where unknown before the end.
 
-    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,). `classes`: names of the labels 0, 1, …,
-    where the source has such.
+    `ready`: images (N, 3, S, S) that need no preparation, and their labels (N,). `classes`: names of the labels 0, 1,
+    …, where the source has such.
     """
 
     name: str
@@ -67,7 +61,7 @@ def reading(
     name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are no text cannot be written as such
     stats = ((os.path.abspath(file), file.stat()) for file in files if file.exists())  # not so a broken link
     stamp = name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
-    return Reading(name, stamp, count, items, classes=classes)
+    return Reading(name=name, stamp=stamp, count=count, items=items, classes=classes)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,4 @@
-"""Where images come from: a segmenter a source, each a lazy stream of pictures.
-
-SOURCES           rooms, folder, parquet, idx, npz, mat, lmdb, hf: one row and one segmenter a source
-"""
+"""Where images come from: a reader a source, each a lazy stream of pictures."""
 
 from __future__ import annotations
 
@@ -36,7 +33,13 @@ def _rooms(text: str, size: int, limit: int | None) -> Reading:
     labels = drawn.attributes[:, rooms.ATTRIBUTES.index("window")].astype(np.int64)
     items = pictures((image.transpose(1, 2, 0) for image in drawn.images), labels.tolist(), "rooms")
     stamp = f"rooms {n}@{seed} {hashlib.sha256(drawn.images[:16].tobytes()).hexdigest()}"
-    return Reading(f"rooms:{n}@{seed}" if seed else f"rooms:{n}", stamp, len(labels), items, (drawn.images, labels))
+    return Reading(
+        name=f"rooms:{n}@{seed}" if seed else f"rooms:{n}",
+        stamp=stamp,
+        count=len(labels),
+        items=items,
+        ready=(drawn.images, labels),
+    )
 
 
 def _folder(text: str, *_: object) -> Reading:

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from probe.concepts.probing import Labelled
+from probe.concepts.probing import LabelledMaps
 from probe.concepts.protocols import Segmenter
 from probe.edits.refinement import Settings
 from probe.models.gan import GAN
 from probe.models.hooks import Site
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """All that methods are fitted with: the generator, labelled images and their latents, the selector, the layers."""
 
     gan: GAN
-    labelled: Labelled
+    labelled: LabelledMaps
     z: Tensor
     selector: Segmenter
     sites: tuple[Site, ...]

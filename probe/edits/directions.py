@@ -1,11 +1,4 @@
-"""Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery).
-
-Direction           a discriminant between two sets of vectors, and the one-sided erasure along it
-Counterfactual      the latent without the concept, and the places of a layer where its features are taken
-fit_erase(...)      a direction from vectors with and without the concept
-fit_patch(...)      a counterfactual from latents, and from feature vectors, with and without it
-leace(...)          the matrix and offset that take the concept away from every linear probe
-"""
+"""Where a concept lies among a layer's feature vectors, and how to take it away; fitted, not applied (see surgery)."""
 
 from __future__ import annotations
 
@@ -53,12 +46,12 @@ class Direction:
         return self.weight, -(self.weight @ self.mean + self.boundary * across), self.shift / reach
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Counterfactual:
     """What a generator would draw without a concept, and where: see `dcgan.Patch` for the formula.
 
-    `weight`, `step` (K, nz) and `bias` (K,) move a latent off the concept; `gate` (C,) and `threshold` () tell the places
-    of a layer's feature vectors that show it; latents stay within ±`limit`.
+    `weight`, `step` (K, nz) and `bias` (K,) move a latent off the concept; `gate` (C,) and `threshold` () tell the
+    places of a layer's feature vectors that show it; latents stay within ±`limit`.
     """
 
     weight: Tensor
@@ -99,17 +92,19 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
 def fit_patch(
     latents: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], boundary: float, limit: float
 ) -> Counterfactual:
-    """Fit a counterfactual to latents (P, nz), (Q, nz) and to feature vectors (R, C), (S, C) with the concept and without.
+    """Fit a counterfactual to latents (P, nz), (Q, nz) and features (R, C), (S, C) with the concept and without.
 
-    A latent moves as `fit_erase` moves a vector, from a quarter of the way between the means on. A place counts when its
-    discriminant lies beyond `boundary` between the means (0 the mean without the concept, 1 with it), fully so OPENING
-    further. Raises ProbeError as `fit_erase`.
+    A latent moves as `fit_erase` moves a vector, from a quarter of the way between the means on. A place counts when
+    its discriminant lies beyond `boundary` between the means (0 the mean without the concept, 1 with it), fully so
+    OPENING further. Raises ProbeError as `fit_erase`.
     """
     weight, bias, step = fit_erase(*latents, _MOVES).gate()
     place = fit_erase(*places, boundary)
     scale = OPENING * (place.weight @ place.shift)
     at, threshold, _ = place.gate()
-    return Counterfactual(weight[None], bias[None], step[None], at / scale, threshold / scale, limit)
+    return Counterfactual(
+        weight=weight[None], bias=bias[None], step=step[None], gate=at / scale, threshold=threshold / scale, limit=limit
+    )
 
 
 def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[Tensor, Tensor]:

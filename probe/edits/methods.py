@@ -1,8 +1,5 @@
 """Ways to make a generator forget: the paper's rule, maps ranked three ways, patching, linear erasures.
 
-    candidates(...)    name -> methods at every layer, fitted to labels, ready to be tuned and tried
-    energy_matched     random sets of maps of equal activation energy
-
 `paper`     every map whose logistic weight is positive, at zero; the strength fades them out (1 drops them)
 `logistic`  the maps of largest logistic weight; the strength is their number
 `iou`       the maps whose active region overlaps the boxes most (GAN Dissection); the strength is their number
@@ -25,9 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.base.plugins import made
-from probe.concepts.probing import Labelled, logistic
+from probe.concepts.probing import LabelledMaps, logistic
 from probe.concepts.units import effects, overlap
 from probe.edits import surgery
 from probe.edits.context import Fit
@@ -37,7 +35,8 @@ from probe.edits.scoring import Scorer
 from probe.edits.tuning import AtStrength, Method
 from probe.measures.statistics import Array
 from probe.models.gan import support
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 
 METHODS = ("paper", "logistic", "iou", "causal", "patch")
 OPTIONAL = ("lda", "leace")
@@ -45,11 +44,10 @@ _FADES = (0.25, 0.5, 0.75, 1.0)
 _STRENGTHS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # of leace
 _DISTANCES = (0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # of patch
 _FAR = 2.0  # the largest of them where nothing is adjusted: further on it is an extrapolation of few labels
-_POOL = 41_000_003  # latents of a seed for adjusting, apart from labelled, tuning and held-out ones
 _COARSE = 32  # side at which boxes are laid over units
 
 
-def scaler(units: Tensor, maps: int) -> AtStrength:
+def fading(units: Tensor, maps: int) -> AtStrength:
     """Strength -> edit that multiplies the given maps by 1 - strength; strength 1 drops them at all locations."""
     mask = torch.zeros(maps)
     mask[units] = 1
@@ -79,38 +77,50 @@ def _at(site: Site, edit: Callable[[float], Any]) -> AtStrength:
 
 
 def _maps_method(
-    name: str, site: Site, fit: Fit, choose: Callable[[Labelled, int], Callable[[float], Tensor]], strengths: tuple[float, ...], fade: bool
-) -> Method:  # fmt: skip
+    name: str,
+    site: Site,
+    fit: Fit,
+    choose: Callable[[LabelledMaps, int], Callable[[float], Tensor]],
+    strengths: tuple[float, ...],
+    fade: bool,
+) -> Method:
     """A method that drops the maps `choose(labels, seed)(strength)`; its random counterpart drops others."""
     energy = fit.labelled.maps[site.name].square().mean((0, 2, 3)).numpy()
     chosen = choose(fit.labelled, fit.seed)
 
     def edits(pick: Callable[[float], Tensor], strength: float) -> Any:
-        return {site.name: scaler(pick(strength), site.maps)(strength if fade else 1.0)}
+        return {site.name: fading(pick(strength), site.maps)(strength if fade else 1.0)}
 
     def random(strength: float, rng: np.random.Generator) -> AtStrength:
-        return _at(site, scaler(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
+        return _at(site, fading(torch.from_numpy(energy_matched(energy, chosen(strength).numpy(), rng)), site.maps))
 
     return Method(
-        name, (site,), strengths, partial(edits, chosen), lambda labels, seed: partial(edits, choose(labels, seed)), random,
-        start=lambda strength: strength if fade else 1.0, most=1.0, units=lambda strength: sorted(chosen(strength).tolist()),
-    )  # fmt: skip
+        name=name,
+        sites=(site,),
+        strengths=strengths,
+        edits=partial(edits, chosen),
+        refit=lambda labels, seed: partial(edits, choose(labels, seed)),
+        random=random,
+        start=lambda strength: strength if fade else 1.0,
+        most=1.0,
+        units=lambda strength: sorted(chosen(strength).tolist()),
+    )
 
 
-def _weights(site: Site, negatives: str, labels: Labelled, seed: int) -> Tensor:
+def _weights(site: Site, negatives: str, labels: LabelledMaps, seed: int) -> Tensor:
     return torch.from_numpy(logistic(labels.gather(site.name, negatives, seed)).coef_[0])
 
 
 def _paper(fit: Fit) -> list[Method]:
-    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+    def choose(site: Site, labels: LabelledMaps, seed: int) -> Callable[[float], Tensor]:
         units = torch.nonzero(_weights(site, "same-image", labels, seed) > 0)[:, 0]
         return lambda _: units
 
     return [_maps_method("paper", site, fit, partial(choose, site), _FADES, fade=True) for site in fit.sites]
 
 
-def _ranked(name: str, fit: Fit, score: Callable[[Site, Labelled, int], Tensor]) -> list[Method]:
-    def choose(site: Site, labels: Labelled, seed: int) -> Callable[[float], Tensor]:
+def _ranked(name: str, fit: Fit, score: Callable[[Site, LabelledMaps, int], Tensor]) -> list[Method]:
+    def choose(site: Site, labels: LabelledMaps, seed: int) -> Callable[[float], Tensor]:
         order = score(site, labels, seed).argsort(descending=True, stable=True)
         return lambda strength: order[: int(strength)]
 
@@ -138,25 +148,39 @@ def _causal(fit: Fit) -> list[Method]:
 
 
 def _directed(
-    name: str, places: tuple[Site, ...], fit: Fit, make: Callable[[Tensor, Tensor], Any], apply: Callable[[Any, float], Any],
-    strengths: tuple[float, ...], **about: Any,
-) -> Method:  # fmt: skip
+    name: str,
+    places: tuple[Site, ...],
+    fit: Fit,
+    make: Callable[[Tensor, Tensor], Any],
+    apply: Callable[[Any, float], Any],
+    strengths: tuple[float, ...],
+    **about: Any,
+) -> Method:
     """A method that fits a direction to places with and without the concept; its counterpart moves the boxes."""
 
-    def fitted(labels: Labelled, seed: int) -> dict[str, Any]:
+    def fitted(labels: LabelledMaps, seed: int) -> dict[str, Any]:
         return {s.name: make(*labels.gather(s.name, fit.negatives[s.name], seed).split()) for s in places}
 
     def at_strength(found: dict[str, Any], strength: float) -> Any:
         return {key: apply(direction, strength) for key, direction in found.items()}
 
-    def refit(labels: Labelled, seed: int) -> AtStrength:
+    def refit(labels: LabelledMaps, seed: int) -> AtStrength:
         return partial(at_strength, fitted(labels, seed))
 
     def random(_: float, rng: np.random.Generator) -> AtStrength:
         return refit(fit.labelled.shuffled(rng), int(rng.integers(2**31)))
 
     found = fitted(fit.labelled, fit.seed)
-    return Method(name, places, strengths, partial(at_strength, found), refit, random, about=about, fitted=found)
+    return Method(
+        name=name,
+        sites=places,
+        strengths=strengths,
+        edits=partial(at_strength, found),
+        refit=refit,
+        random=random,
+        about=about,
+        fitted=found,
+    )
 
 
 def _lda(fit: Fit) -> list[Method]:
@@ -171,14 +195,14 @@ def _lda(fit: Fit) -> list[Method]:
 
 
 def counterfactual(
-    fit: Fit, site: Site, boundary: float, labels: Labelled, seed: int, refined: bool
+    fit: Fit, site: Site, boundary: float, labels: LabelledMaps, seed: int, refined: bool
 ) -> surgery.Counterfactual:
     """What `patch` patches into a layer: fitted to labels and, if asked, adjusted on latents of its own."""
     z, has = fit.z[torch.from_numpy(labels.rows)], labels.boxed
     found = surgery.fit_patch((z[has], z[~has]), labels.inside(site.name, seed), boundary, support(fit.gan.prior))
     if not refined:
         return found
-    pool = fit.gan.latents(fit.refinement.latents, seed * 1000 + _POOL)
+    pool = fit.gan.latents(fit.refinement.latents, seeds.REFINEMENT.of(seed))
     scorer = Scorer(Replay(fit.gan, pool, [site.name]), fit.selector, fit.labelled.boxes)
     return refine(found, scorer, site.name, fit.refinement, seed)
 
@@ -192,7 +216,7 @@ def _patch(fit: Fit) -> list[Method]:
     device = fit.gan.device
 
     def method(site: Site, boundary: float, refined: bool) -> Method:
-        def refit(labels: Labelled, seed: int) -> AtStrength:
+        def refit(labels: LabelledMaps, seed: int) -> AtStrength:
             return patching(counterfactual(fit, site, boundary, labels, seed, refined), site, device)
 
         def random(_: float, rng: np.random.Generator) -> AtStrength:
@@ -204,7 +228,17 @@ def _patch(fit: Fit) -> list[Method]:
         about = {"boundary": boundary, "directions": len(own.bias)}
         edits = patching(own, site, device)
         strengths = tuple(d for d in _DISTANCES if refined or d <= _FAR)
-        return Method("patch", (site,), strengths, edits, refit, random, about=about, fitted=own, least=float(refined))
+        return Method(
+            name="patch",
+            sites=(site,),
+            strengths=strengths,
+            edits=edits,
+            refit=refit,
+            random=random,
+            about=about,
+            fitted=own,
+            least=float(refined),
+        )
 
     if fit.readable:
         return [method(fit.sites[0], fit.boundaries[0], True)]
@@ -225,8 +259,14 @@ def _leace(fit: Fit) -> list[Method]:
 
 
 BUILDERS: dict[str, Callable[[Fit], list[Method]]] = {
-    "paper": _paper, "logistic": _logistic, "iou": _iou, "causal": _causal, "patch": _patch, "lda": _lda, "leace": _leace,
-}  # fmt: skip
+    "paper": _paper,
+    "logistic": _logistic,
+    "iou": _iou,
+    "causal": _causal,
+    "patch": _patch,
+    "lda": _lda,
+    "leace": _leace,
+}
 
 
 def candidates(fit: Fit, name: str) -> list[Method]:
@@ -250,7 +290,7 @@ def register_edit_method(method: EditMethod) -> None:
 def _registered(method: EditMethod, fit: Fit) -> list[Method]:
     """A registered method as the others are: tuned, refitted to other labels, held against its own random counterpart."""
 
-    def refit(labels: Labelled, seed: int) -> AtStrength:
+    def refit(labels: LabelledMaps, seed: int) -> AtStrength:
         return method.fit(replace(fit, labelled=labels, seed=seed)).hooks
 
     def random(_: float, rng: np.random.Generator) -> AtStrength:

@@ -1,12 +1,8 @@
 """A counterfactual adjusted by gradient: as much of the concept gone as can be, as little else changed as can be.
 
-Settings         every constant
-patch_edits      a patch as edits of a running generator
-refine(...)      a counterfactual -> a better one, on latents of its own and by the selector's word alone
-
-What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot paint
-what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It needs a
-segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.
+What is adjusted is how a latent moves. Whatever it moves to, the generator draws the image, so that the descent cannot
+paint what a segmenter happens not to call the concept: directions free at a layer painted brown panels over windows. It
+needs a segmenter that reads well all the same: `forget` adjusts where the segmenters' IoU is at least READABLE.
 """
 
 from __future__ import annotations
@@ -28,13 +24,13 @@ from probe.models.hooks import LATENT
 READABLE = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Directions added to the fitted one, and the descent: Adam, cosine decay to zero, batches of the scorer's latents.
 
     `price` weighs collateral (mean |x - x'| far from the concept, images in [0, 1]) against the share of the concept's
-    area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's features
-    where the gate is shut, so that a patch has the colours of what surrounds it.
+    area that is left, `nearness` how much else the counterfactual changes: mean |x' - x| / mean |x| of the layer's
+    features where the gate is shut, so that a patch has the colours of what surrounds it.
     """
 
     directions: int = 128
@@ -47,7 +43,7 @@ class Settings:
 
 
 def patch_edits(patch: Patch, layer: str, apart: Callable[[Tensor, Tensor], None] | None = None) -> Edits:
-    """Edits that run latents and their counterfactuals together up to a layer and join them there; `apart` sees both."""
+    """Edits that run latents and counterfactuals together up to a layer and join them there; `apart` sees both."""
 
     def other(z: Tensor) -> Tensor:
         return patch.counterfactual(z.flatten(1)).view(z.shape)
@@ -68,9 +64,11 @@ def _widened(found: Counterfactual, directions: int, seed: int) -> Counterfactua
     weight = torch.randn(directions, nz, generator=generator) * nz**-0.5
     bias = torch.zeros(directions)
     return replace(
-        found, weight=torch.cat([found.weight, weight]), bias=torch.cat([found.bias, bias]),
+        found,
+        weight=torch.cat([found.weight, weight]),
+        bias=torch.cat([found.bias, bias]),
         step=torch.cat([found.step, torch.zeros(directions, nz)]),
-    )  # fmt: skip
+    )
 
 
 def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
@@ -80,9 +78,14 @@ def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
 
 
 def refine(
-    found: Counterfactual, scorer: Scorer, layer: str, settings: Settings, seed: int = 0, report: Callable[[int, int], None] | None = None
-) -> Counterfactual:  # fmt: skip
-    """Adjust how latents move, on the latents of a scorer and by its segmenter (the selector); returns a new counterfactual.
+    found: Counterfactual,
+    scorer: Scorer,
+    layer: str,
+    settings: Settings,
+    seed: int = 0,
+    report: Callable[[int, int], None] | None = None,
+) -> Counterfactual:
+    """A new counterfactual: how latents move adjusted on those of a scorer, by its segmenter (the selector).
 
     The loss is (Σ soft area after) / (Σ area before) + price · collateral + nearness · (see Settings), over random
     batches of the latents that show the concept: its mean over two halves, which go side by side.
@@ -114,9 +117,20 @@ def refine(
             with torch.no_grad():
                 # the class torch.optim.Adam imports torch's compiler when made, which takes a second
                 adam(
-                    tensors, slopes, first, second, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, lr=rate,
-                    weight_decay=0.0, eps=1e-8, maximize=False,
-                )  # fmt: skip
+                    tensors,
+                    slopes,
+                    first,
+                    second,
+                    [],
+                    steps,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.999,
+                    lr=rate,
+                    weight_decay=0.0,
+                    eps=1e-8,
+                    maximize=False,
+                )
             if report:
                 report(done + 1, settings.steps)
     weight, bias, step = (t.detach().cpu() for t in tensors)

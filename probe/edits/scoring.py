@@ -1,9 +1,4 @@
-"""What an edit did to every image, by a segmenter's word; two edits compared image by image.
-
-Scores          concept area before and after, and mean change by place, of each image
-Scorer           fixed latents and a segmenter; scores edits on the same latents
-compare(...)    two methods' collateral at equal removal, paired by image
-"""
+"""What an edit did to every image, by a segmenter's word; two edits compared image by image."""
 
 from __future__ import annotations
 
@@ -22,13 +17,13 @@ from probe.concepts.labels import Boxes
 from probe.concepts.protocols import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
-from probe.models.hooks import Replay
+from probe.models.replay import Replay
 
 Edits = Mapping[str, Callable[[Tensor], Tensor]]
 _SHARED = np.linspace(0.05, 0.95, 19)  # removals at which two methods are compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """What an edit did to each image: concept area before and after, and mean change by place, (N,) each.
 
@@ -116,7 +111,7 @@ class Scorer:
 
     def workers(self) -> AbstractContextManager[parallel.Map[Any, Any]]:
         """What maps a function over items, side by side where edits need no hooks, which would be seen by all."""
-        apart = self.replay.stems and self.replay.gan.device.type == "cpu"
+        apart = not self.replay.hooked and self.replay.gan.device.type == "cpu"
         return parallel.workers() if apart else nullcontext(map)
 
     def each(self, function: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
@@ -137,7 +132,9 @@ class Scorer:
             for k, name in enumerate(self.segmenter.objects)
             if k not in (0, self.value)
         }
-        return Scores(self.before, areas[:, self.value], outside, inside, self.has, others)
+        return Scores(
+            before=self.before, after=areas[:, self.value], outside=outside, inside=inside, has=self.has, others=others
+        )
 
 
 def _shaken(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,16 +1,8 @@
 """Permanent edits of a generator: a GAN in, a new GAN out; the input is left as it was.
 
-    ablate(...)      drop feature maps
-    scale(...)       multiply feature maps by a factor
-    fold(...)        put a matrix, and where that is possible an offset, behind a layer
-    erase(...)       put one-sided erasures behind layers
-    patch(...)       take a concept's places from the counterfactual latent without it
-    fit_erase(...)   the direction of a concept, from feature vectors with and without it
-    leace(...)       the matrix and offset that take a concept away from every linear probe
-
-All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to the GAN it is
-given what a hook (`layers.edit`) on the layer's output would do, and `provenance["edits"]` lists them in order. So of
-two matrices folded behind one layer the later one acts first, directly on the layer's output.
+All but `erase` and `patch` go into the weights, so that the result is an ordinary DCGAN. Edits compose: each does to
+the GAN it is given what a hook (`hooks.edit`) on the layer's output would do, and `provenance["edits"]` lists them in
+order. So of two matrices folded behind one layer the later one acts first, directly on the layer's output.
 """
 
 from __future__ import annotations
@@ -89,8 +81,8 @@ def erase(gan: GAN, directions: Mapping[str, Direction], strength: float) -> GAN
 def patch(gan: GAN, layer: str | int, counterfactual: Counterfactual, strength: float = 1.0) -> GAN:
     """A GAN whose generator draws a concept's places as a latent without the concept would have them (`dcgan.Patch`).
 
-    `layer` (by name, rank or grid) is where features are taken over. Raises ProbeError for a generator that is no DCGAN or
-    carries a patch already, a counterfactual of another size, and a strength that is no number.
+    `layer` (by name, rank or grid) is where features are taken over. Raises ProbeError for a generator that is no DCGAN
+    or carries a patch already, a counterfactual of another size, and a strength that is no number.
     """
     new, generator = _copy(gan, f"patch at {layer}")
     if not math.isfinite(strength):
@@ -234,9 +226,10 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
 
     if not worst(phases) <= tolerance:
         raise ProbeError(
-            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} output phases "
-            f"see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in units of that layer's input "
-            f"to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit with layers.edit"
+            f"fold: the offset behind {site.name} is no constant behind layer{index + 1}: its {period}x{period} "
+            f"output phases see other taps of the kernel and differ by up to {worst(phases):.2g} from their mean, in "
+            f"units of that layer's input to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit "
+            "with hooks.edit"
         )
     with torch.no_grad():
         if block.norm != "none":

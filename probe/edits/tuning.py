@@ -1,10 +1,4 @@
-"""Trying a way to forget: its strength, beside random edits of equal collateral, and fitted to other labels.
-
-Method          a way to forget: edits for a strength, refitted to other labels, and a random counterpart
-tune(...)       the layers and the strength of a method
-control(...)    random edits scaled to a method's own collateral
-label_draws     the method refitted to labelled images drawn anew
-"""
+"""Trying a way to forget: its strength, beside random edits of equal collateral, and fitted to other labels."""
 
 from __future__ import annotations
 
@@ -16,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from probe.concepts.probing import Labelled
+from probe.base import seeds
+from probe.concepts.probing import LabelledMaps
 from probe.edits.scoring import Edits, Scorer, Scores
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
@@ -29,21 +24,22 @@ BOUND = 0.025  # the collateral that is small: of a strength that falls short, a
 _FIRST = 8  # latents on which collateral is matched roughly, before it is on all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to forget at given layers, fitted to labels.
 
-    `edits` gives the edit of a strength, `strengths` its curve; `refit` fits the same method to other labels; `random` draws a
-    random counterpart of a strength, whose strength can be scaled from 0 to at most `most` (a strength of its own where 0 < most).
-    `about` is what the result says of it, `units` which maps a strength drops, `fitted` what surgery needs of it; `aim`
-    is the removal its strength is tuned to, `least` the smallest strength that tuning may choose.
+    `edits` gives the edit of a strength, `strengths` its curve; `refit` fits the same method to other labels; `random`
+    draws a random counterpart of a strength, whose strength can be scaled from 0 to at most `most` (a strength of its
+    own where 0 < most). `about` is what the result says of it, `units` which maps a strength drops, `fitted` what
+    surgery needs of it; `aim` is the removal its strength is tuned to, `least` the smallest strength that tuning may
+    choose.
     """
 
     name: str
     sites: tuple[Site, ...]
     strengths: tuple[float, ...]
     edits: AtStrength
-    refit: Callable[[Labelled, int], AtStrength]
+    refit: Callable[[LabelledMaps, int], AtStrength]
     random: Callable[[float, np.random.Generator], AtStrength]
     start: Callable[[float], float] = lambda strength: strength
     most: float = float("inf")
@@ -55,14 +51,15 @@ class Method:
 
 
 def tune(methods: list[Method], scorer: Scorer, report: Report) -> tuple[Method, float]:
-    """The layers and the smallest strength that reach a method's aim on a scorer; of layers that reach it, the least collateral.
+    """The layers and the smallest strength that reach a method's aim on a scorer, at the least collateral.
 
-    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of the
-    strengths with collateral up to BOUND (of all where there is none such) that of least collateral whose removal is no more
-    than a standard error, of the difference on the same images, below the largest (the one-standard-error rule, Breiman
-    et al. 1984): a longer strength on a plateau buys collateral alone.
+    Reached means that the lower end of the removal's 95 % interval over images is not below it. If none reaches it: of
+    the strengths with collateral up to BOUND (of all where there is none such) that of least collateral whose removal
+    is no more than a standard error, of the difference on the same images, below the largest (the one-standard-error
+    rule, Breiman et al. 1984): a longer strength on a plateau buys collateral alone.
 
-    A strength is passed over where on a quarter of the images (16 at least) the upper end of the interval is below the aim already.
+    A strength is passed over where on a quarter of the images (16 at least) the upper end of the interval is below the
+    aim already.
     """
     reached: list[tuple[float, Method, float]] = []
     few = scorer.having(max(16, len(scorer.has) // 4))
@@ -103,11 +100,11 @@ def _as_good(one: Scores, best: Scores) -> bool:
 def _matched(
     edits: AtStrength, start: float, most: float, targets: tuple[float, float], scorer: Scorer, growth: float = 1.0
 ) -> tuple[Scores, float]:
-    """Scores of a random edit at the scale at which its collateral is the method's: roughly on the first latents, then on all.
+    """Scores of a random edit scaled to the method's collateral: roughly on the first latents, then on all.
 
     Collateral is taken for a power of the scale: that of the last two scales tried, `growth` at first. Returns that
-    power, too (`growth` where nothing matched). Within 10 % on all latents; the last scale tried where eight fall short. Where
-    four do not match the first latents (an edit may leave them alone), the search on all starts over.
+    power, too (`growth` where nothing matched). Within 10 % on all latents; the last scale tried where eight fall
+    short. Where four do not match the first latents (an edit may leave them alone), the search on all starts over.
     """
     scale, power, n = start, growth, len(scorer.has)
     images, drawn = scorer.images[:0], start  # what has been drawn, and at which scale
@@ -130,7 +127,7 @@ def _matched(
     return scorer.compare(images), power
 
 
-def control(
+def random_edits(
     method: Method, strength: float, scorer: Scorer, draws: int, seed: int, report: Report
 ) -> tuple[dict[str, Any], float, Array]:
     """Random edits at a method's own collateral, the method rescored on the same latents.
@@ -169,14 +166,14 @@ def control(
 
 
 def label_draws(
-    method: Method, strength: float, labelled: Labelled, scorer: Scorer, draws: int, seed: int
+    method: Method, strength: float, labelled: LabelledMaps, scorer: Scorer, draws: int, seed: int
 ) -> dict[str, Any]:
-    """Intervals over label draws: labelled images resampled, the method refitted at its layers and strength, rescored."""
+    """Intervals over label draws: images resampled, the method refitted at its layers and strength, rescored."""
     rng = np.random.default_rng(seed)
     points = []
     for k in range(draws):
         again = labelled.take(rng.integers(0, len(labelled), len(labelled)))
-        scores = scorer.score(method.refit(again, seed + k)(strength))
+        scores = scorer.score(method.refit(again, seeds.LABEL_DRAWS.of(seed, k))(strength))
         points.append((scores.removal, scores.collateral))
     low, high = np.percentile(points, [2.5, 97.5], axis=0)
     return {

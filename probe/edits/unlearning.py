@@ -1,11 +1,5 @@
 """Feature unlearning by fine-tuning: a GAN in, a GAN tuned not to draw a concept out; the input is left as it was.
 
-    feature_direction(...)   mean latent with the concept minus mean latent without it
-    linearity(...)           how well a latent's component along that direction tells whether the concept is drawn
-    target(...)              the latents whose original images the tuned generator has to draw
-    unlearn(...)             the tuned GAN
-    snapshots(...)           the same on its way, for a curve of removal against collateral
-
 After Moon, Cho and Kim, "Feature Unlearning for Pre-trained GANs and VAEs" (AAAI 2024, arXiv 2303.05699), who erase a
 concept that is one direction of the latent space. What differs here: images are compared by mean absolute and mean
 squared difference, without the paper's perceptual (MS-SSIM) term; latents for tuning are drawn afresh from the prior;
@@ -27,17 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import auc_ci, to_numpy
 from probe.models.gan import GAN
 
 LEAST = 8  # latents with the concept, and as many without
 _FOLDS = 5
-_SEED = 5_000_011  # tuning latents of a seed overlap neither those of the tuning nor of the held-out scorers
 Report = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to tune: Adam for `steps` of `batch` latents at rate `lr`; `weight` of the unlearning loss against the other.
 
@@ -75,7 +69,8 @@ def feature_direction(with_: Tensor, without: Tensor) -> Tensor:
         raise ProbeError(f"unlearn: latents of shape {shapes}; expected rows of one size")
     if min(len(with_), len(without)) < LEAST:
         raise ProbeError(
-            f"unlearn: {len(with_)} latents with the concept, {len(without)} without; at least {LEAST} of each are needed"
+            f"unlearn: {len(with_)} latents with the concept, {len(without)} without; at least {LEAST} of each are "
+            "needed"
         )
     direction = with_.mean(0) - without.mean(0)
     if not direction.norm() > 0:
@@ -122,7 +117,8 @@ def _loss(drawn: Tensor, wanted: Tensor, moved: Tensor, weight: float) -> Tensor
 
 
 def _snapshot(gan: GAN, generator: nn.Module, step: int, settings: Settings) -> GAN:
-    note = f"unlearn by {step} steps of {settings.batch} latents, lr {settings.lr:g}, weight {settings.weight:g}, quantile {settings.quantile:g}"
+    how = f"lr {settings.lr:g}, weight {settings.weight:g}, quantile {settings.quantile:g}"
+    note = f"unlearn by {step} steps of {settings.batch} latents, {how}"
     edits = [*gan.provenance.get("edits", []), note]
     frozen = copy.deepcopy(generator)
     for parameter in frozen.parameters():
@@ -131,8 +127,13 @@ def _snapshot(gan: GAN, generator: nn.Module, step: int, settings: Settings) -> 
 
 
 def snapshots(
-    gan: GAN, with_: Tensor, without: Tensor, at: Sequence[int], settings: Settings | None = None, report: Report | None = None
-) -> list[GAN]:  # fmt: skip
+    gan: GAN,
+    with_: Tensor,
+    without: Tensor,
+    at: Sequence[int],
+    settings: Settings | None = None,
+    report: Report | None = None,
+) -> list[GAN]:
     """The GAN after each number of steps in `at`: one tuning, each as if it had ended there.
 
     The tuned generator is to draw at z what the original draws at `target(z)`: the same where z lacks the concept.
@@ -145,7 +146,7 @@ def snapshots(
         raise ProbeError(f"unlearn: snapshots at {', '.join(map(str, at)) or '(none)'}: expected steps from 1 on")
     if with_.shape[-1] != gan.nz:
         raise ProbeError(f"unlearn: latents of {with_.shape[-1]} numbers; the generator takes {gan.nz}")
-    z = gan.latents(max(at) * s.batch, _SEED + s.seed)
+    z = gan.latents(max(at) * s.batch, seeds.UNLEARNING.of(s.seed))
     wanted, moved = target(z, with_.cpu(), without.cpu(), s.quantile)
     generator = copy.deepcopy(gan.generator).eval()
     optimiser = torch.optim.Adam([p.requires_grad_() for p in generator.parameters()], s.lr)

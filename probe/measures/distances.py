@@ -1,9 +1,4 @@
-"""How far two sets of images are apart, in the features of a network: Fréchet distance, kernel distance, precision, recall.
-
-frechet(a, b)            ‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½) of rows (Heusel et al. 2017: FID, in Inception's features)
-kernel_distance(a, b)    unbiased MMD², kernel (x·y/D + 1)³ (Binkowski et al. 2018: KID)
-precision_recall(a, b)   share of each set within the other's manifold (Kynkäänniemi et al. 2019)
-compare(a, b)            all of these with their intervals
+"""How far two sets of images are apart in a network's features: Fréchet and kernel distance, precision, recall.
 
 Intervals are by the jackknife: what becomes of the number when a twentieth of the images of both sets is left out, for
 each twentieth. A bootstrap would draw images twice, which takes rank from Σ and makes neighbours of distance 0.
@@ -29,7 +24,10 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    """The Fréchet distance of two Gaussians fitted to rows (N, D) and (M, D); biased upwards, the more the fewer rows."""
+    """The Fréchet distance of two Gaussians fitted to rows (N, D) and (M, D); biased upwards, the more the fewer rows.
+
+    ‖μ₁ - μ₂‖² + tr(Σ₁ + Σ₂ - 2(Σ₁Σ₂)^½) (Heusel et al. 2017: FID, in Inception's features).
+    """
     (mean_a, root_a), (mean_b, root_b) = _moments(a.double()), _moments(b.double())
     product = root_a @ root_b.T  # its singular values are the roots of the eigenvalues of Σ₁Σ₂
     smaller = product @ product.T if len(product) <= product.shape[1] else product.T @ product
@@ -70,7 +68,10 @@ def _kernel_distances(a: Tensor, b: Tensor) -> list[float]:
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """The unbiased squared maximum mean discrepancy of rows (N, D) and (M, D), at least 20 each; may fall below 0."""
+    """The unbiased squared maximum mean discrepancy of rows (N, D) and (M, D), at least 20 each; may fall below 0.
+
+    The kernel is (x·y/D + 1)³ (Bińkowski et al. 2018: KID).
+    """
     return _kernel_distances(a, b)[0]
 
 
@@ -81,7 +82,10 @@ def _within(to_centres: Tensor, own: Tensor, k: int) -> float:
 
 
 def precision_recall(real: Tensor, drawn: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """The share of drawn rows (M, D) within the manifold of real ones (N, D), and of real ones within that of the drawn."""
+    """Shares: of drawn rows (M, D) within the manifold of real ones (N, D), and of real ones within the drawn ones'.
+
+    The manifold is the balls around rows that reach to their k-th neighbours (Kynkäänniemi et al. 2019).
+    """
     return _precision_recall(torch.cdist(real, real), torch.cdist(drawn, drawn), torch.cdist(drawn, real), k)
 
 
@@ -98,7 +102,10 @@ def jackknife(values: list[float]) -> list[float]:
 
 
 def compare(real: Tensor, drawn: Tensor) -> dict[str, Any]:
-    """`fid`, `kid`, `precision` and `recall` of drawn rows (M, D) against real ones (N, D), each with its `_ci`; at least 200 of each, in random order."""
+    """`fid`, `kid`, `precision`, `recall` of drawn rows (M, D) against real ones (N, D), each with its `_ci`.
+
+    At least 200 of each, in random order.
+    """
     places = _blocks(len(real)), _blocks(len(drawn))
     matrices = torch.cdist(real, real), torch.cdist(drawn, drawn), torch.cdist(drawn, real)
     fid, shares = [], []

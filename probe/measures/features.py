@@ -1,8 +1,5 @@
 """In what space two images are near: fixed, named features of images.
 
-    Feature        a name and a function: images -> one row of numbers each
-    feature(...)   `pixels`, `random-conv`, or any module as pkg.module:factory
-
 Distances are Euclidean between rows. `random-conv` is a convolutional network whose weights are drawn from a fixed
 seed: it has seen no data, so nothing can leak into it, and it tolerates small shifts, which pixels do not.
 """

@@ -1,9 +1,5 @@
 """Semantic hashes of images: the thresholded ReLU code of a denoising autoencoder (section 4.1 of the paper).
 
-Autoencoder    3072-128-3072, ReLU code, on 32x32 colour images
-fit(...)       train one on images, with noise on what it sees and dropout on its code
-hashes(...)    images -> 128 bits each, packed into 16 bytes
-
 A bit says whether a unit of the code is active. Each image is centred and scaled to unit deviation first, so that
 brightness and contrast move no bit. Images are read a batch at a time and may lie on disk.
 """
@@ -28,7 +24,7 @@ _BATCH, _LR, _BLOCK = 128, 2e-3, 4096
 
 @dataclass(frozen=True)
 class Training:
-    """How the autoencoder is fitted: steps of 128 images, noise in standard deviations of an image, dropout on its code."""
+    """How the autoencoder is fitted: steps of 128 images, noise in standard deviations, dropout on its code."""
 
     steps: int = 2000
     noise: float = 0.3
@@ -56,7 +52,7 @@ def standardised(images: Array) -> Tensor:
 
 
 def fit(images: Any, training: Training, report: Callable[[int, int], None] | None = None) -> Autoencoder:
-    """Train an autoencoder on images (N, 3, 32, 32) uint8, which may be memory-mapped: squared error, Adam, 2e-3 falling to 0."""
+    """Train an autoencoder on images (N, 3, 32, 32) uint8, also memory-mapped: squared error, Adam, 2e-3 to 0."""
     t = training
     rng, generator = np.random.default_rng(t.seed), torch.Generator().manual_seed(t.seed)
     with torch.random.fork_rng(devices=[]):

@@ -1,8 +1,4 @@
-"""How alike the pixels of two images are, whatever small shift or zoom lies between them.
-
-centres, wholes   what either side of a pair is compared by, made once for all pairs of an image; 13 KB each
-aligned(...)      pairs among those -> the correlation of their fine structure in the best alignment
-"""
+"""How alike the pixels of two images are, whatever small shift or zoom lies between them."""
 
 from __future__ import annotations
 
@@ -37,10 +33,10 @@ def wholes(images: Array) -> Views:
 def aligned(left: Views, right: Views, i: Array, j: Array) -> Array:
     """Likeness (P,) of pairs: the centre of image i (P,) in `left` against the whole of image j (P,) in `right`.
 
-    It is the correlation of their fine structure in the best of 245 alignments. Fine structure is the signed square root
-    of grey images less their own 5x5 mean. The centre 26x26 of one is held against all 49 places in the other: as they
-    are, and with either one's centre enlarged from 29 or 26 of 32 pixels. Coarse light, in which most skies agree, does
-    not count. 1 for equal pixels, but near 0 where there is hardly any structure.
+    It is the correlation of their fine structure in the best of 245 alignments. Fine structure is the signed square
+    root of grey images less their own 5x5 mean. The centre 26x26 of one is held against all 49 places in the other: as
+    they are, and with either one's centre enlarged from 29 or 26 of 32 pixels. Coarse light, in which most skies agree,
+    does not count. 1 for equal pixels, but near 0 where there is hardly any structure.
     """
     zooms = [(0, k) for k in range(len(right))] + [(k, 0) for k in range(1, len(left))]
     found, places = np.empty(len(i), np.float32), _places()
@@ -65,7 +61,7 @@ def _best_place(centre: tuple[Tensor, Tensor], whole: tuple[Tensor, Tensor], pla
 
 @cache
 def _places() -> Tensor:
-    """The matrix (32 · 17 · 2, 49) from the spectrum of a correlation to its values at the 7x7 places; none wraps around.
+    """The matrix (32 · 17 · 2, 49) from a correlation's spectrum to its values at the 7x7 places; none wraps around.
 
     An inverse Fourier transform of a few of its values: faster as a product than the fast one of all 1,024.
     """

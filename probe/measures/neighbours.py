@@ -1,8 +1,5 @@
 """Exact nearest neighbours of many images among many, in little memory.
 
-    Rows         images as rows of a feature, made when asked for
-    nearest(...) the k nearest of each query, by distance
-
 Candidates come from a matrix product, a block at a time, and are ranked again by distances computed from differences,
 since |a|² + |b|² - 2ab loses the small distances that matter here. Two blocks of rows and the lists are all that is
 held: images stay bytes, on disk where they are memory-mapped. (A flat index of a library holds all rows as float32.)

@@ -1,11 +1,5 @@
 """Measures: tensors in, numbers out, with their confidence intervals.
 
-    areas, dilate           each object's area, a concept's neighbourhood in label maps
-    change(...)             how much pixels moved inside and outside a mask
-    ratio_ci, mean_ci       bootstrap intervals over images
-    share_ci(...)           Wilson's interval of a share
-    p_value(...)            of a permutation or randomisation test
-
 Pixel differences are in [0, 1] units; every interval is at 95 %, from a percentile bootstrap over images.
 """
 

@@ -1,9 +1,5 @@
 """Linear support vector machines, one class against the rest, on features kept in half precision.
 
-    Rows          features (N, D) of any precision, standardised when they are read, never copied as a whole
-    standardise   the mean and spread of features, in one pass
-    fit(...)      the weights of every class, with a bound on how far their objective is from the best there is
-
 For each class, with y = 1 for its rows and -1 for the others, over w and b:
 
     P = (|w|² + b²)/2 + C Σ max(0, 1 - y(w·x + b))²
@@ -11,8 +7,8 @@ For each class, with y = 1 for its rows and -1 for the others, over w and b:
 which is scikit-learn's LinearSVC(loss="squared_hinge", intercept_scaling=1). All classes are solved at once by L-BFGS
 with an exact line search: along a direction P is piecewise quadratic, and once the scores of the direction are known a
 step costs no further pass over the features. Its first guess of the curvature knows the principal components of some
-rows, along which P bends most. With α = 2C max(0, 1 - y(w·x + b)) as dual variables
-the gap between P and the dual objective bounds P - min P from above (Hsieh et al. 2008); it is what the iteration stops by.
+rows, along which P bends most. With α = 2C max(0, 1 - y(w·x + b)) as dual variables the gap between P and the dual
+objective bounds P - min P from above (Hsieh et al. 2008); it is what the iteration stops by.
 """
 
 from __future__ import annotations
@@ -138,9 +134,16 @@ class Fit:
 
 
 def fit(
-    rows: Rows, labels: Tensor, classes: int, cost: float, *, start: Tensor | None = None, tolerance: float = 1e-3,
-    limit: int = 1000, report: Callable[[int, float], None] | None = None,
-) -> Fit:  # fmt: skip
+    rows: Rows,
+    labels: Tensor,
+    classes: int,
+    cost: float,
+    *,
+    start: Tensor | None = None,
+    tolerance: float = 1e-3,
+    limit: int = 1000,
+    report: Callable[[int, float], None] | None = None,
+) -> Fit:
     """Solve for every class, to a duality gap of `tolerance` times the objective, or for `limit` iterations.
 
     `labels` (N,) are integers in 0 … classes - 1; `start` (D + 1, K) are weights to go on from, such as those of a
@@ -161,7 +164,7 @@ def fit(
 
 
 def _by_products(rows: Rows, signs: Tensor, cost: float, tolerance: float, limit: int) -> Tensor | None:
-    """Weights from the same problem in fewer numbers: with Z Zᵀ = L Lᵀ, rows of L have the lengths and angles of those of Z.
+    """Weights from the same problem in fewer numbers: where Z Zᵀ = L Lᵀ, rows of L have the geometry of those of Z.
 
     None where rows are so nearly dependent that there is no L; the solver then starts from nothing.
     """
@@ -178,7 +181,7 @@ def _by_products(rows: Rows, signs: Tensor, cost: float, tolerance: float, limit
 
 
 def _leading(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Principal components (D + 1, k) of a sample of rows, and the sums of squares (k,) along them, ascending, that all rows would have."""
+    """Principal components (D + 1, k) of sampled rows; the sums of squares (k,) of all along them, ascending."""
     few = torch.arange(_SAMPLE) * len(rows) // _SAMPLE
     z = (rows.values[few].float() - rows.mean) * rows.scale
     z = torch.cat([z, torch.ones(_SAMPLE, 1)], 1)
@@ -192,9 +195,13 @@ class _Solver:
     """L-BFGS for all classes at once, each with its own steps; a pass forward and one backward an iteration."""
 
     def __init__(
-        self, forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tensor], signs: Tensor, cost: float,
+        self,
+        forward: Callable[[Tensor], Tensor],
+        backward: Callable[[Tensor], Tensor],
+        signs: Tensor,
+        cost: float,
         leading: tuple[Tensor, Tensor] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.forward, self.backward, self.signs, self.cost, self.leading = forward, backward, signs, cost, leading
 
     def run(self, weights: Tensor, tolerance: float, limit: int, report: Callable[[int, float], None] | None) -> Fit:
@@ -262,7 +269,7 @@ class _Solver:
 def _apply_inverse(
     gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], first: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """The inverse Hessian of the remembered steps times the gradient, for each class (Nocedal's two loops), on a first guess of it."""
+    """The inverse Hessian of the remembered steps times the gradient, by class (Nocedal's two loops), from a guess."""
     q, shares = gradient.clone(), []
     for moved, change, usable in reversed(pairs):
         share = usable * (moved * q).sum(0)

@@ -1,8 +1,4 @@
-"""Trained networks with fewer products, equal up to rounding: for what runs thousands of times.
-
-fused(...)       BatchNorms as part of the convolutions before them, 1x1 convolutions to a few maps as products
-subpixel(...)    a transposed convolution to a few maps as an ordinary one and a shuffle
-"""
+"""Trained networks with fewer products, equal up to rounding: for what runs thousands of times."""
 
 from __future__ import annotations
 
@@ -57,10 +53,11 @@ def fused(network: nn.Module) -> nn.Module:
 
 
 def subpixel(deconv: nn.ConvTranspose2d) -> nn.Sequential | None:
-    """A transposed convolution that doubles a grid as a 3x3 convolution and a pixel shuffle; None where it is of another kind.
+    """A transposed convolution that doubles a grid as a 3x3 one and a pixel shuffle; None for one of another kind.
 
-    out[2i + a] = Σ_s in[i + s] w[a + p - 2s], p the padding and s from -1 to 1: one map for each of the four (a, b), with
-    up to 9 products a place in place of 4, which still is faster where the maps are few (an image's), as they fill a vector.
+    out[2i + a] = Σ_s in[i + s] w[a + p - 2s], p the padding and s from -1 to 1: one map for each of the four (a, b),
+    with up to 9 products a place in place of 4, which still is faster where the maps are few (an image's), as they fill
+    a vector.
     """
     form = (deconv.kernel_size, deconv.padding, deconv.output_padding, deconv.stride, deconv.dilation)
     known = [tuple((n, n) for n in numbers) for numbers in ((4, 1, 0, 2, 1), (5, 2, 1, 2, 1))]

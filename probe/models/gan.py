@@ -1,11 +1,4 @@
-"""A GAN as probe sees it: two networks, the prior its latents come from, and how BatchNorm is to be read.
-
-GAN             generator, discriminator, prior, image size; latents(), images(), sample()
-latents(...)    the latents of a seed: row i is the same whatever the number drawn, and on any machine
-best_precision  bfloat16 where the hardware is fast at it
-recalibrate     BatchNorm statistics estimated anew from the prior; estimate_statistics from any input
-to_unit, ...    the ONE table of image value ranges
-"""
+"""A GAN as probe sees it: two networks, the prior its latents come from, and how BatchNorm is to be read."""
 
 from __future__ import annotations
 
@@ -121,7 +114,7 @@ def lay_out(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
 
 
 def best_precision(device: str | torch.device) -> str:
-    """`bfloat16` where the hardware multiplies it (on a CPU: AMX or AVX-512 BF16; else float32 is faster), else `float32`."""
+    """`bfloat16` where the hardware multiplies it (on a CPU: AMX or AVX-512 BF16), else `float32`, faster there."""
     kind = torch.device(device).type
     if kind == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
@@ -131,7 +124,7 @@ def best_precision(device: str | torch.device) -> str:
 
 
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate a network's BatchNorm statistics anew, as their mean over batches of its input, in place; left in eval mode."""
+    """Estimate a network's BatchNorm statistics, as the mean over batches of its input, in place; left in eval mode."""
     norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS)]
     momenta = [m.momentum for m in norms]
     for m in norms:
@@ -160,7 +153,7 @@ def recalibrate(generator: nn.Module, nz: int, prior: Prior, n: int = 2048, seed
 
 
 def takes_batch_statistics(model: nn.Module) -> bool:
-    """Whether a BatchNorm takes the statistics of the batch at hand in eval mode, so that images depend on each other."""
+    """Whether a BatchNorm takes the batch's own statistics in eval mode, so that images depend on each other."""
     return any(isinstance(m, _BATCH_NORMS) and m.running_mean is None for m in model.modules())
 
 

@@ -1,24 +1,15 @@
 """Layers of a network by name or rank; looking at their feature maps, and changing them, for a while.
 
-    Site              a layer that holds feature maps: name, number of maps, grid
-    sites(gan)        all of a generator, from the latent to the pixels, or of a discriminator, from the pixels
-    resolve(gan, …)   one of them, by name (`layer2`), rank (`2`, `-2`) or grid (`8x8`)
-    capture(...)      a context in which feature maps are recorded
-    edit(...)         a context in which feature maps are replaced by a function of themselves
-    within(...)       an edit that holds in a region only; cover(...) lays a region of the image over a grid
-
 Ranks count hidden layers (feature maps, not the image) in the order of execution: 1 is the first, -1 the last. Both
 contexts restore the model when they end, however they end.
 """
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import torch
@@ -27,8 +18,7 @@ from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator
-from probe.models.fusion import fused, subpixel
-from probe.models.gan import GAN, lay_out, takes_batch_statistics
+from probe.models.gan import GAN
 
 LATENT = "<latent>"
 """The name under which `edit` adds latents to those that a generator takes, for an edit of a layer to join the two.
@@ -36,7 +26,6 @@ LATENT = "<latent>"
 Where a latent stays as it is, both are the same, and such an edit must leave the image as it is.
 """
 Role = Literal["generator", "discriminator"]
-_BATCH = 16  # images at a time: a CPU's cache holds their feature maps
 _ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
@@ -132,6 +121,24 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
             handle.remove()
 
 
+def feature_maps(
+    gan: GAN, z: Tensor, names: Sequence[str], images: Callable[[Tensor], None] | None = None
+) -> dict[str, Tensor]:
+    """Feature maps of the generator's named layers on latents (N, nz), (N, C, H, H) each, on the CPU.
+
+    The images that they became go to `images`, (n, C, S, S) in [-1, 1], a batch at a time. Raises ProbeError for an
+    unknown layer.
+    """
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    with capture(gan.generator, names) as seen:
+        for batch in gan.batches(z):
+            for name, kept in parts.items():
+                kept.append(seen[name].cpu())
+            if images is not None:
+                images(batch)
+    return {name: torch.cat(kept) for name, kept in parts.items()}
+
+
 @contextmanager
 def edit(model: nn.Module, edits: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     """Replace the outputs of the named modules by a function of themselves while the context lasts.
@@ -184,86 +191,3 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         names = ", ".join(n for n, _ in model.named_children())
         raise ProbeError(f"layer {name}: the model has no such module; at the top it has {names}") from None
-
-
-class Replay:
-    """A generator's images of fixed latents under many edits, without running again what lies before the edits.
-
-    Of a `Generator` it keeps copies of the layers as they are when it is made, without hooks of their own.
-    """
-
-    def __init__(self, gan: GAN, z: Tensor, names: Sequence[str]) -> None:
-        self.gan, self.z, self.names = gan, z, set(names)
-        self.batched = takes_batch_statistics(gan.generator)  # an image depends on the others drawn with it
-        self.stems: dict[int, Tensor] = {}  # feature maps of the layers by number, from 1 on
-        if isinstance(gan.generator, Generator) and not gan.generator.patched:
-            parts: dict[str, list[Tensor]] = {name: [] for name in names}
-            with capture(gan.generator, names) as seen:
-                for _ in gan.batches(z):
-                    for name, kept in parts.items():
-                        kept.append(seen[name])
-            numbers = {f"layer{i}": i for i in range(1, len(gan.generator.blocks))}
-            self.stems = {
-                numbers[n]: torch.cat(kept).contiguous(memory_format=torch.channels_last) for n, kept in parts.items()
-            }
-            self.layers = [lay_out(fused(layer), torch.channels_last) for layer in gan.generator.layers()]
-            last = getattr(self.layers[-1], "conv", None)
-            shuffled = subpixel(last) if isinstance(last, nn.ConvTranspose2d) else None
-            if shuffled:
-                self.layers[-1].add_module("conv", shuffled)
-
-    @cached_property
-    def unedited(self) -> Tensor:
-        """The images (N, C, S, S) in [-1, 1] without an edit, on the CPU."""
-        return self._images({}, torch.arange(len(self.z)))
-
-    def draw(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
-        """Images (M, C, S, S) in [-1, 1] of some of the latents, by index (M,), under edits; differentiable in them."""
-        assert set(edits) <= self.names | {LATENT}, (
-            f"edits at {set(edits) - self.names}; this replay was not made for them"
-        )
-        generator, z = self.gan.generator, self.z[rows].to(self.gan.device)
-        if not self.stems:
-            with edit(generator, edits):
-                images: Tensor = generator(z)
-                return images
-        assert isinstance(generator, Generator)
-        first = min((i for i in self.stems if f"layer{i}" in edits), default=max(self.stems))
-        x = self.stems[first][rows.to(z.device)]
-        if LATENT in edits:
-            other = generator.enter(edits[LATENT](z))
-            for layer in self.layers[:first]:
-                other = layer(other)
-            x = torch.cat([x, other])
-        for i, layer in enumerate(self.layers[first - 1 :], first):
-            x = x if i == first else layer(x)
-            x = edits[f"layer{i}"](x) if f"layer{i}" in edits else x
-        return x
-
-    def images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor | None = None) -> Tensor:
-        """Images (M, C, S, S) in [-1, 1] on the CPU of some of the latents, by index (M,), or of all, under edits."""
-        rows = torch.arange(len(self.z)) if rows is None else rows
-        if LATENT not in edits or self.batched:
-            return self._images(edits, rows)
-        z = self.z[rows].to(self.gan.device)
-        moved = (edits[LATENT](z) != z).flatten(1).any(1).cpu()
-        images = self.unedited[rows]
-        if moved.any():
-            images[moved] = self._images(edits, rows[moved])
-        return images
-
-    def take(self, rows: Tensor) -> Replay:
-        """The replay of some of the latents, by index (M,)."""
-        if self.batched:
-            return Replay(self.gan, self.z[rows], sorted(self.names))
-        part = copy.copy(self)
-        part.z, part.unedited = self.z[rows], self.unedited[rows]
-        part.stems = {number: x[rows.to(x.device)] for number, x in self.stems.items()}
-        return part
-
-    @torch.no_grad()
-    def _images(self, edits: Mapping[str, Callable[[Tensor], Tensor]], rows: Tensor) -> Tensor:
-        if self.batched:  # in the same company whichever are asked for
-            parts = torch.arange(len(self.z)).split(64)
-            return torch.cat([self.draw(edits, part).cpu() for part in parts])[rows]
-        return torch.cat([self.draw(edits, part).cpu() for part in rows.split(_BATCH)])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _RENAMED = {  # keys of metrics and arrays, and values of settings, that schema 1 called otherwise
     "erase": "patch", "dose": "strength", "matched_dose": "matched_strength", "chooser": "selector",
     "narrow_less_erase": "narrow_less_patch",
+    "wearers": "positives", "glasses_on_wearers": "seen_on_positives", "glasses_on_wearers_ci": "seen_on_positives_ci",
+    "glasses_on_others": "seen_on_others", "glasses_on_others_ci": "seen_on_others_ci",
 }  # fmt: skip
 _SETTINGS = {  # settings of a command that schema 1 called otherwise
     "walk": {"limit": "most_steps"}, "turn": {"steps": "frames"}, "ablate": {"samples": "indices"}, "sample": {"n": "samples"},

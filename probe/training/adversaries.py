@@ -1,8 +1,5 @@
 """A generator and a discriminator in training: what a run is set to, one step of both, the state on disk.
 
-    Settings   every constant of a run; the defaults are the paper's
-    Run        networks, their averages and optimisers; advances a step, saves and restores all of it
-
 No random state is stored: what a step draws is a function of the run's seed and the step's number.
 """
 
@@ -19,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from probe.base import files
+from probe.base import files, seeds
 from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.models.gan import Prior, from_bytes, lay_out
@@ -29,7 +26,7 @@ SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 _MOST = {"size": 1024, "nz": 10_000, "width": 10_000, "depth": 32, "batch": 100_000, "steps": 10**9}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A training run. Defaults: Radford et al. 2015, section 4, at 64 px; kernel 4 as in the common ports.
 
@@ -88,7 +85,7 @@ class Run:
         self.d = Discriminator(discriminator_blocks(s.size, s.channels, s.width, s.kernel, s.depth))
         self.ema, self.d_ema = Generator(self.g.blocks), Discriminator(self.d.blocks)
         initialise(self.g, s.seed)
-        initialise(self.d, s.seed + 1)
+        initialise(self.d, seeds.TRAIN_DISCRIMINATOR.of(s.seed))
         for net in (self.g, self.d, self.ema, self.d_ema):
             lay_out(net.to(device), torch.channels_last)
         for average, net in ((self.ema, self.g), (self.d_ema, self.d)):
@@ -106,7 +103,7 @@ class Run:
         """This step's instance noise for real images and for samples, a function of (seed, step)."""
         if not self.settings.noise:
             return 0.0, 0.0
-        generator = torch.Generator().manual_seed((self.settings.seed << 32) + (1 << 31) + self.step)
+        generator = torch.Generator().manual_seed(seeds.TRAIN_NOISE.of(self.settings.seed, self.step))
         a, b = torch.randn(2, *shape, generator=generator).mul_(self.settings.noise).to(self.device)
         return a, b
 

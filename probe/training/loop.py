@@ -1,10 +1,5 @@
 """The training loop: the paper's recipe, resumable to the bit, deterministic from one seed.
 
-    Settings        every constant of a run; the defaults are the paper's
-    split(...)      training and held-out images, reserved before training
-    known_split     what a checkpoint knows of its split; own_split(...) its training and held-out images
-    train(...)      images -> GAN; writes samples, losses and a complete state as it goes
-
 No random state is ever stored: the batch and the latents of step k are functions of (seed, k), so a run killed at
 any moment and resumed from its last state repeats the same steps and, on the same CPU, ends with the same bits.
 """
@@ -26,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from probe.base import files
+from probe.base import files, seeds
 from probe.base.errors import ProbeError
 from probe.data.exclusion import Exclusion
 from probe.measures.statistics import Array
@@ -39,7 +34,7 @@ _COLLAPSE = 0.01  # a discriminator whose mean loss stays below this gives the g
 _COLLAPSE_STEPS = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """What the loop tells of itself after a step: losses are means since the last report, `left` is in seconds."""
 
@@ -72,15 +67,16 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     if isinstance(of, int) and isinstance(holdout, int) and isinstance(seed, int) and 0 < holdout < of and seed >= 0:
         return of, holdout, seed
     raise ProbeError(
-        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with seed {seed}, "
-        "which cannot be; its description is damaged: fetch or save it again"
+        f"{gan.provenance.get('checkpoint', 'checkpoint')}: says that {holdout} of {of} images were held out with "
+        f"seed {seed}, which cannot be; its description is damaged: fetch or save it again"
     )
 
 
 def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
     """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
 
-    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained on.
+    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained
+    on.
     """
     total, holdout, seed = known_split(gan)
     run = gan.provenance["training"]
@@ -112,7 +108,7 @@ class _Batches:
     def order(self, epoch: int) -> Array:
         if epoch not in self.orders:
             self.orders = {e: o for e, o in self.orders.items() if e == epoch - 1}
-            self.orders[epoch] = np.random.default_rng([self.seed, epoch, 1]).permutation(self.chosen)
+            self.orders[epoch] = np.random.default_rng(seeds.TRAIN_ORDER.of(self.seed, epoch)).permutation(self.chosen)
         return self.orders[epoch]
 
     def __getitem__(self, step: int) -> Tensor:
@@ -121,7 +117,7 @@ class _Batches:
         picked = np.concatenate([self.order(e)[places[epochs == e] % n] for e in np.unique(epochs)])
         real = self.images[picked]
         if self.flips:
-            turned = np.random.default_rng([self.seed, step, 2]).random(self.batch) < 0.5
+            turned = np.random.default_rng(seeds.TRAIN_FLIPS.of(self.seed, step)).random(self.batch) < 0.5
             real[turned] = real[turned, ..., ::-1]
         return torch.from_numpy(real)
 
@@ -169,7 +165,7 @@ def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
 
 
 def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:
-    """Restore the state in a folder, or clear the folder for a new run; returns the schedule so far, from which step on."""
+    """Restore the state in a folder, or clear it for a new run; returns the schedule so far, from which step on."""
     history: list[dict[str, Any]] = []
     if (out / STATE).exists():
         stored = run.restore(out / STATE)
@@ -217,7 +213,7 @@ class _Teller:
         collapsed = len(self.recent) == _COLLAPSE_STEPS and np.mean(self.recent) < _COLLAPSE
         self.since = []
         warning = "the discriminator has won: the generator gets no gradient" if collapsed else ""
-        return Progress(step, steps, mean_d, mean_g, left, warning)
+        return Progress(step=step, steps=steps, loss_d=mean_d, loss_g=mean_g, left=left, warning=warning)
 
 
 def train(
@@ -256,12 +252,12 @@ def train(
         "history": json.dumps(history),
         **({"exclude": exclude.sha256} if exclude else {}),
     }
-    fixed = latents(64, s.nz, s.seed + 1_000_003, s.prior)
+    fixed = latents(64, s.nz, seeds.TRAIN_PICTURES.of(s.seed), s.prior)
     drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
     losses: list[list[float]] = []
     teller = _Teller(run)
     while run.step < s.steps:
-        z = latents(s.batch, s.nz, (s.seed << 32) + run.step + 1, s.prior)
+        z = latents(s.batch, s.nz, seeds.TRAIN_LATENTS.of(s.seed, run.step), s.prior)
         loss_d, loss_g = run.advance(batches[run.step], z).tolist()
         _require(math.isfinite(loss_d + loss_g), run, "the loss is not a number", out)
         losses.append([run.step, loss_d, loss_g])

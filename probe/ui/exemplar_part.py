@@ -28,9 +28,11 @@ class ExemplarPart:
                 self.hint = ui.label().classes("pr-note")
                 self.grid = Grid()
                 self.grid.tell(
-                    label="samples to pick", items=list(range(desk.bench.n)), current=0,
+                    label="samples to pick",
+                    items=list(range(desk.bench.n)),
+                    current=0,
                     sheet={"url": desk.samples, "size": desk.marks.size},
-                )  # fmt: skip
+                )
             with ui.element("div").classes("pr-left"):
                 self._concepts_card()
                 self._sum_card()

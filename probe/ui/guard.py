@@ -1,7 +1,7 @@
 """Who may talk to the page: a browser of this machine that was given the token, from the page itself.
 
-A page of another site could otherwise send requests to 127.0.0.1 (cross-site request forgery), or point a name of its own there
-(DNS rebinding). The first carries a foreign Origin, the second a foreign Host.
+A page of another site could otherwise send requests to 127.0.0.1 (cross-site request forgery), or point a name of its
+own there (DNS rebinding). The first carries a foreign Origin, the second a foreign Host.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ADDED = (
 class Guard:
     """An ASGI application around another one: HTTP and websockets alike pass only with token, host and origin.
 
-    The token comes in the address once (`?token=…`), and from then on as a cookie that scripts cannot read and other sites
-    cannot send.
+    The token comes in the address once (`?token=…`), and from then on as a cookie that scripts cannot read and other
+    sites cannot send.
     """
 
     def __init__(self, app: App, token: str, port: int) -> None:

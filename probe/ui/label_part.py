@@ -31,10 +31,13 @@ class LabelPart:
             self.board = Labeller()
             self.board.props.update(
                 {
-                    "n": desk.bench.n, "size": desk.marks.size, "url": desk.samples, "records": desk.marks.everything(),
+                    "n": desk.bench.n,
+                    "size": desk.marks.size,
+                    "url": desk.samples,
+                    "records": desk.marks.everything(),
                     "concepts": desk.concepts(),
                 }
-            )  # fmt: skip
+            )
             self._panel()
         self.board.on("marks", lambda e: self._change(e.args))
         self.board.on("look", lambda e: self._look(e.args))
@@ -196,7 +199,6 @@ class LabelPart:
         show(self.grid, data_url(tile(pairs, 4)))
         self.grid.set_visibility(True)
         self.result.set_text(
-            f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of {boxes.concept}, then "
-            f"{preview.LEAST_OF_IT} that show the least. "
-            f"{found.summary} {found.seconds:.1f} s."
+            f"Pairs, before and after: the {preview.MOST} of {preview.POOL} new samples that show the most of "
+            f"{boxes.concept}, then {preview.LEAST_OF_IT} that show the least. {found.summary} {found.seconds:.1f} s."
         )

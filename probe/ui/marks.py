@@ -1,10 +1,8 @@
 """The labels behind the page: boxes of several concepts on the samples of a seed, changed by several tabs at once.
 
-    Marks        opens a COCO file or starts one; every change is merged box by box, saved, and told to whoever listens
-
-Each box has a name of its own, given by the tab that drew it, so that changes of two tabs to one sample never replace each
-other: a box is there from the first `put` until a `cut`, and a box that one tab moves while another cuts it stays. A
-sample's record carries the revision of its latest change.
+Each box has a name of its own, given by the tab that drew it, so that changes of two tabs to one sample never replace
+each other: a box is there from the first `put` until a `cut`, and a box that one tab moves while another cuts it stays.
+A sample's record carries the revision of its latest change.
 """
 
 from __future__ import annotations
@@ -110,7 +108,7 @@ class Marks:
         return Boxes(self.concepts[concept], tuple(looked), arrays, self.seed, self.about["sha256"])
 
     def add_concept(self, name: str) -> int:
-        """The id of a concept, new or known; raises ProbeError for a name that is empty, long or holds odd characters."""
+        """The id of a concept, new or known; raises ProbeError for a name that is empty, long or of odd characters."""
         name = " ".join(name.split())
         if not name or len(name) > 40 or not name.isprintable():
             raise ProbeError(f"concept {name[:50]!r}: expected a name of 1 to 40 letters")
@@ -141,9 +139,9 @@ class Marks:
     def apply(self, changes: list[dict[str, Any]], samples: int) -> list[int]:
         """Take changes from a tab, all of them or none; saved when this returns. Gives the samples changed.
 
-        A change is {do: "put", image, id, c, b: [x0, y0, x1, y1]}, {do: "cut", image, id} or {do: "lacks", image, c, on}.
-        Raises ProbeError for a change that makes no sense, and where the file cannot be written (the change is kept
-        then, and written with the next).
+        A change is {do: "put", image, id, c, b: [x0, y0, x1, y1]}, {do: "cut", image, id} or {do: "lacks", image, c,
+        on}. Raises ProbeError for a change that makes no sense, and where the file cannot be written (the change is
+        kept then, and written with the next).
         """
         with self.lock:
             parsed = [self._checked(change, samples) for change in changes]
@@ -206,7 +204,8 @@ class Marks:
     def _save(self) -> None:
         if self._seen() not in (None, self._stamp):
             raise ProbeError(
-                f"not saved: another program changed {self.path.name}; move that file away and the next change saves everything here"
+                f"not saved: another program changed {self.path.name}; move that file away and the next change saves "
+                "everything here"
             )
         labels.write(self._compose(), self.path)
         self._stamp = self._seen()
@@ -254,5 +253,6 @@ def _refuse_foreign(path: Path, found: labels.Document, gan: GAN, seed: int) -> 
         )
     if found.seed not in (None, seed):
         raise ProbeError(
-            f"{path.name}: labels of samples of seed {found.seed}, but --seed is {seed}; use --seed {found.seed} or another --labels"
+            f"{path.name}: labels of samples of seed {found.seed}, but --seed is {seed}; use --seed {found.seed} or "
+            "another --labels"
         )

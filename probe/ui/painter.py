@@ -1,10 +1,4 @@
-"""Units by eye: their feature maps over a sample, in an order that helps, and what switching them does to the picture.
-
-heat(...)      the maps of a layer on one sample as one sheet of pictures
-rank(...)      units by activation, by the probe's weight or by overlap with the boxes
-Switches       units at zero, or at a level where they are strongly active, everywhere or in a region
-paint(...)     samples under switches
-"""
+"""Units by eye: their feature maps over a sample, in a useful order, and what switching them does to the picture."""
 
 from __future__ import annotations
 
@@ -31,7 +25,8 @@ _COARSE = 32
 def heat(bench: Workbench, site: Site, sample: int, columns: int) -> Array:
     """A layer's maps on one sample as RGBA bytes (rows·H, columns·H, 4), transparent where a unit is silent.
 
-    Unit u is tile u, row by row. Each is scaled by its own largest value on the sample; negative values count as silent.
+    Unit u is tile u, row by row. Each is scaled by its own largest value on the sample; negative values count as
+    silent.
     """
     with bench.quick_lock, capture(bench.quick.generator, [site.name]) as seen:
         bench.quick.images(bench.z[sample : sample + 1])

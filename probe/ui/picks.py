@@ -1,8 +1,4 @@
-"""Exemplars chosen by clicking: concept -> samples, kept in the file that `probe arithmetic` and `probe turn` read.
-
-Picks     opens an exemplar file or starts one; saved at every change
-mean(...), combine(...), turned(...)    latents of a concept, of an expression, along a direction
-"""
+"""Exemplars chosen by clicking: concept -> samples, kept in the file that `probe arithmetic` and `probe turn` read."""
 
 from __future__ import annotations
 
@@ -26,8 +22,8 @@ from probe.models.gan import GAN
 class Picks:
     """The exemplars of one checkpoint's samples of one seed, in one file.
 
-    Latents that stand in the file as numbers are kept as they are. Raises ProbeError as `exemplars.load`, and for a file
-    made for another seed.
+    Latents that stand in the file as numbers are kept as they are. Raises ProbeError as `exemplars.load`, and for a
+    file made for another seed.
     """
 
     def __init__(self, path: Path, gan: GAN, seed: int) -> None:
@@ -42,7 +38,8 @@ class Picks:
             found = self.document.setdefault("seed", 0)
             if found != seed:
                 raise ProbeError(
-                    f"{path.name}: exemplars of samples of seed {found}, but --seed is {seed}; use --seed {found} or another --concepts"
+                    f"{path.name}: exemplars of samples of seed {found}, but --seed is {seed}; use --seed {found} or "
+                    "another --concepts"
                 )
             self.document.setdefault("checkpoint", gan.provenance.get("sha256"))
             self._stamp = self._seen()

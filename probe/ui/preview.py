@@ -1,10 +1,8 @@
 """Forgetting in seconds: one-sided erasure along one linear discriminant, not tuned, without controls.
 
-    forget_now(...)   new samples with the concept and without, before and after
-    pairs(...)        each before beside its after
-
-The discriminant tells places inside the boxes from all other places of all labelled samples, at the second layer from the
-latent; the strength is the user's. What the page shows is a preview, and says so: `probe forget` tunes, compares and measures.
+The discriminant tells places inside the boxes from all other places of all labelled samples, at the second layer from
+the latent; the strength is the user's. What the page shows is a preview, and says so: `probe forget` tunes, compares
+and measures.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.edits import surgery
@@ -25,7 +24,6 @@ from probe.ui.workbench import Workbench
 
 MOST, LEAST_OF_IT, POOL = 8, 4, 128
 """Of POOL new samples those shown: MOST with the largest area of the concept, LEAST_OF_IT with the smallest."""
-_SEED = 29_000_003
 _BOUNDARY = 0.25
 
 
@@ -45,17 +43,18 @@ def layer(bench: Workbench) -> Site:
 
 
 def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
-    """Erase the concept from new samples by a discriminant fitted to the labels; raises ProbeError for too few labels."""
+    """Erase the concept from new samples by a discriminant fitted to the labels; raises ProbeError for too few."""
     began = time.perf_counter()
     have, lack = counts(boxes)
     if min(have, lack) < LEAST:
         raise ProbeError(
-            f"{boxes.concept}: {have} samples with a box and {lack} without; forgetting needs {LEAST} of each, better 16 and more"
+            f"{boxes.concept}: {have} samples with a box and {lack} without; forgetting needs {LEAST} of each, better "
+            "16 and more"
         )
     site = layer(bench)
     inside, elsewhere = labelled(bench, boxes, site.name).inside(site.name, bench.seed)
     eraser = surgery.fit_erase(inside, elsewhere, _BOUNDARY).eraser(strength).to(bench.slow.device)
-    new = bench.slow.latents(POOL, bench.seed * 1000 + _SEED)
+    new = bench.slow.latents(POOL, seeds.FORGET_HELDOUT.of(bench.seed))
     fitted = None if segmenter_of(bench, boxes.concept) else fit(bench, boxes)
     with bench.slow_lock, capture(bench.slow.generator, [bench.site.name]) as seen:
         before, maps = (torch.cat(parts) for parts in zip(*_drawn(bench, new, seen), strict=True))
@@ -66,7 +65,8 @@ def forget_now(bench: Workbench, boxes: Boxes, strength: float) -> Preview:
     shown = torch.cat([order[:MOST], order.flip(0)[:LEAST_OF_IT]])
     change = (after - before).abs().mean((1, 2, 3)) / 2
     with_it = area >= boxes.typical_area / 4
-    summary = f"Mean change of a picture: {_mean(change[with_it]):.3f} where it is seen, {_mean(change[~with_it]):.3f} elsewhere."
+    there, apart = _mean(change[with_it]), _mean(change[~with_it])
+    summary = f"Mean change of a picture: {there:.3f} where it is seen, {apart:.3f} elsewhere."
     if fitted is None:
         left = _read(bench, boxes.concept, after).sum() / area.sum().clamp(min=1)
         summary = f"The built-in judge finds {1 - float(left):.0%} of its area gone on {POOL} new samples. " + summary

@@ -1,8 +1,5 @@
 """What the machine makes of the labels so far: boxes to accept or correct, and which samples it is least sure of.
 
-    assess(...)     held-out AUC of the linear probe, as `probe forget` reports it
-    suggest(...)    boxes on every sample, by the built-in segmenter where it knows the concept, else by the probe
-
 The least sure are those whose highest score lies nearest to the decision (uncertainty sampling, Lewis and Gale 1994).
 """
 
@@ -17,7 +14,7 @@ from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
-from probe.concepts.probing import Labelled, Places, cross_auc, logistic
+from probe.concepts.probing import LabelledMaps, Places, cross_auc, logistic
 from probe.concepts.segmenters import Segmenter, load_rooms
 from probe.concepts.sources import is_rooms
 from probe.measures.statistics import Array, iou, to_numpy
@@ -37,10 +34,10 @@ class Suggestions:
     by: str
 
 
-def labelled(bench: Workbench, boxes: Boxes, name: str) -> Labelled:
+def labelled(bench: Workbench, boxes: Boxes, name: str) -> LabelledMaps:
     """The labelled samples with their feature maps at a layer."""
     rows = torch.tensor(boxes.images, dtype=torch.long)
-    return Labelled({name: bench.maps(name)[rows]}, boxes, bench.quick.size, np.arange(len(rows)))
+    return LabelledMaps({name: bench.maps(name)[rows]}, boxes, bench.quick.size, np.arange(len(rows)))
 
 
 def counts(boxes: Boxes) -> tuple[int, int]:
@@ -106,14 +103,15 @@ class Fitted:
 
 
 def fit(bench: Workbench, boxes: Boxes) -> Fitted:
-    """Fit a probe to places inside the boxes against all others; the threshold is that of the largest IoU with the boxes.
+    """Fit a probe to places inside the boxes against all others; its threshold gives the largest IoU with the boxes.
 
     Raises ProbeError where fewer than LEAST labelled images have a box, or fewer lack one.
     """
     have, lack = counts(boxes)
     if min(have, lack) < LEAST:
         raise ProbeError(
-            f"{boxes.concept}: {have} samples with a box and {lack} without; a probe needs {LEAST} of each to propose boxes"
+            f"{boxes.concept}: {have} samples with a box and {lack} without; a probe needs {LEAST} of each to propose "
+            "boxes"
         )
     name, size = bench.site.name, bench.quick.size
     found = labelled(bench, boxes, name)

@@ -1,7 +1,7 @@
 """The model behind the page: its samples, their feature maps, and two copies of the generator.
 
-Edits are hooks on a running model, so that one thread at a time may use a copy. What must answer at once (a picture while a
-slider moves) uses one copy, what takes seconds (proposals, forgetting) the other.
+Edits are hooks on a running model, so that one thread at a time may use a copy. What must answer at once (a picture
+while a slider moves) uses one copy, what takes seconds (proposals, forgetting) the other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Site, capture, sites
+from probe.models.hooks import Site, feature_maps, sites
 
 SHEET = 10
 """Samples of the browser come in sheets of SHEET x SHEET."""
@@ -63,7 +63,7 @@ class Workbench:
 
     @property
     def site(self) -> Site:
-        """The layer that labels are probed at: the one before the last but one, a quarter of the picture's side in most."""
+        """The layer that labels are probed at: the last hidden one but one, mostly a quarter of the picture's side."""
         return self.sites[max(len(self.sites) - 2, 0)]
 
     def sheet(self, k: int) -> bytes:
@@ -95,10 +95,8 @@ class Workbench:
         """Feature maps of a layer on all samples, (n, C, H, H) on the CPU; the two latest layers are kept."""
         with self.slow_lock:
             if name not in self._maps:
-                kept = []
-                with capture(self.slow.generator, [name]) as seen:
-                    kept = [seen[name].cpu() for _ in self.slow.batches(self.z)]
+                found = feature_maps(self.slow, self.z, [name])
                 while len(self._maps) > 1:
                     self._maps.pop(next(iter(self._maps)))
-                self._maps[name] = torch.cat(kept)
+                self._maps |= found
             return self._maps[name]

@@ -205,18 +205,33 @@ BAD = {
     "option": (["sample", "--ckpt", "tiny.safetensors", "-n", "0"], "'-n'"),
     "command": (["smaple"], "No such command"),
     "no labels": (["forget-windows", "--ckpt", "tiny.safetensors"], "probe sample --each"),
-    "labels missing": (["forget", "--concept", "hat", "--labels", "none.json", "--ckpt", "tiny.safetensors"], "no such labels file"),
-    "no boxes": (["forget", "--concept", "hat", "--labels", "nobox.json", "--ckpt", "tiny.safetensors"], "no boxes of hat"),
-    "box outside": (["forget", "--concept", "hat", "--labels", "outside.json", "--ckpt", "tiny.safetensors"], "outside its image"),
-    "unknown image": (["forget", "--concept", "hat", "--labels", "unknown.json", "--ckpt", "tiny.safetensors"], "image 99"),
-    "unknown concept": (["forget", "--concept", "tie", "--labels", "good.json", "--ckpt", "tiny.safetensors"], "the file has hat"),
+    "labels missing": (
+        ["forget", "--concept", "hat", "--labels", "none.json", "--ckpt", "tiny.safetensors"],
+        "no such labels file",
+    ),
+    "no boxes": (
+        ["forget", "--concept", "hat", "--labels", "nobox.json", "--ckpt", "tiny.safetensors"],
+        "no boxes of hat",
+    ),
+    "box outside": (
+        ["forget", "--concept", "hat", "--labels", "outside.json", "--ckpt", "tiny.safetensors"],
+        "outside its image",
+    ),
+    "unknown image": (
+        ["forget", "--concept", "hat", "--labels", "unknown.json", "--ckpt", "tiny.safetensors"],
+        "image 99",
+    ),
+    "unknown concept": (
+        ["forget", "--concept", "tie", "--labels", "good.json", "--ckpt", "tiny.safetensors"],
+        "the file has hat",
+    ),
     "few boxes": (["forget", "--concept", "hat", "--labels", "good.json", "--ckpt", "tiny.safetensors"], "at least 16"),
     "empty folder": (["train", "--data", "empty", "--steps", "1"], "empty"),
     "no folder": (["train", "--data", "folder:nowhere"], "nowhere"),
     "size": (["train", "--size", "31", "--steps", "1", "--data", "rooms:8"], "image size 31"),
     "channels": (["train", "--channels", "2"], "channels 2"),
     "holdout": (["train", "--data", "rooms:8", "--holdout", "9", "--steps", "1", "--size", "32"], "holdout 9"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -119,7 +119,7 @@ FINAL = Block("deconv", 5, 1, norm="none", activation="tanh")
 
 
 def test_phases_that_agree_take_an_offset(tiny_gan):
-    """A kernel with equal taps has one answer for all phases: behind a transposed convolution an offset is then a bias."""
+    """A kernel with equal taps has one answer for all phases: an offset behind it is then a bias."""
     with torch.no_grad():
         weight = tiny_gan.generator.layer2.conv.weight
         weight.copy_(weight.mean((2, 3), keepdim=True).expand_as(weight))

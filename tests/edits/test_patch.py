@@ -1,4 +1,4 @@
-"""Activation patching: the edit against its formula, the operated generator against hooks, the fit against known truth."""
+"""Activation patching: the edit against its formula, the operated generator against hooks, the fit against truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from probe.edits.refinement import patch_edits
 from probe.edits.surgery import erase, fit_erase, fit_patch, patch, scale
 from probe.models.dcgan import Generator, Patch, generator_blocks
 from probe.models.gan import GAN, support
-from probe.models.hooks import LATENT, Replay, capture, edit, sites
+from probe.models.hooks import LATENT, capture, edit, sites
+from probe.models.replay import Replay
 
 Z = torch.randn(6, 8, generator=torch.Generator().manual_seed(4))
 
@@ -25,7 +26,14 @@ def random_patch(nz: int = 8, maps: int = 8, directions: int = 3, seed: int = 0)
     g = torch.Generator().manual_seed(seed)
     weight, step = torch.randn(2, directions, nz, generator=g)
     gate = torch.randn(maps, generator=g) * 0.2
-    return Counterfactual(weight, torch.randn(directions, generator=g), step, gate, torch.tensor(0.3), 1.5)
+    return Counterfactual(
+        weight=weight,
+        bias=torch.randn(directions, generator=g),
+        step=step,
+        gate=gate,
+        threshold=torch.tensor(0.3),
+        limit=1.5,
+    )
 
 
 def by_hand(gan: GAN, layer: int, found: Counterfactual, strength: float, z: Tensor) -> np.ndarray:
@@ -78,7 +86,7 @@ def test_only_latents_that_move_are_drawn_again(tiny_gan):
     stays = (z @ found.weight.T + found.bias)[:, 0] <= 0
     assert 0 < stays.sum() < len(z)
     drawn: list[int] = []
-    replay.layers[-1].register_forward_hook(lambda _, inputs, __: drawn.append(len(inputs[0])))
+    replay.begun.layers[-1].register_forward_hook(lambda _, inputs, __: drawn.append(len(inputs[0])))
     images = replay.images(edits)
     assert torch.equal(images[stays], replay.unedited[stays])
     assert torch.allclose(images, patch(tiny_gan, "layer2", found, 1.5).images(z), atol=1e-5)

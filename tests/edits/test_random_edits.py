@@ -9,9 +9,10 @@ from torch import Tensor
 from probe.concepts.labels import from_masks
 from probe.edits.methods import energy_matched
 from probe.edits.scoring import Edits, Scorer
-from probe.edits.tuning import AtStrength, Method, control
+from probe.edits.tuning import AtStrength, Method, random_edits
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 from tests.toy import Segmenter, toy_gan
 
 
@@ -37,8 +38,10 @@ def test_random_edits_have_the_methods_collateral_on_all_latents(scorer: Scorer)
         power = rng.uniform(0.6, 2)  # how collateral grows with the scale
         return lambda scale: {"first": lambda x: x * (1 + 0.05 * scale**power)}
 
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
-    summary, _, points = control(method, 1.0, scorer, 12, 0, lambda *_: None)
+    method = Method(
+        name="a", sites=(Site("first", 4, 32, 1),), strengths=(1.0,), edits=edits, refit=lambda *_: edits, random=random
+    )
+    summary, _, points = random_edits(method, 1.0, scorer, 12, 0, lambda *_: None)
     own = scorer.score(edits(1.0)).collateral
     assert own > 0.01
     np.testing.assert_allclose(points[:, 1], own, rtol=0.1)
@@ -64,11 +67,13 @@ def test_random_edits_that_leave_the_first_latents_alone_are_matched(toy: GAN, m
 
         return lambda scale: {"first": lambda x: change(x, scale)}
 
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random)
+    method = Method(
+        name="a", sites=(Site("first", 4, 32, 1),), strengths=(1.0,), edits=edits, refit=lambda *_: edits, random=random
+    )
     tried: list[int] = []
     draw = scorer.replay.images
     monkeypatch.setattr(scorer.replay, "images", lambda *a: tried.append(1) or draw(*a))
-    _, _, points = control(method, 1.0, scorer, 3, 0, lambda *_: None)
+    _, _, points = random_edits(method, 1.0, scorer, 3, 0, lambda *_: None)
     np.testing.assert_allclose(points[:, 1], scorer.score(edits(1.0)).collateral, rtol=0.1)
     assert len(tried) <= 2 + 3 * 7  # of the method; of each edit four on the first and three on all
 
@@ -82,8 +87,17 @@ def test_random_sets_of_maps_go_no_further_than_to_zero(scorer: Scorer) -> None:
     def random(_: float, rng: np.random.Generator) -> AtStrength:
         return lambda scale: scales.append(scale) or {"first": lambda x: x * (1 - 0.1 * scale)}
 
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random, start=lambda _: 0.5, most=1.0)  # fmt: skip
-    summary, _, _ = control(method, 1.0, scorer, 3, 0, lambda *_: None)
+    method = Method(
+        name="a",
+        sites=(Site("first", 4, 32, 1),),
+        strengths=(1.0,),
+        edits=edits,
+        refit=lambda *_: edits,
+        random=random,
+        start=lambda _: 0.5,
+        most=1.0,
+    )
+    summary, _, _ = random_edits(method, 1.0, scorer, 3, 0, lambda *_: None)
     assert max(scales) == 1
     assert summary["collateral"] < 0.5 * summary["method_collateral"]
 
@@ -102,7 +116,21 @@ def test_what_the_first_random_edit_tells_of_the_scale_spares_the_others_steps(s
     counts = []
     for draws in (1, 6):
         drawn.clear()
-        control(Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, random), 1.0, scorer, draws, 0, lambda *_: None)  # fmt: skip
+        random_edits(
+            Method(
+                name="a",
+                sites=(Site("first", 4, 32, 1),),
+                strengths=(1.0,),
+                edits=edits,
+                refit=lambda *_: edits,
+                random=random,
+            ),
+            1.0,
+            scorer,
+            draws,
+            0,
+            lambda *_: None,
+        )
         counts.append(len(drawn))
     each = (counts[1] - counts[0]) / 5
     assert each < counts[0] - 2  # besides the method's own two
@@ -122,8 +150,15 @@ def test_a_random_edit_that_matches_at_once_is_drawn_once_on_each_latent(scorer:
         return {"first": lambda x: x * (1 - 0.5 * strength)}
 
     own = scorer.score(edits(1.0))
-    method = Method("a", (Site("first", 4, 32, 1),), (1.0,), edits, lambda *_: edits, lambda *_: edits)
-    _, p, points = control(method, 1.0, scorer, 3, 0, lambda *_: None)
+    method = Method(
+        name="a",
+        sites=(Site("first", 4, 32, 1),),
+        strengths=(1.0,),
+        edits=edits,
+        refit=lambda *_: edits,
+        random=lambda *_: edits,
+    )
+    _, p, points = random_edits(method, 1.0, scorer, 3, 0, lambda *_: None)
     np.testing.assert_array_equal(points, [(own.removal, own.collateral)] * 3)
     assert p == 1
     assert drawn == [*range(8), *range(40), *range(40), *range(40)]  # the first eight are of the method

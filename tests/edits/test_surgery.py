@@ -11,7 +11,8 @@ from probe.base.errors import ProbeError
 from probe.edits.surgery import Direction, ablate, erase, fit_erase, scale
 from probe.models.dcgan import Block, Generator
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, capture, edit
+from probe.models.hooks import capture, edit
+from probe.models.replay import Replay
 
 Z = torch.randn(6, 8, generator=torch.Generator().manual_seed(4))
 

@@ -18,7 +18,8 @@ def curve(removals: list[float], collaterals: list[float], seed: int = 0) -> lis
     noise /= noise.mean()
     has = np.ones(N, dtype=bool)
     return [
-        Scores(before, before * (1 - r), c * noise, c * noise, has) for r, c in zip(removals, collaterals, strict=True)
+        Scores(before=before, after=before * (1 - r), outside=c * noise, inside=c * noise, has=has)
+        for r, c in zip(removals, collaterals, strict=True)
     ]
 
 
@@ -67,13 +68,27 @@ class FakeBench:
     def score(self, edits: Scores) -> Scores:
         self.scored.append(edits)
         n = self.first
-        return Scores(edits.before[:n], edits.after[:n], edits.outside[:n], edits.inside[:n], edits.has[:n])
+        return Scores(
+            before=edits.before[:n],
+            after=edits.after[:n],
+            outside=edits.outside[:n],
+            inside=edits.inside[:n],
+            has=edits.has[:n],
+        )
 
 
 def method(name: str, removals: list[float], collaterals: list[float], **options: float) -> Method:
     strengths = tuple(float(k + 1) for k in range(len(removals)))
     found = dict(zip(strengths, curve(removals, collaterals), strict=True))
-    return Method(name, (), strengths, found.__getitem__, lambda *_: None, lambda *_: None, **options)  # type: ignore[arg-type]
+    return Method(
+        name=name,
+        sites=(),
+        strengths=strengths,
+        edits=found.__getitem__,
+        refit=lambda *_: None,
+        random=lambda *_: None,
+        **options,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -110,12 +125,14 @@ def test_what_a_quarter_of_the_images_rules_out_is_not_scored_on_all() -> None:
 
 
 def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
-    """One image of the first ten keeps the concept: their interval reaches up to the aim, that of all images as well."""
+    """One image of the first ten keeps the concept: their interval reaches up to the aim, that of all does, too."""
     before, has, none = np.full(N, 100.0), np.ones(N, dtype=bool), np.full(N, 0.01)
     after = np.zeros(N)
     after[0] = 60
-    scores = Scores(before, after, none, none, has)
-    option = Method("a", (), (1.0,), lambda _: scores, lambda *_: None, lambda *_: None)  # type: ignore[arg-type,return-value]
+    scores = Scores(before=before, after=after, outside=none, inside=none, has=has)
+    option = Method(
+        name="a", sites=(), strengths=(1.0,), edits=lambda _: scores, refit=lambda *_: None, random=lambda *_: None
+    )  # type: ignore[arg-type,return-value]
     scorer = FakeBench()
     assert tune([option], scorer, lambda *_: None)[1] == 1.0  # type: ignore[arg-type]
     assert scorer.scored == [scores]
@@ -123,14 +140,23 @@ def test_a_dose_that_the_first_images_leave_open_is_scored_on_all() -> None:
 
 @pytest.mark.parametrize(("spread", "chosen"), [(10.0, 1.0), (0.0, 3.0)])
 def test_a_plateau_is_not_climbed(spread: float, chosen: float) -> None:
-    """The last strengths gain 1.5 of 100 and cost collateral: worth it only where that is more than a standard error of the gain."""
+    """The last strengths gain 1.5 of 100 and cost collateral: worth it only beyond a standard error of the gain."""
     rng = np.random.default_rng(1)
     before, has, left = np.full(N, 100.0), np.ones(N, dtype=bool), rng.uniform(20, 80, N)
     noise = spread * np.resize([1.0, -1.0], N)
     assert left.std() / N**0.5 > 1.5  # how images differ in what is left says nothing of the gain
     scores = {
-        float(k): Scores(before, left + more, np.full(N, c), np.full(N, c), has)
+        float(k): Scores(before=before, after=left + more, outside=np.full(N, c), inside=np.full(N, c), has=has)
         for k, (more, c) in enumerate([(30, 0.002), (1.5 + noise, 0.004), (0.5 - noise, 0.01), (0, 0.02)])
     }
-    options = [Method("a", (), tuple(scores), scores.__getitem__, lambda *_: None, lambda *_: None)]  # type: ignore[arg-type]
+    options = [
+        Method(
+            name="a",
+            sites=(),
+            strengths=tuple(scores),
+            edits=scores.__getitem__,
+            refit=lambda *_: None,
+            random=lambda *_: None,
+        )
+    ]  # type: ignore[arg-type]
     assert tune(options, FakeBench(), lambda *_: None)[1] == chosen  # type: ignore[arg-type]

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
-from probe.models.gan import GAN, use_batch_statistics
-from probe.models.hooks import Replay, Site, capture, edit, resolve, sites
-
-Edits = dict[str, Callable[[Tensor], Tensor]]
-
-
-def hooks(model: nn.Module) -> int:
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
-
-
-def plain_gan() -> GAN:
-    """A user's generator: activations in place, one of them at the image's own size."""
-    torch.manual_seed(0)
-    g = nn.Sequential(
-        nn.Unflatten(1, (6, 1, 1)),
-        nn.ConvTranspose2d(6, 5, 4, 1, 0), nn.BatchNorm2d(5), nn.ReLU(True),
-        nn.ConvTranspose2d(5, 4, 4, 2, 1), nn.BatchNorm2d(4), nn.LeakyReLU(0.1, True),
-        nn.ConvTranspose2d(4, 3, 4, 2, 1), nn.ReLU(), nn.Conv2d(3, 1, 3, 1, 1), nn.Tanh(),
-    )  # fmt: skip
-    return GAN(g.eval(), None, 6, 16, 1)
+from probe.models.gan import GAN
+from probe.models.hooks import Site, capture, edit, feature_maps, resolve, sites
+from tests.edited import EDITS, forward_with, hooks, plain_gan
 
 
 class Functional(nn.Module):
@@ -132,29 +113,28 @@ def test_capture_holds_the_latest_pass_and_ends(tiny_gan):
     assert len(seen["layer2"]) == 2
 
 
+def test_feature_maps_are_those_of_all_batches_and_their_images_go_where_asked(tiny_gan):
+    z = tiny_gan.latents(70)  # more than a batch
+    with torch.no_grad():
+        first = tiny_gan.generator.layer1(z[:, :, None, None])
+        second = tiny_gan.generator.layer2(first)
+    drawn: list[Tensor] = []
+    maps = feature_maps(tiny_gan, z, ["layer2", "layer1"], drawn.append)
+    assert list(maps) == ["layer2", "layer1"]
+    torch.testing.assert_close(maps["layer1"], first)
+    torch.testing.assert_close(maps["layer2"], second)
+    torch.testing.assert_close(torch.cat(drawn), tiny_gan.images(z))
+    torch.testing.assert_close(feature_maps(tiny_gan, z[:3], ["layer2"])["layer2"], second[:3])
+    with pytest.raises(ProbeError, match="layer layer9"):
+        feature_maps(tiny_gan, z, ["layer9"])
+    assert hooks(tiny_gan.generator) == 0
+
+
 # ---- edit
 
 
-def forward_with(generator: nn.Module, z: Tensor, edits: Edits) -> Tensor:
-    """A DCGAN's forward pass, layer by layer, with changes behind some."""
-    x = z[:, :, None, None]
-    with torch.no_grad():
-        for name, layer in generator.named_children():
-            x = layer(x)
-            x = edits[name](x) if name in edits else x
-    return x
-
-
-EDITS: list[Edits] = [
-    {"layer2": lambda x: x * torch.arange(8)[:, None, None] / 4},
-    {"layer1": lambda x: x.flip(1)},
-    {"layer1": lambda x: x + 0.3, "layer3": lambda x: x.roll(2, 3) * 0.5},
-    {"layer3": lambda x: torch.zeros_like(x), "layer2": lambda x: 1 - x},
-]
-
-
 @pytest.mark.parametrize("edits", EDITS)
-def test_edit_and_replay_against_a_forward_pass(tiny_gan, edits):
+def test_edit_against_a_forward_pass(tiny_gan, edits):
     z = tiny_gan.latents(70)  # more than a batch
     plain = tiny_gan.images(z)
     expected = forward_with(tiny_gan.generator, z, edits)
@@ -162,64 +142,7 @@ def test_edit_and_replay_against_a_forward_pass(tiny_gan, edits):
     with edit(tiny_gan.generator, edits):
         torch.testing.assert_close(tiny_gan.images(z), expected)
     torch.testing.assert_close(tiny_gan.images(z), plain)
-    replay = Replay(tiny_gan, z, list(edits))
-    torch.testing.assert_close(replay.images(edits), expected)
-    torch.testing.assert_close(replay.images(edits, torch.arange(66)), expected[:66])
-    torch.testing.assert_close(replay.images({}), plain)
-    only_last = {list(edits)[-1]: edits[list(edits)[-1]]}
-    torch.testing.assert_close(replay.images(only_last), forward_with(tiny_gan.generator, z, only_last))
     assert hooks(tiny_gan.generator) == 0
-
-
-def test_replay_does_not_run_again_what_lies_before(tiny_gan):
-    z = tiny_gan.latents(3)
-    replay = Replay(tiny_gan, z, ["layer2"])
-    expected = forward_with(tiny_gan.generator, z, EDITS[0])
-    assert layers_run(replay, EDITS[0], expected) == [3, 4]
-    replay = Replay(tiny_gan, z, ["layer1", "layer2"])
-    assert layers_run(replay, EDITS[0], expected) == [3, 4]  # from the layer edited, not from the first that could be
-
-
-def layers_run(replay: Replay, edits: Edits, expected: Tensor) -> list[int]:
-    """The numbers of the layers that run for the images of an edit, which must be those expected."""
-    ran: list[int] = []
-    for i, layer in enumerate(replay.layers, 1):
-        layer.register_forward_hook(lambda *_, i=i: ran.append(i))
-    torch.testing.assert_close(replay.images(edits), expected)
-    return ran
-
-
-@pytest.mark.parametrize("names", [["layer2"], ["layer1", "layer3"]])
-def test_a_part_of_a_replay_is_the_replay_of_a_part(tiny_gan, names):
-    z, rows = tiny_gan.latents(20), torch.tensor([7, 3, 19])
-    part, anew = Replay(tiny_gan, z, names).take(rows), Replay(tiny_gan, z[rows], names)
-    edits = {names[0]: lambda x: x * 0.5}
-    assert torch.equal(part.z, z[rows])
-    torch.testing.assert_close(part.unedited, anew.unedited)
-    torch.testing.assert_close(part.images(edits), anew.images(edits))
-
-
-def test_with_batch_statistics_images_keep_their_company(tiny_gan):
-    """Some of the latents are drawn together with all of them; a part is drawn anew."""
-    use_batch_statistics(tiny_gan.generator)
-    z, rows = tiny_gan.latents(70), torch.arange(5)
-    replay = Replay(tiny_gan, z, ["layer2"])
-    torch.testing.assert_close(replay.unedited, tiny_gan.images(z))
-    torch.testing.assert_close(replay.images({"layer2": lambda x: x * 1.0}, rows), replay.unedited[:5])
-    part = replay.take(rows)
-    torch.testing.assert_close(part.unedited, tiny_gan.images(z[rows]))
-    assert (part.unedited - replay.unedited[:5]).abs().max() > 0.01
-
-
-def test_replay_of_a_plain_sequential():
-    gan = plain_gan()
-    z = gan.latents(70)
-    replay = Replay(gan, z, ["3"])
-    with torch.no_grad():
-        expected = gan.generator[4:](gan.generator[:4](z) * 2)
-    torch.testing.assert_close(replay.images({"3": lambda x: x * 2}), expected)
-    torch.testing.assert_close(replay.images({"3": lambda x: x * 2}, torch.tensor([4, 0])), expected[[4, 0]])
-    assert hooks(gan.generator) == 0
 
 
 # ---- nothing survives
@@ -251,13 +174,9 @@ def test_no_hook_is_placed_before_all_names_are_known(tiny_gan, context):
 
 
 def test_an_edit_that_fails_leaves_no_hook(tiny_gan):
-    replay = Replay(tiny_gan, tiny_gan.latents(2), ["layer1"])
-
     def bad(x: Tensor) -> Tensor:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), edit(tiny_gan.generator, {"layer1": bad}):
         tiny_gan.sample(1)
-    with pytest.raises(ZeroDivisionError):
-        replay.images({"layer1": bad})
     assert hooks(tiny_gan.generator) == 0

@@ -20,10 +20,18 @@ from probe.results.result import Result
 def forgetting_result() -> Result:
     rng = np.random.default_rng(0)
     method = {
-        "layers": ["layer2"], "strength": 1.0, "maps_dropped": 3, "removal": 0.9, "removal_ci": [0.85, 0.94], "collateral": 0.02,
-        "collateral_ci": [0.018, 0.022], "inside": 0.2, "concept_free_change": 0.01, "p_value": 0.005,
+        "layers": ["layer2"],
+        "strength": 1.0,
+        "maps_dropped": 3,
+        "removal": 0.9,
+        "removal_ci": [0.85, 0.94],
+        "collateral": 0.02,
+        "collateral_ci": [0.018, 0.022],
+        "inside": 0.2,
+        "concept_free_change": 0.01,
+        "p_value": 0.005,
         "random": {"removal_mean": 0.1, "removal_p95": 0.2, "collateral": 0.02, "draws": 9},
-    }  # fmt: skip
+    }
     arrays = {name: rng.integers(0, 255, (12, 3, 64, 64), dtype=np.uint8) for name in ("before", "paper", "patch")}
     for name in ("paper", "patch"):
         arrays[f"{name}_curve"] = np.array(

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_the_narrowest_page_holds_all_that_is_drawn(tmp_path: Path, name: str, l
         pixels = np.asarray(image.convert("L"))
     assert (pixels[-30:] < 200).any()  # no blank foot
     assert (pixels[:30] < 200).any()
+
+
+def test_a_blinded_study_is_of_the_concept_that_its_observers_were_asked_for() -> None:
+    old = load(COMMITTED / "glasses_study_gates")
+    metrics = {**old.metrics, "agreement": {"hat": 0.9, "damaged": 0.8}}
+    with Look().context("study"):
+        words = " ".join(text.get_text() for text, _ in texts(set(drawn())["study"](replace(old, metrics=metrics))))
+    assert "hat seen\nin positives" in words
+    assert "100 fresh positives, with hat, and 100 others" in words
+    assert "still sees hat after patching" in words
+    assert "Pairs agree on hat in 0.90" in words
+    assert not {"glasses", "wearers", "face"} & set(words.lower().replace(",", " ").split())
 
 
 @pytest.mark.parametrize(("text", "expected"), [

@@ -44,6 +44,25 @@ def test_round_trip(found, tmp_path):
     assert again.document() == found.document()
 
 
+def test_a_blinded_study_of_schema_1_is_read_by_todays_names(tmp_path):
+    rates = {"glasses_on_wearers": 0.2, "glasses_on_wearers_ci": [0.1, 0.3], "glasses_on_others": 0.0}
+    old = {"wearers": 100, "others": 90, "conditions": {"erase": {**rates, "glasses_on_others_ci": [0.0, 0.1]}}}
+    old |= {"agreement": {"glasses": 0.9, "damaged": 0.8}, "narrow_less_erase": {"glasses_on_wearers": 0.1}}
+    Result("study", old, arrays={"first_erase": np.zeros(2)}).save(tmp_path)
+    document = json.loads((tmp_path / "result.json").read_text()) | {"schema": 1}
+    (tmp_path / "result.json").write_text(json.dumps(document))
+    again = result.load(tmp_path)
+    seen = {"seen_on_positives": 0.2, "seen_on_positives_ci": [0.1, 0.3], "seen_on_others": 0.0}
+    assert again.metrics == {
+        "positives": 100,
+        "others": 90,
+        "conditions": {"patch": {**seen, "seen_on_others_ci": [0.0, 0.1]}},
+        "agreement": {"glasses": 0.9, "damaged": 0.8},
+        "narrow_less_patch": {"seen_on_positives": 0.1},
+    }
+    assert list(again.arrays) == ["first_patch"]
+
+
 def test_a_result_without_arrays(tmp_path):
     Result("inspect", {}).write(tmp_path)
     assert result.load(tmp_path) == Result("inspect", {})

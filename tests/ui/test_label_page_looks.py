@@ -98,7 +98,8 @@ def test_a_thousand_samples_scroll_smoothly(start, browser, tiny) -> None:
     page = visit(browser, server.url)
     steps, most, top = page.evaluate(SCROLL)
     print(
-        f"frames of scrolling: median {steps[len(steps) // 2]:.0f} ms, 95th percentile {steps[int(0.95 * len(steps))]:.0f} ms; {most} cells"
+        f"frames of scrolling: median {steps[len(steps) // 2]:.0f} ms, 95th percentile "
+        f"{steps[int(0.95 * len(steps))]:.0f} ms; {most} cells"
     )
     assert top > 5000
     assert most < 120  # of a thousand

@@ -29,7 +29,7 @@ def bench(tiny_gan: GAN) -> Workbench:
 
 
 def lit(bench: Workbench, n: int = 40, unit: int = 2) -> Boxes:
-    """Boxes where one unit of the probed layer is strongest, on half of the samples: a concept that a probe can find."""
+    """Boxes where a unit of the probed layer is strongest, on half of the samples: a concept that a probe can find."""
     site = bench.site
     maps = bench.maps(site.name)[:, unit]
     cell = bench.quick.size / site.grid

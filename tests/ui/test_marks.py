@@ -70,8 +70,11 @@ def test_any_coco_file_opens_and_keeps_what_it_holds(path, tiny_gan) -> None:
         "note": "x",
     }
     document = {
-        "licenses": [1], "images": [image, other], "annotations": [row], "categories": [{"id": 40, "name": "hat", "supercategory": "clothes"}],
-    }  # fmt: skip
+        "licenses": [1],
+        "images": [image, other],
+        "annotations": [row],
+        "categories": [{"id": 40, "name": "hat", "supercategory": "clothes"}],
+    }
     path.write_text(json.dumps(document))
     marks = Marks(path, tiny_gan, 0)
     (box,) = marks.record(12)["boxes"]

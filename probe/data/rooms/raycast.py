@@ -1,8 +1,5 @@
 """The ray caster behind the procedural bedrooms: a batch of rooms at once, one sample a pixel.
 
-    draw(scenes, size)   stacked scene parameters -> colours and labels
-    Canvas               the nearest hit so far of every ray
-
 Rooms are boxes seen from inside. Walls, floor and ceiling are planes, furniture is boxes (slab method) and
 ellipsoids, and fixtures (windows, pictures, mirrors, doors) are painted on the walls. Lengths are in metres.
 """
@@ -147,7 +144,7 @@ def _wall_axes(p: Array, wall: Array) -> tuple[Array, Array]:
 
 
 def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Any], s: dict[str, Any]) -> tuple[Array, Array]:
-    """Colours (M, 3) and own light (M,) of the points of fixtures of one kind; a, b in [0, 1] along and up, edge in metres."""
+    """Colours (M, 3) and own light (M,) of points of one kind of fixture; a, b in [0, 1] along and up, edge in m."""
     frame, dark = edge < 0.09, np.zeros_like(a)
     if kind == WINDOW:
         bars = (np.abs((a * f["bars_u"] + 0.5) % 1 - 0.5) < 0.06) | (

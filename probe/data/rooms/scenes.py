@@ -1,9 +1,5 @@
 """Procedural bedrooms whose every pixel knows what it shows.
 
-    scene(rng)        draw the parameters of one room
-    render(...)       rooms -> images, label maps, attributes (in memory)
-    load(...)         the same, cached on disk and memory-mapped
-
 A room is a box seen from inside, with furniture (boxes and ellipsoids) and fixtures (rectangles on
 the walls). Windows hang in about 60 % of rooms; pictures, mirrors and doors are the confounders.
 Room `i` of seed `s` is the same room whatever the number rendered, the batch or the machine's cores.
@@ -138,21 +134,39 @@ def scene(rng: np.random.Generator) -> dict[str, Any]:
         pillows.append((centre, radius))
     lamp_x, lamp_z = (stand[0] + stand[1]) / 2, (stand[2] + stand[3]) / 2
     return dict(
-        half=half, depth=depth, height=height, yaw=np.deg2rad(yaw), pitch=np.deg2rad(rng.uniform(-9, -5)), eye_x=rng.uniform(-0.25, 0.25),
-        eye_y=rng.uniform(1.45, 1.6), night=night, head=head, has_lamp=has_lamp,
-        fixtures=fixtures, bed=np.array([bed[0], bed[1], 0.0, top, bed[2], bed[3]]),
+        half=half,
+        depth=depth,
+        height=height,
+        yaw=np.deg2rad(yaw),
+        pitch=np.deg2rad(rng.uniform(-9, -5)),
+        eye_x=rng.uniform(-0.25, 0.25),
+        eye_y=rng.uniform(1.45, 1.6),
+        night=night,
+        head=head,
+        has_lamp=has_lamp,
+        fixtures=fixtures,
+        bed=np.array([bed[0], bed[1], 0.0, top, bed[2], bed[3]]),
         board=np.array([board[0], board[1], 0.0, rng.uniform(0.8, 1.0), board[2], board[3]]),
         stand=np.array([stand[0], stand[1], 0.0, 0.5, stand[2], stand[3]]),
         stem=np.array([lamp_x - 0.03, lamp_x + 0.03, 0.5, 0.75, lamp_z - 0.03, lamp_z + 0.03]),
         shade=np.array([lamp_x, 0.85, lamp_z, 0.19, 0.16, 0.19]),
         pillows=np.array([[*centre, *radius] for centre, radius in pillows]),
-        wall=_rgb(wall_hue, rng.uniform(0.15, 0.5), rng.uniform(0.7, 0.95)), floor=_rgb(rng.uniform(0.05, 0.11), rng.uniform(0.35, 0.6), rng.uniform(0.4, 0.75)),
-        blanket=_rgb(bed_hue, rng.uniform(0.45, 0.85), rng.uniform(0.45, 0.9)), sheet=_rgb(0.1, 0.06, rng.uniform(0.88, 0.98)),
-        wood=_rgb(0.07, rng.uniform(0.4, 0.65), rng.uniform(0.25, 0.6)), stripes=rng.uniform(8, 16), stripe_depth=rng.uniform(0.0, 0.25),
-        rug=_rgb(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.85)), rug_size=rng.uniform(0.0, 1.0) * (rng.random() < 0.5),
-        sun=np.array([rng.uniform(-0.5, 0.5), -0.9, -0.7]), sky=_rgb(0.58, rng.uniform(0.1, 0.4), rng.uniform(0.92, 1.0)) if not night else _rgb(0.63, 0.6, rng.uniform(0.1, 0.2)),
-        phase=rng.uniform(0, 6.28, size=6), attributes=np.array([0, night, has_lamp, yaw, wall_hue, bed_hue], dtype=np.float32),
-    )  # fmt: skip
+        wall=_rgb(wall_hue, rng.uniform(0.15, 0.5), rng.uniform(0.7, 0.95)),
+        floor=_rgb(rng.uniform(0.05, 0.11), rng.uniform(0.35, 0.6), rng.uniform(0.4, 0.75)),
+        blanket=_rgb(bed_hue, rng.uniform(0.45, 0.85), rng.uniform(0.45, 0.9)),
+        sheet=_rgb(0.1, 0.06, rng.uniform(0.88, 0.98)),
+        wood=_rgb(0.07, rng.uniform(0.4, 0.65), rng.uniform(0.25, 0.6)),
+        stripes=rng.uniform(8, 16),
+        stripe_depth=rng.uniform(0.0, 0.25),
+        rug=_rgb(rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.85)),
+        rug_size=rng.uniform(0.0, 1.0) * (rng.random() < 0.5),
+        sun=np.array([rng.uniform(-0.5, 0.5), -0.9, -0.7]),
+        sky=_rgb(0.58, rng.uniform(0.1, 0.4), rng.uniform(0.92, 1.0))
+        if not night
+        else _rgb(0.63, 0.6, rng.uniform(0.1, 0.2)),
+        phase=rng.uniform(0, 6.28, size=6),
+        attributes=np.array([0, night, has_lamp, yaw, wall_hue, bed_hue], dtype=np.float32),
+    )
 
 
 def _stack(scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """What single feature maps do: they are scaled or switched off, everywhere or in a region, and the images compared.
 
-    Settings       every constant of a run
-    effect(...)    GAN -> Result: the change, what a judge sees change, and random sets of other maps beside it
-
 The images that are counted are of other latents than those shown, so that units picked by eye on shown samples are
 not judged on them. Formulas: `change` is mean |x - x'| over pixels and channels, in [0, 1]; `ratio` of an object is
 ΣA_after / ΣA_before, A its area by the judge.
@@ -19,22 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.segmenters import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Replay, Site, cover, resolve, within
+from probe.models.hooks import Site, cover, resolve, within
+from probe.models.replay import Replay
 from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]
 Change = Callable[[Tensor], Tensor]
-HELDOUT = 7_000_003  # added to a thousand times the seed, as in forgetting
 _LARGEST = 1_000_000  # factor; beyond it float32 has no numbers for what comes of it
 _ENOUGH = 19  # random sets for a p-value: fewer cannot say 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `effect`: which maps of which layer are multiplied by `scale`, and on how many images it is counted.
 
@@ -60,7 +58,7 @@ class Settings:
             raise ProbeError(f"latents {self.latents}, draws {self.draws}: expected at least 8 and 1")
 
 
-def scaler(units: Array, maps: int, factor: float, cells: Tensor | None = None) -> Change:
+def scaling(units: Array, maps: int, factor: float, cells: Tensor | None = None) -> Change:
     """An edit that multiplies some of the maps (N, maps, H, W) by a factor, in the given cells (H, W) or everywhere."""
     gains = torch.ones(maps)
     gains[torch.as_tensor(units, dtype=torch.long)] = factor
@@ -87,7 +85,7 @@ class _Scorer:
     """Held-out images before any edit, what the judge sees in them, and what an edit does to both."""
 
     def __init__(self, gan: GAN, site: Site, settings: Settings, where: Tensor | None, judge: Segmenter | None) -> None:
-        z = gan.latents(settings.latents, settings.seed * 1000 + HELDOUT)
+        z = gan.latents(settings.latents, seeds.HELDOUT.of(settings.seed))
         self.name, self.judge = site.name, judge
         self.replay = Replay(gan, z, [site.name])
         self.before = self.replay.unedited
@@ -136,13 +134,13 @@ def effect(
     if where is not None and where.shape != (gan.size, gan.size):
         raise ProbeError(f"region of {tuple(where.shape)} pixels; the images are {gan.size}x{gan.size}")
     cells = None if where is None else cover(where, site.grid)
-    change = scaler(np.array(s.units), site.maps, s.scale, cells)
+    change = scaling(np.array(s.units), site.maps, s.scale, cells)
     scorer = _Scorer(gan, site, s, where, judge)
     whole, outside, inside, areas = scorer.score(change)
     sets = other_sets(s.units, site.maps, s.draws, s.seed)
     random_change, random_ratio = np.zeros(len(sets)), np.zeros((len(sets), scorer.areas.shape[1]))
     for k, chosen in enumerate(sets):
-        found = scorer.score(scaler(chosen, site.maps, s.scale, cells))
+        found = scorer.score(scaling(chosen, site.maps, s.scale, cells))
         random_change[k], random_ratio[k] = found[0].mean(), scorer.ratios(found[3])
         if report:
             report("random sets of other maps", k + 1, len(sets))
@@ -200,7 +198,7 @@ def _objects(scorer: _Scorer, after: Array, random: Array) -> dict[str, Any]:
 
 def _assumed(s: Settings, where: Tensor | None, judge: Segmenter | None, sets: int) -> list[str]:
     out = [
-        f"counted on {s.latents} latents of seed {s.seed * 1000 + HELDOUT}; shown are samples of seed {s.seed}",
+        f"counted on {s.latents} latents of seed {seeds.HELDOUT.of(s.seed)}; shown are samples of seed {s.seed}",
         f"control: {sets} distinct random sets of as many of the layer's other maps, the same factor and region, not matched in energy"
         if sets
         else "no control: the layer has fewer other maps than were edited",

@@ -1,4 +1,4 @@
-"""Where vector arithmetic fails: the segmenters, the averaging, too few exemplars, the class means, or the model itself."""
+"""Where vector arithmetic fails: the segmenters, averaging, too few exemplars, the class means, or the model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.concepts import attributes
 from probe.concepts.draws import Bank, combine, draw
-from probe.concepts.exemplars import Labelled
+from probe.concepts.exemplars import LabelledLatents
 from probe.concepts.expressions import Expression
 from probe.concepts.latent_directions import boundary
 from probe.concepts.segmenters import Segmenter
@@ -22,18 +23,20 @@ STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # lengths of the fitted directi
 _FEWEST = 20  # latents of each kind that a fitted direction needs
 
 
-def diagnose(bank: Bank, expression: Expression, labelled: Labelled, n: int, draws: int, seed: int) -> dict[str, Any]:
+def diagnose(
+    bank: Bank, expression: Expression, labelled: LabelledLatents, n: int, draws: int, seed: int
+) -> dict[str, Any]:
     """Success when one possible cause of failure after the other is taken away; n exemplars a concept.
 
-    `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters. `base_alone`: of
-    means of the base; low: the averaging. `many_exemplars`: all but the base averaged over every exemplar there is; high:
-    n are too few. `fitted_direction`: the base's means moved along a logistic direction from the base's latents to
-    those that show the result, as far as the selector finds best on other draws; high where class means are low: the
-    means point elsewhere; low: the model has no straight way.
+    `exemplars`: share of single exemplars in which the judge sees what the selector saw; low: the segmenters.
+    `base_alone`: of means of the base; low: the averaging. `many_exemplars`: all but the base averaged over every
+    exemplar there is; high: n are too few. `fitted_direction`: the base's means moved along a logistic direction from
+    the base's latents to those that show the result, as far as the selector finds best on other draws; high where class
+    means are low: the means point elsewhere; low: the model has no straight way.
     """
     gan, judge = bank.gan, labelled.judge
     wanted = attributes.expected(expression)[0]
-    rng = np.random.default_rng([seed, n, 1])
+    rng = np.random.default_rng(seeds.DIAGNOSIS.of(seed, n))
     single = {}
     for name, rows in bank.rows.items():
         few = torch.from_numpy(rng.choice(rows, min(len(rows), draws), replace=False))
@@ -66,7 +69,7 @@ def read(segmenter: Segmenter, gan: GAN, z: Tensor) -> Array:
     return np.concatenate([segmenter.attributes(batch.cpu()).numpy() for batch in gan.batches(z)])
 
 
-def _fitted(labelled: Labelled, base: str, wanted: dict[str, int]) -> Tensor | None:
+def _fitted(labelled: LabelledLatents, base: str, wanted: dict[str, int]) -> Tensor | None:
     """The direction from latents that show the base to those that show the result; None where either is rare."""
     held = [attributes.holds(labelled.table, attributes.parts(base)), attributes.holds(labelled.table, wanted)]
     kinds = [h & ~held[1 - k] for k, h in enumerate(held)]

@@ -1,8 +1,4 @@
-"""Vector arithmetic in latent space as an experiment: what comes of it, how often it succeeds, and beside what.
-
-Settings          every constant of a run
-arithmetic(...)   (GAN, expressions, exemplars) -> Result
-"""
+"""Vector arithmetic in latent space as an experiment: what comes of it, how often it succeeds, and beside what."""
 
 from __future__ import annotations
 
@@ -14,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.expressions import Expression
 from probe.data.rooms.scenes import ATTRIBUTES
 from probe.measures import statistics as measures
@@ -32,7 +29,7 @@ NEIGHBOURS = 8  # noisy results around the result, as in the paper
 _UNJUDGED: dict[str, Any] = {"success": None, "success_ci": None, "controls": None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `arithmetic`: exemplars a concept (several make a curve), draws at each, noise around the result.
 
@@ -59,13 +56,17 @@ class Settings:
 
 
 def arithmetic(
-    gan: GAN, expressions: Sequence[Expression], exemplars: Exemplars, settings: Settings,
-    labelled: Labelled | None = None, report: Report | None = None,
-) -> Result:  # fmt: skip
+    gan: GAN,
+    expressions: Sequence[Expression],
+    exemplars: Exemplars,
+    settings: Settings,
+    labelled: LabelledLatents | None = None,
+    report: Report | None = None,
+) -> Result:
     """Do the arithmetic of each expression; with `labelled` (rooms only) also measure how often it succeeds.
 
-    Arrays, k the expression: `k_exemplars` (terms, n, C, S, S), `k_means` (terms, C, S, S), `k_results` (9, C, S, S) with
-    the result in the middle, `k_pixel_means`, `k_pixel_result` (1, C, S, S), all uint8. Metrics of the first
+    Arrays, k the expression: `k_exemplars` (terms, n, C, S, S), `k_means` (terms, C, S, S), `k_results` (9, C, S, S)
+    with the result in the middle, `k_pixel_means`, `k_pixel_result` (1, C, S, S), all uint8. Metrics of the first
     expression stand at the top, those of all under `expressions`. Raises ProbeError for a concept that is not among the
     exemplars or has too few of them, and for latents of another size.
     """
@@ -90,12 +91,14 @@ def arithmetic(
     ]
     return Result(
         "arithmetic", {**top, **first, "expressions": metrics}, asdict(settings), notes, dict(gan.provenance), arrays
-    )  # fmt: skip
+    )
 
 
 _ASSUMED = (
-    "success: the judge sees A's side of the attributes in which A and B differ and C's side of the others that are named",
-    "exemplars of a draw are taken without replacement; pictures in the figure are of the first exemplars of the seed, not chosen",
+    "success: the judge sees A's side of the attributes in which A and B differ and C's side of the others that are "
+    "named",
+    "exemplars of a draw are taken without replacement; pictures in the figure are of the first exemplars of the seed, "
+    "not chosen",
 )
 
 
@@ -140,7 +143,7 @@ def _rate(hits: Array) -> tuple[float, list[float]]:
 
 
 def _measure(
-    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report
+    bank: Bank, expression: Expression, labelled: LabelledLatents, settings: Settings, tell: Report
 ) -> dict[str, Any]:
     """Success by number of exemplars, of the arithmetic and of its controls, and where it fails."""
     wanted, targets = attributes.expected(expression)
@@ -153,7 +156,7 @@ def _measure(
         rng = np.random.default_rng([settings.seed, n])
         drawn = draws.draw(bank, expression, n, settings.draws, rng)
         shuffled = draws.shuffle(bank, expression, n, settings.draws, rng)
-        latents[n] = draws.results(bank, expression, drawn, shuffled, settings.seed + n)
+        latents[n] = draws.results(bank, expression, drawn, shuffled, seeds.RANDOM_DIRECTIONS.of(settings.seed, n))
         tables[n] = {}
         for k, (name, z) in enumerate(latents[n].items()):
             tables[n][name] = read(labelled.judge, bank.gan, z)
@@ -163,9 +166,14 @@ def _measure(
         tell(f"{expression}, {n} exemplars", len(CONTROLS) + 1, len(CONTROLS) + 1)
     curves = {name: _curve(name, tables, wanted) for name in ("mean", *CONTROLS)}
     return {
-        "expected": attributes.describe(wanted), "targets": targets, **curves["mean"],
+        "expected": attributes.describe(wanted),
+        "targets": targets,
+        **curves["mean"],
         "controls": {name: curves[name] for name in CONTROLS},
-        "attributes": {n: {a: float(attributes.shows(t["mean"], a, v).mean()) for a, v in wanted.items()} for n, t in tables.items()},
+        "attributes": {
+            n: {a: float(attributes.shows(t["mean"], a, v).mean()) for a, v in wanted.items()}
+            for n, t in tables.items()
+        },
         "averaging": {n: _averaging(t, wanted) for n, t in tables.items()},
         "spread": {n: _target_spread(t["mean"], targets) for n, t in tables.items()},
         "norm": {n: float(z["mean"].norm(dim=1).mean()) / draws.prior_norm(bank.gan) for n, z in latents.items()},
@@ -173,7 +181,7 @@ def _measure(
         "plausible": _plausible(bank.gan, latents, pixels, settings),
         "drift": {name: _drift(tables[settings.shown], name, wanted) for name in ("mean", "random_direction")},
         "diagnosis": diagnose(bank, expression, labelled, settings.shown, settings.draws, settings.seed),
-    }  # fmt: skip
+    }
 
 
 def _curve(name: str, tables: dict[int, dict[str, Array]], wanted: dict[str, int]) -> dict[str, Any]:
@@ -195,7 +203,7 @@ def _target_spread(table: Array, targets: list[str]) -> float | None:
 
 def _from_mean_image(gan: GAN, latents: dict[int, dict[str, Tensor]], seed: int) -> dict[str, float]:
     """Mean |x - mean image| of results by exemplars, and of samples, in [0, 1] units: are results only less various?"""
-    samples = gan.sample(256, seed + 1_000_003)
+    samples = gan.sample(256, seeds.COMPARED.of(seed))
     middle = samples.mean(0)
 
     def distance(images: Tensor) -> float:
@@ -213,7 +221,7 @@ def _plausible(
     """
     if gan.discriminator is None:
         return None
-    n, samples = settings.shown, gan.latents(512, settings.seed + 1_000_003)
+    n, samples = settings.shown, gan.latents(512, seeds.COMPARED.of(settings.seed))
     names = ("mean", "norm_matched_single")
     shown = {"samples": gan.images(samples), "pixel": images[n]} | {k: gan.images(latents[n][k]) for k in names}
     with torch.no_grad():
@@ -223,7 +231,7 @@ def _plausible(
 
 
 def _drift(tables: dict[str, Array], name: str, wanted: dict[str, int]) -> dict[str, float]:
-    """How far the attributes that nobody named move from the base's: share of flags that change, degrees, hue on its circle."""
+    """How far attributes that nobody named move from the base's: share of flags changed, degrees, hue on its circle."""
     out = {}
     for k, attribute in enumerate(ATTRIBUTES):
         if attribute in wanted:

@@ -1,8 +1,5 @@
 """What a discriminator's features are to be compared with: K-means, and the same network taught the labels.
 
-    kmeans(...)      the single-layer features of Coates and Ng, fitted to images
-    supervised(...)  the discriminator's own architecture, trained on labels
-
 Pixels and random weights are in representation.py.
 """
 
@@ -19,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.base import seeds
 from probe.measures.statistics import Array
 from probe.models.dcgan import Block, Discriminator, initialise
 from probe.models.gan import from_bytes, lay_out
@@ -32,11 +30,11 @@ _BATCH, _LR = 128, 1e-3
 def kmeans(images: Array, centroids: int, seed: int) -> Representation:
     """Features of Coates, Lee and Ng (2011) learnt from images (N, C, S, S) uint8: (N, 4 · centroids).
 
-    6x6 patches at every place, each less its mean and divided by its contrast, ZCA-whitened; a patch's feature of centroid
-    k is max(0, mean distance - distance to k) ("triangle"), averaged over each quadrant of the image. K-means is fitted in
-    mini-batches to 200,000 patches (the paper: 400,000).
+    6x6 patches at every place, each less its mean and divided by its contrast, ZCA-whitened; a patch's feature of
+    centroid k is max(0, mean distance - distance to k) ("triangle"), averaged over each quadrant of the image. K-means
+    is fitted in mini-batches to 200,000 patches (the paper: 400,000).
     """
-    rng = np.random.default_rng([seed, 6])
+    rng = np.random.default_rng(seeds.PATCHES.of(seed))
     spread = images.shape[2] - PATCH + 1
     places = [rng.integers(0, top, PATCHES) for top in (len(images), spread, spread)]
     order = np.argsort(places[0], kind="stable")  # a memory-mapped file is read once, in order
@@ -77,9 +75,15 @@ class _Classifier(Discriminator):
 
 
 def supervised(
-    blocks: Sequence[Block], images: Array, labels: Tensor, classes: int, steps: int, seed: int, flips: bool = False,
+    blocks: Sequence[Block],
+    images: Array,
+    labels: Tensor,
+    classes: int,
+    steps: int,
+    seed: int,
+    flips: bool = False,
     report: Callable[[int, int], None] | None = None,
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Train a discriminator's architecture on labels (N,) of images (N, C, S, S) uint8; returns it in eval mode.
 
     Cross-entropy, Adam, batches of 128, a learning rate that falls from 1e-3 to 0 along half a cosine, and the paper's
@@ -90,7 +94,7 @@ def supervised(
     lay_out(net, torch.channels_last).train()
     optimiser = torch.optim.Adam(net.parameters(), lr=_LR, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    rng = np.random.default_rng([seed, 7])
+    rng = np.random.default_rng(seeds.SUPERVISED.of(seed))
     for step in range(steps):
         picked = np.sort(rng.choice(len(images), min(_BATCH, len(images)), replace=False))
         x = from_bytes(torch.from_numpy(np.array(images[picked])))

@@ -1,8 +1,4 @@
-"""What a run of `classify` is set to, and what was done where the paper is silent.
-
-Settings     every constant; SVHN_1000 those of the authors' script
-assumed(...) the notes that a result carries
-"""
+"""What a run of `classify` is set to, and what was done where the paper is silent."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from probe.questions.classify.representation import Views
 BASELINES = ("pixels", "random_weights", "kmeans", "supervised")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `classify`.
 

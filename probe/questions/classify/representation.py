@@ -1,12 +1,4 @@
-"""What a network's layers say of images, as rows of features in half precision.
-
-Representation   a name, a function of images, and which columns come from where
-of_discriminator the paper's features: every convolution layer but the logit, max-pooled to 4x4, side by side
-untrained(...)   the same discriminator with weights drawn anew
-adapt(...)       BatchNorm statistics of the images at hand
-Views            mirror images and shifted copies that are described beside an image
-rows(...)        features of many images and their views, made a batch at a time
-"""
+"""What a network's layers say of images, as rows of features in half precision."""
 
 from __future__ import annotations
 
@@ -19,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.dcgan import initialise
@@ -32,7 +25,7 @@ _STATISTICS_BATCH = 128  # BatchNorm sees batches as large as in training
 
 @dataclass(frozen=True)
 class Representation:
-    """Images (N, C, S, S) in [-1, 1] -> features (N, D); `parts` names the columns of each layer, where there are some."""
+    """Images (N, C, S, S) in [-1, 1] -> features (N, D); `parts` names the columns of each layer, if any."""
 
     name: str
     function: Callable[[Tensor], Tensor]
@@ -40,7 +33,7 @@ class Representation:
 
 
 def pool(maps: Tensor, grid: int = GRID, means: bool = False) -> Tensor:
-    """Feature maps (N, C, H, W), max-pooled to grid x grid where they are larger, as rows (N, C · grid²), twice as many with means."""
+    """Feature maps (N, C, H, W), max-pooled to grid x grid at most, as rows (N, C · grid²); twice that with means."""
     if maps.shape[-1] <= grid:
         return maps.flatten(1)
     pooled = [F.adaptive_max_pool2d(maps, grid), *([F.adaptive_avg_pool2d(maps, grid)] if means else [])]
@@ -73,7 +66,7 @@ def of_discriminator(gan: GAN, name: str = "discriminator", means: bool = False)
     return Representation(name, function, parts)
 
 
-def untrained(gan: GAN, seed: int) -> GAN:
+def untrained_discriminator(gan: GAN, seed: int) -> GAN:
     """The same GAN with a discriminator as it was before training: the paper's initial weights, drawn from a seed."""
     model: nn.Module = copy.deepcopy(gan.require_discriminator())
     initialise(model, seed)
@@ -89,7 +82,7 @@ def adapt(gan: GAN, images: Array) -> None:
 
 @dataclass(frozen=True)
 class Views:
-    """What is described beside each image: its mirror image (`flips`), and of each a copy moved by up to `shifts` pixels.
+    """What is described beside each image: its mirror image (`flips`), and copies moved by up to `shifts` pixels.
 
     How far is drawn from `seed`; pixels at the edge are repeated. The image itself is the first of its `count` views.
     """
@@ -112,7 +105,7 @@ class Views:
         """Images (N, C, S, S), the first of them number `start` of all, and their views, (N · count, C, S, S)."""
         views = [images, images.flip(3)] if self.flips else [images]
         if self.shifts:
-            rng = np.random.default_rng([self.seed, start, 5])
+            rng = np.random.default_rng(seeds.SHIFTS.of(self.seed, start))
             views += [_moved(view, self.shifts, rng) for view in views]
         return torch.stack(views, 1).flatten(0, 1)
 
@@ -127,7 +120,7 @@ def _moved(images: Tensor, reach: int, rng: np.random.Generator) -> Tensor:
 def batches(
     representation: Representation, images: Array, views: Views, report: Callable[[int, int], None] | None = None
 ) -> Iterator[Tensor]:
-    """Features of images (N, C, S, S) uint8 and their views, one image after another, a batch at a time, float32 on the CPU."""
+    """Features of images (N, C, S, S) uint8 and their views, image after image, by batches; float32 on the CPU."""
     for start in range(0, len(images), _BATCH):
         x = from_bytes(torch.from_numpy(np.array(images[start : start + _BATCH])))
         with torch.no_grad():

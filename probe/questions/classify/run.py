@@ -1,8 +1,5 @@
 """Is what the discriminator learnt worth anything? Its features under a linear classifier, beside baselines.
 
-    classify(...)  (GAN, training and test images with labels) -> Result
-    baseline(...)  one of its baselines alone
-
 Section 5 of the paper. Everything is chosen on images split off the training set; the test set is read once by each
 representation, at the cost chosen.
 """
@@ -17,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.data.loading import Images
 from probe.measures import statistics as measures
 from probe.measures import svm
@@ -32,7 +30,7 @@ from probe.questions.classify.representation import (
     of_discriminator,
     pixels,
     rows,
-    untrained,
+    untrained_discriminator,
 )
 from probe.questions.classify.tasks import Task
 from probe.results.result import Result
@@ -44,7 +42,7 @@ _CURVE_DRAWS = 10
 _CHOOSING = 1e-2  # duality gap, as a share of the objective, to which costs are compared; the final fit goes to 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """One representation: test accuracy and its interval, C (None of a network), dimensions, validation accuracy by C, classes predicted (M,).
 
@@ -72,9 +70,13 @@ class Found:
 
 
 def classify(
-    gan: GAN, train: Images, test: Images, settings: Settings, report: Report | None = None,
+    gan: GAN,
+    train: Images,
+    test: Images,
+    settings: Settings,
+    report: Report | None = None,
     known: Mapping[str, dict[str, Any]] | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Fit linear classifiers to the discriminator's features of training images, and test them, beside baselines.
 
     The discriminator's BatchNorm statistics are estimated anew from training images, in place. Arrays: `confusion` (K, K)
@@ -133,7 +135,7 @@ def baseline(name: str, gan: GAN, task: Task, s: Settings, tell: Report) -> Foun
         # these features must be standardised; costs meant for features as they are then apply to variances of 1, not 1/D
         times = 1 if s.standardised else 4 * s.centroids
         return _evaluate(phi, task, replace(s, standardised=True, costs=tuple(c * times for c in s.costs)), tell)
-    other = untrained(gan, s.seed + 1)
+    other = untrained_discriminator(gan, seeds.RANDOM_WEIGHTS.of(s.seed))
     adapt(other, task.images[: s.statistics or None])
     return _evaluate(of_discriminator(other, "random weights", s.means), task, s, tell)
 
@@ -182,7 +184,16 @@ def _all(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Rep
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right = int((predicted == task.test_labels).sum())
     n = len(task.test_labels)
-    return Found(right / n, measures.share_ci(right, n), cost, values.shape[1], validation, predicted, {}, parts)
+    return Found(
+        accuracy=right / n,
+        interval=measures.share_ci(right, n),
+        cost=cost,
+        features=values.shape[1],
+        validation=validation,
+        predicted=predicted,
+        curve={},
+        parts=parts,
+    )
 
 
 def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: Report, with_parts: bool) -> Found:
@@ -190,7 +201,7 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
     k = len(task.classes)
     every, pool = svm.standardise(values, s.standardised), task.labels[: task.fitted]
     held, truth = svm.Rows(values[task.fitted :], every.mean, every.scale), task.labels[task.fitted :]
-    rng = np.random.default_rng([s.seed, 4])
+    rng = np.random.default_rng(seeds.FEW_LABELS.of(s.seed))
 
     def fitted(n: int, costs: tuple[float, ...], columns: slice = slice(None)) -> list[Tensor]:
         """Weights for each cost of one draw."""
@@ -231,7 +242,16 @@ def _draws(phi: Representation, values: Tensor, task: Task, s: Settings, tell: R
         interval = measures.mean_ci(right)
     else:
         interval = measures.share_ci(round(float(right[0]) * len(task.test_labels)), len(task.test_labels))
-    return Found(float(right.mean()), interval, cost, values.shape[1], validation, predicted, curve, parts)
+    return Found(
+        accuracy=float(right.mean()),
+        interval=interval,
+        cost=cost,
+        features=values.shape[1],
+        validation=validation,
+        predicted=predicted,
+        curve=curve,
+        parts=parts,
+    )
 
 
 def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None:
@@ -242,12 +262,29 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
     k = len(task.classes)
     chosen = torch.arange(len(task.labels))
     if s.label_count:
-        chosen = tasks.stratified(task.labels[: task.fitted], s.label_count, k, np.random.default_rng([s.seed, 4]))
+        chosen = tasks.stratified(
+            task.labels[: task.fitted], s.label_count, k, np.random.default_rng(seeds.FEW_LABELS.of(s.seed))
+        )
     net = baselines.supervised(
-        blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
+        blocks,
+        task.images[chosen.numpy()],
+        task.labels[chosen],
+        k,
+        s.supervised_steps,
+        s.seed,
+        s.flips,
         lambda i, n: tell("supervised network", i, n),
-    )  # fmt: skip
+    )
     scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
-    return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
+    return Found(
+        accuracy=right / n,
+        interval=measures.share_ci(right, n),
+        cost=None,
+        features=scores.shape[1],
+        validation={},
+        predicted=predicted,
+        curve={},
+        parts={},
+    )

@@ -1,9 +1,4 @@
-"""Labelled images made ready for classification: what is fitted, what is chosen on, what is tested.
-
-Task          training images in the order of use, test images, classes, and what was found about them
-make(...)     from two sources of images; what does not fit is refused, what is odd is counted
-stratified    a draw with equally many images of each class
-"""
+"""Labelled images made ready for classification: what is fitted, what is chosen on, what is tested."""
 
 from __future__ import annotations
 
@@ -14,17 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.data.loading import Images
 from probe.measures.statistics import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """Training images (N, C, S, S) uint8, of which the last N - `fitted` are for validation, and test images.
 
-    `labels` (N,) and `test_labels` (M,) are places in `classes`, the labels as the source has them, named where it names them. `duplicates` counts
-    test images that are also training images, pixel by pixel; `notes` says this and what else is odd.
+    `labels` (N,) and `test_labels` (M,) are places in `classes`, the labels as the source has them, named where it
+    names them. `duplicates` counts test images that are also training images, pixel by pixel; `notes` says this and
+    what else is odd.
     """
 
     images: Array
@@ -40,9 +37,9 @@ class Task:
 def make(train: Images, test: Images, validation: int, seed: int) -> Task:
     """Split the training images at random into those fitted and `validation` to choose on.
 
-    Classes that have names go together by name. Raises ProbeError where labels are missing, there is one class only, a class
-    of the test set is not in the training set, one set has names for its classes and the other numbers, too few images are
-    left, or the pictures of one set are grey and of the other coloured.
+    Classes that have names go together by name. Raises ProbeError where labels are missing, there is one class only, a
+    class of the test set is not in the training set, one set has names for its classes and the other numbers, too few
+    images are left, or the pictures of one set are grey and of the other coloured.
     """
     notes: list[str] = []
     (images, numbers), (test_images, test_numbers) = (
@@ -52,41 +49,52 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
     classes = np.unique(numbers)
     if len(classes) < 2:
         raise ProbeError(
-            f"{train.name}: all {len(numbers)} images have the label {_listing(train, classes)}; at least 2 classes are needed"
+            f"{train.name}: all {len(numbers)} images have the label {_listing(train, classes)}; at least 2 classes "
+            "are needed"
         )
     unknown = np.setdiff1d(test_numbers, classes)
     if len(unknown):
         raise ProbeError(
-            f"{test.name}: has the labels {_listing(train, unknown)}, which {train.name} lacks; expected some of {_listing(train, classes)}"
+            f"{test.name}: has the labels {_listing(train, unknown)}, which {train.name} lacks; expected some of "
+            f"{_listing(train, classes)}"
         )
     _colours(train, test, images, test_images, notes)
     if validation >= len(numbers):
         raise ProbeError(
             f"{train.name}: {len(numbers)} labelled images; more than the {validation} for validation are needed"
         )
-    order = np.random.default_rng([seed, 3]).permutation(len(numbers))
+    order = np.random.default_rng(seeds.VALIDATION.of(seed)).permutation(len(numbers))
     labels = torch.from_numpy(np.searchsorted(classes, numbers))[order]
     fitted = len(numbers) - validation
     missing = np.setdiff1d(np.arange(len(classes)), labels[:fitted].numpy())
     if len(missing):
         raise ProbeError(
-            f"{train.name}: no image of the class {_listing(train, classes[missing[:1]])} is left to fit to; add images or validate on fewer"
+            f"{train.name}: no image of the class {_listing(train, classes[missing[:1]])} is left to fit to; add "
+            "images or validate on fewer"
         )
     seen = {_digest(image) for image in images}
     duplicates = sum(_digest(image) in seen for image in test_images)
     if duplicates:
         notes.append(
-            f"{duplicates} of {len(test_images)} test images are also training images, pixel by pixel; they are counted like the others"
+            f"{duplicates} of {len(test_images)} test images are also training images, pixel by pixel; they are "
+            "counted like the others"
         )
     for source, which in ((train, "training"), (test, "test")):
         if source.resized:
             notes.append(
-                f"{source.resized} of {len(source.images)} {which} images were of another size than {source.images.shape[2]} px and were resized"
+                f"{source.resized} of {len(source.images)} {which} images were of another size than "
+                f"{source.images.shape[2]} px and were resized"
             )
     return Task(
-        images[order], labels, fitted, test_images, torch.from_numpy(np.searchsorted(classes, test_numbers)),
-        tuple(_names(train, classes)), duplicates, tuple(notes),
-    )  # fmt: skip
+        images=images[order],
+        labels=labels,
+        fitted=fitted,
+        test_images=test_images,
+        test_labels=torch.from_numpy(np.searchsorted(classes, test_numbers)),
+        classes=tuple(_names(train, classes)),
+        duplicates=duplicates,
+        notes=tuple(notes),
+    )
 
 
 def _labelled(source: Images, which: str, notes: list[str]) -> tuple[Array, Array]:
@@ -112,7 +120,8 @@ def _colours(train: Images, test: Images, images: Array, test_images: Array, not
         )
     if grey[0]:
         notes.append(
-            "the images are grey and the discriminator takes colour: each is shown to it three times over, as red, green and blue"
+            "the images are grey and the discriminator takes colour: each is shown to it three times over, as red, "
+            "green and blue"
         )
 
 
@@ -125,12 +134,14 @@ def _renumbered(train: Images, test: Images, numbers: Array) -> Array:
     if bool(train.classes) != bool(test.classes):
         named, other = (train, test) if train.classes else (test, train)
         raise ProbeError(
-            f"{named.name}: its classes have names, such as {named.classes[0]}, those of {other.name} numbers; expected two of one kind"
+            f"{named.name}: its classes have names, such as {named.classes[0]}, those of {other.name} numbers; "
+            "expected two of one kind"
         )
     unknown = [name for name in test.classes if name not in train.classes]
     if unknown:
         raise ProbeError(
-            f"{test.name}: has the class {unknown[0]}, which {train.name} lacks; expected some of {', '.join(train.classes)}"
+            f"{test.name}: has the class {unknown[0]}, which {train.name} lacks; expected some of "
+            f"{', '.join(train.classes)}"
         )
     return np.array([train.classes.index(name) for name in test.classes])[numbers] if test.classes else numbers
 
@@ -144,14 +155,15 @@ def _listing(source: Images, labels: Array) -> str:
 
 
 def stratified(labels: Tensor, n: int, classes: int, rng: np.random.Generator) -> Tensor:
-    """Draw n places of labels (N,), as many of each class; raises ProbeError where n is no multiple or a class is too small."""
+    """Draw n places of labels (N,), equally by class; raises ProbeError for an n or a class that does not allow it."""
     each, left = divmod(n, classes)
     counts = torch.bincount(labels, minlength=classes)
     if left or not each:
         raise ProbeError(f"labels {n}: expected a multiple of the {classes} classes, to draw as many of each")
     if each > int(counts.min()):
         raise ProbeError(
-            f"labels {n}: {each} a class asked for; the smallest class has {int(counts.min())} beside the validation images"
+            f"labels {n}: {each} a class asked for; the smallest class has {int(counts.min())} beside the validation "
+            "images"
         )
     every = [rng.choice(np.flatnonzero((labels == k).numpy()), each, replace=False) for k in range(classes)]
     return torch.from_numpy(np.concatenate(every))

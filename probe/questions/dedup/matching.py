@@ -1,8 +1,5 @@
 """Which images repeat an earlier one: candidates by their hashes, verified by their pixels.
 
-leaders(...)      each image in turn against those kept so far -> what repeats what
-same_hash(...)    the paper's rule: equal hashes
-
 An image that repeats a kept one is removed, and never compared with again: every removal is vouched for by an image
 that stays, and no chain of small changes joins two different pictures. Held in memory are the hashes (16 bytes an
 image), the indices of the kept ones, and blocks; images are read when a pair of them is compared.
@@ -69,7 +66,7 @@ def _signs(packed: Array, precision: torch.dtype) -> Tensor:
 
 
 def _near(rows: Array, columns: Array, radius: int) -> Iterator[tuple[Array, Array, Array]]:
-    """Pairs (row, column, differing bits) of packed hashes within a radius, by blocks of columns, at least the 32 nearest of a row."""
+    """Pairs (row, column, differing bits) of packed hashes within a radius, by columns; at least a row's 32 nearest."""
     precision = getattr(torch, best_precision("cpu"))  # sums of 128 signs are exact in either
     signs = _signs(rows, precision)
     for start in range(0, len(columns), _COLUMNS):
@@ -87,7 +84,7 @@ def _near(rows: Array, columns: Array, radius: int) -> Iterator[tuple[Array, Arr
 
 
 def _candidates(rows: Array, columns: Array, radius: int) -> tuple[Array, Array, Array, Array]:
-    """The same as one list, with each pair's rank in its row: the 32 nearest columns, the first of equally near ones."""
+    """The same as one list, with each pair's rank in its row: the 32 nearest columns, the first of equals."""
     row, column, distance = (np.zeros(0, np.int64) for _ in range(3))
     rank = row
     for found in _near(rows, columns, radius):
@@ -153,7 +150,10 @@ def _among_themselves(rows: Hashed, rule: Rule) -> Matches:
 
 
 def _likeness(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
-    """How alike pairs of positions are, (P,), 1 for equal pixels; a row's part in it is made once, a column's for the pairs that stand together."""
+    """How alike pairs of positions are, (P,), 1 for equal pixels.
+
+    A row's part in it is made once, a column's for the pairs that stand together.
+    """
     found = np.ones(len(row), np.float32)
     differing = _differing(rows, among, row, column)
     if not len(differing):
@@ -182,9 +182,9 @@ def _differing(rows: Hashed, among: Hashed, row: Array, column: Array) -> Array:
 def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None = None) -> Matches:
     """Go through images in their order: one that repeats a kept one is removed, any other is kept.
 
-    Compared are at most the 32 nearest hashes of those kept before a block of 2,048, 32 of the block, and those of up to 63
-    neighbours. Returns the removals, by their indices. Time grows with the square of the kept images (a matrix product of bits),
-    memory with their number.
+    Compared are at most the 32 nearest hashes of those kept before a block of 2,048, 32 of the block, and those of up
+    to 63 neighbours. Returns the removals, by their indices. Time grows with the square of the kept images (a matrix
+    product of bits), memory with their number.
     """
     kept, n, found = np.empty(len(every), np.int64), 0, [Matches.empty()]
 
@@ -207,6 +207,6 @@ def leaders(every: Hashed, rule: Rule, report: Callable[[int, int], None] | None
 
 
 def same_hash(hashes: Array) -> Array:
-    """The paper's rule: for each of (N, 16) hashes the first image that has the same; its own index where it is the first."""
+    """The paper's rule: of each of (N, 16) hashes the first image that has the same: its own index where it is the first."""
     _, first, place = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[place.ravel()])

@@ -1,8 +1,4 @@
-"""Near-duplicates made on purpose: an image changed a little, in ways that the same photograph turns up on the web.
-
-KINDS    name -> change of an image (3, S, S) uint8, S at least 8, that keeps its size
-plant    images -> copies of each kind
-"""
+"""Near-duplicates made on purpose: an image changed a little, in ways that the same photograph turns up on the web."""
 
 from __future__ import annotations
 

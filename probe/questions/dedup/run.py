@@ -1,9 +1,5 @@
 """Which images of a source repeat another one: section 4.1 of the paper, with its recall on copies planted here.
 
-Settings      every constant of a run
-dedup(...)    images (N, 3, 32, 32) uint8, in memory or on disk -> Result
-recall(...)   the share of copies, planted in an image's place, that a rule finds
-
 A million images stream: held are their hashes (16 bytes each), the indices of the kept, and blocks of pictures.
 """
 
@@ -28,7 +24,7 @@ Report = Callable[[str, int, int], None]
 _DOUBTFUL, _GROUPS, _MEMBERS = 24, 5, 14  # pairs, groups and images of a group that the sheet shows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run: the rule (differing bits, least likeness), or the paper's own where `plain`; the autoencoder's training; copies planted of each kind."""
 
@@ -135,5 +131,8 @@ def _sheet(images: Any, found: Matches, groups: Array, sizes: Array) -> dict[str
         members = np.append(group, found.removed[found.kept == group])[:_MEMBERS]
         row[: len(members)] = images[members]
     return {
-        "doubtful": pairs, "doubtful_likeness": found.likeness[doubtful], "groups": shown, "group_sizes": sizes[largest] + 1,
-    }  # fmt: skip
+        "doubtful": pairs,
+        "doubtful_likeness": found.likeness[doubtful],
+        "groups": shown,
+        "group_sizes": sizes[largest] + 1,
+    }

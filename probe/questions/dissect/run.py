@@ -1,11 +1,5 @@
 """What every unit of a layer has to do with every concept: overlap, ranking and effect, beside shuffled images.
 
-    Material         latents, each concept's masks on their images, and segmenters that see it
-    from_segmenter(..)  material from a segmenter's label maps
-    from_boxes(...)  material from boxes drawn by hand
-    Settings         every constant of a run
-    dissect(...)     (GAN, material) -> Result
-
 A unit's intersection over union is that of Network and GAN Dissection (units.py says how thresholds are chosen). The
 best unit is the best of many: its control is the best unit under masks moved to other images, thresholds chosen anew.
 """
@@ -33,7 +27,7 @@ from probe.concepts.sources import from_labels, is_rooms, read_boxes, segmenter_
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Site, capture, resolve
+from probe.models.hooks import Site, feature_maps, resolve
 from probe.results.result import Result
 
 SHOWN, CONCEPTS = 5, 8  # images of a unit and concepts that the figure shows
@@ -115,7 +109,7 @@ def from_boxes(
     return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, found, notes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `dissect`: the layer, how many units a concept are listed, and how often images are shuffled."""
 
@@ -136,7 +130,7 @@ def cells(masks: Tensor, grid: int) -> Tensor:
     return (share >= 0.5) | ((share == most) & (most > 0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Counts:
     """Pixels by threshold q, unit c, concept k, image n, shuffle b: active (Q, C, N), both (Q, C, K, N), moved (Q, C, K, B)."""
 
@@ -164,7 +158,7 @@ def _count(maps: Tensor, masks: Tensor, orders: Tensor, report: Callable[[int, i
             moved[:, part] += found[..., masks.shape[1] :]
         report(i + 1, n)
     moved = moved.unflatten(2, (len(orders), -1)).transpose(2, 3)
-    return _Counts(levels, active, both, moved, pixels.sum(2).T)
+    return _Counts(levels=levels, active=active, both=both, moved=moved, area=pixels.sum(2).T)
 
 
 def _best(active: Tensor, both: Tensor, area: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -175,16 +169,6 @@ def _best(active: Tensor, both: Tensor, area: Tensor, total: int) -> tuple[Tenso
     best = quality.argmax(0, keepdim=True)
     iou = both / (active + area - both).clamp(min=1)
     return best[0], iou.gather(0, best)[0]
-
-
-def _feature_maps(gan: GAN, z: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """A layer's maps (N, C, H, H) and the images, on the CPU."""
-    maps, images = [], []
-    with capture(gan.generator, [name]) as seen:
-        for batch in gan.batches(z):
-            maps.append(seen[name].cpu())
-            images.append(batch.cpu())
-    return torch.cat(maps), torch.cat(images)
 
 
 def dissect(gan: GAN, material: Material, settings: Settings, report: Report | None = None) -> Result:
@@ -200,7 +184,9 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     if not material.masks or len(material.z) < 2:
         raise ProbeError(f"{len(material.masks)} concepts on {len(material.z)} images; at least 1 on 2 are needed")
     site, names = resolve(gan, settings.layer), list(material.masks)
-    maps, images = _feature_maps(gan, material.z, site.name)
+    drawn: list[Tensor] = []
+    maps = feature_maps(gan, material.z, [site.name], lambda batch: drawn.append(batch.cpu()))[site.name]
+    images = torch.cat(drawn)
     masks = torch.stack([material.masks[name] for name in names], 1)  # (N, K, S, S)
     rng = np.random.default_rng(settings.seed)
     orders = torch.from_numpy(np.stack([rng.permutation(len(maps)) for _ in range(settings.shuffles)]))
@@ -212,9 +198,12 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     auc = torch.stack([units.unit_aucs(maps, cells(masks[:, k], site.grid)) for k in range(len(names))], 1)
     effect = _effects(gan, site, material, names, tell)  # (N, C, K)
     arrays = {
-        "iou": measures.to_numpy(iou), "auc": measures.to_numpy(auc), "effect": effect.mean(0),
-        "threshold": measures.to_numpy(counts.levels.T.gather(1, chosen)), "random_best": measures.to_numpy(random.amax(0).T),
-    }  # fmt: skip
+        "iou": measures.to_numpy(iou),
+        "auc": measures.to_numpy(auc),
+        "effect": effect.mean(0),
+        "threshold": measures.to_numpy(counts.levels.T.gather(1, chosen)),
+        "random_best": measures.to_numpy(random.amax(0).T),
+    }
     concepts = {name: _concept(k, settings.top, arrays, counts, chosen, effect) for k, name in enumerate(names)}
     for k, name in enumerate(names):
         concepts[name] |= {"images": int(masks[:, k].flatten(1).any(1).sum()), "area": float(area[k]) / total}
@@ -287,6 +276,8 @@ def _shown(
             active.append(large > float(thresholds[unit, k]))
             truth.append(masks[rows, k])
     return {
-        "shown_units": np.array(picked), "shown_images": torch.stack(pictures).numpy(),
-        "shown_active": torch.stack(active).to(torch.uint8).numpy(), "shown_masks": torch.stack(truth).to(torch.uint8).numpy(),
-    }  # fmt: skip
+        "shown_units": np.array(picked),
+        "shown_images": torch.stack(pictures).numpy(),
+        "shown_active": torch.stack(active).to(torch.uint8).numpy(),
+        "shown_masks": torch.stack(truth).to(torch.uint8).numpy(),
+    }

@@ -1,10 +1,8 @@
 """The Inception-v3 that FID is defined by, from a weights file that the user has: its 2,048 pooled features.
 
-load_inception(path)   a state dict in the layout of pytorch-fid and torch-fidelity -> a function of images
-
-The file (`pt_inception-2015-12-05-6726825d.pth`, `weights-inception-2015-12-05-6726825d.pth`) is read as weights only: a
-TorchScript, which is code, is refused. The network is TensorFlow's of 2015: averages leave out the border, the last block
-takes a maximum, and images are resized as TensorFlow 1 did, without half-pixel centres.
+The file (`pt_inception-2015-12-05-6726825d.pth`, `weights-inception-2015-12-05-6726825d.pth`) is read as weights only:
+a TorchScript, which is code, is refused. The network is TensorFlow's of 2015: averages leave out the border, the last
+block takes a maximum, and images are resized as TensorFlow 1 did, without half-pixel centres.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """How good are a generator's samples? Distances to real images in named features, between a floor and a ceiling.
 
-Settings                       every constant of a run
-evaluate(gan, reals, others)   -> Result: samples, other real images (the floor), an untrained generator (the ceiling)
-
 All three are compared with the same reference, and all sets have the same number of images, since a Fréchet distance
 grows as images get fewer. The floor is what two sets of real images are apart; the ceiling what noise through the same
 architecture is.
@@ -29,7 +26,7 @@ Report = Callable[[str, int, int], None]
 LEAST, MOST, SHOWN = 10 * BLOCKS, 10_000, 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run: images in each set, 200 to 10,000."""
 
@@ -52,7 +49,7 @@ def _checked(gan: GAN, reals: dict[str, Array], n: int) -> None:
             )
 
 
-def untrained(gan: GAN, seed: int) -> GAN:
+def untrained_generator(gan: GAN, seed: int) -> GAN:
     """The same architecture with the weights that training starts from, BatchNorm statistics estimated from the prior."""
     generator = copy.deepcopy(gan.generator)
     initialise(generator, seed)
@@ -89,7 +86,7 @@ def evaluate(
         "samples": _drawn(gan, n, s.seed, lambda i, m: tell("drawing samples", i, m)),
         "floor": others[:n],
         "ceiling": _drawn(
-            untrained(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)
+            untrained_generator(gan, s.seed), n, s.seed, lambda i, m: tell("drawing from an untrained generator", i, m)
         ),
     }
     rows = {

@@ -1,10 +1,7 @@
 """Can the generator be made to forget a concept? The paper's map dropping, its rivals and ours, and their controls.
 
-    Settings       every constant of a run
-    forget(...)    (GAN, boxes, segmenters) -> Result and the operated GAN
-
 Three disjoint sets of latents: labelled (boxes; fitting), tuning (the selector picks layers and strength), held-out (the
-judge measures). The methods: probe/methods.py; formulas and names of the measures: docs/numbers.md.
+judge measures). The methods: probe/edits/methods.py; formulas and names of the measures: docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -16,22 +13,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from probe.base import parallel
+from probe.base import parallel, seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
-from probe.concepts.probing import NEGATIVES, Labelled, cross_auc
+from probe.concepts.probing import NEGATIVES, LabelledMaps, cross_auc
 from probe.concepts.protocols import Segmenter, differentiable
 from probe.edits import surgery
 from probe.edits.methods import BUILDERS, METHODS, Fit, candidates
 from probe.edits.refinement import READABLE
 from probe.edits.scoring import Scorer, Scores, compare
-from probe.edits.tuning import BOUND, Method, Report, control, label_draws, tune
+from probe.edits.tuning import BOUND, Method, Report, label_draws, random_edits, tune
 from probe.measures.statistics import Array, mean_ci, ratio_ci
 from probe.models.dcgan import Generator
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Replay, Site, capture, resolve, sites
+from probe.models.hooks import Site, feature_maps, resolve, sites
+from probe.models.replay import Replay
 from probe.results.result import Result
 
 SHOWN = 12
@@ -53,7 +50,7 @@ _ASSUMED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `forget`. `layer` None means the two readings of the paper's "second-highest" layer.
 
@@ -83,16 +80,6 @@ class Settings:
             raise ProbeError(
                 f"draws {self.draws}, heldout {self.heldout}, tuning {self.tuning}: expected at least 1, 32 and 16"
             )
-
-
-def feature_maps(gan: GAN, z: Tensor, places: list[Site]) -> dict[str, Tensor]:
-    """Feature maps of every site on latents, (N, maps, grid, grid) on the CPU."""
-    parts: dict[str, list[Tensor]] = {s.name: [] for s in places}
-    with capture(gan.generator, list(parts)) as seen:
-        for _ in gan.batches(z):
-            for name, kept in parts.items():
-                kept.append(seen[name].cpu())
-    return {name: torch.cat(kept) for name, kept in parts.items()}
 
 
 def _places(gan: GAN, layer: str | None) -> tuple[list[Site], str]:
@@ -156,7 +143,7 @@ def heldout_scorer(gan: GAN, judge: Segmenter, boxes: Boxes, settings: Settings)
     """The scorer of held-out latents that `forget` measures on, for whatever else is to be measured beside it."""
     names = [p.name for p in _places(gan, settings.layer)[0]]
     return _scorer(
-        gan, judge, boxes, names, settings.heldout, settings.seed * 1000 + 29_000_003, settings.random_latents
+        gan, judge, boxes, names, settings.heldout, seeds.FORGET_HELDOUT.of(settings.seed), settings.random_latents
     )
 
 
@@ -170,14 +157,14 @@ def curve(strengths: Sequence[float], scores: Sequence[Scores]) -> Array:
 
 
 def _trial(
-    method: Method, strength: float, scorers: Sequence[Scorer], labelled: Labelled, s: Settings, tell: Report
+    method: Method, strength: float, scorers: Sequence[Scorer], labelled: LabelledMaps, s: Settings, tell: Report
 ) -> tuple[dict[str, Any], dict[str, Array], list[Scores]]:
     """One method's numbers at its strength, what the figure needs, and the scores of its curve.
 
     The scorers: all held-out latents, those for curves and those for random controls.
     """
     heldout, scorer, small = scorers
-    random, p, points = control(method, strength, small, s.draws, s.seed, tell)
+    random, p, points = random_edits(method, strength, small, s.draws, s.seed, tell)
     about = {
         "layers": [site.name for site in method.sites],
         "strength": strength,
@@ -198,9 +185,15 @@ def _trial(
 
 
 def forget(
-    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, settings: Settings | None = None, *,
-    judge_iou: float = float("nan"), report: Report | None = None,
-) -> tuple[Result, GAN | None]:  # fmt: skip
+    gan: GAN,
+    boxes: Boxes,
+    selector: Segmenter,
+    judge: Segmenter,
+    settings: Settings | None = None,
+    *,
+    judge_iou: float = float("nan"),
+    report: Report | None = None,
+) -> tuple[Result, GAN | None]:
     """Make a generator forget a concept, by the paper's rule, by ranked maps and by erasure, and measure all of them.
 
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Returns the result (metrics as published
@@ -215,24 +208,24 @@ def forget(
     _refuse_operated(gan, names)
     boxes.require_absence()
     z = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(feature_maps(gan, z, places), boxes, gan.size, np.arange(len(z)))
+    labelled = LabelledMaps(feature_maps(gan, z, names), boxes, gan.size, np.arange(len(z)))
     found = parallel.each(lambda name: cross_auc(labelled.maps[name], boxes, gan.size, s.seed), names)
     aucs = dict(zip(names, found, strict=True))
     fit = Fit(
-        gan,
-        labelled,
-        z,
-        selector,
-        tuple(places),
-        _negatives(s, aucs),
-        s.boundaries,
-        s.strengths,
-        s.seed,
-        judge_iou >= READABLE and differentiable(selector),
+        gan=gan,
+        labelled=labelled,
+        z=z,
+        selector=selector,
+        sites=tuple(places),
+        negatives=_negatives(s, aucs),
+        boundaries=s.boundaries,
+        strengths=s.strengths,
+        seed=s.seed,
+        readable=judge_iou >= READABLE and differentiable(selector),
     )
     heldout = heldout_scorer(gan, judge, boxes, s)
     scorers = (heldout, heldout.having(2 * s.random_latents), heldout.having(s.random_latents))
-    tuning = _scorer(gan, selector, boxes, names, s.tuning, s.seed * 1000 + 3_000_017, s.random_latents // 2)
+    tuning = _scorer(gan, selector, boxes, names, s.tuning, seeds.TUNING.of(s.seed), s.random_latents // 2)
     tuning = tuning.having(s.tuning)
 
     methods: dict[str, Any] = {}
@@ -269,8 +262,17 @@ def _metrics(
     auc, interval = aucs[layer]["same-image"]["same-image"]
     others = [name for name in curves if name != "patch"] if "patch" in curves else []
     return {
-        "concept": boxes.concept, "maps_total": next(p.maps for p in fit.sites if p.name == layer), "boxes": len(boxes),
-        "images_labelled": len(boxes.images), "negatives": fit.negatives[methods.get("patch", {"layers": [layer]})["layers"][0]], "probe_auc": auc, "probe_auc_ci": interval,
-        "probe_aucs": {n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()},
-        "matched_collateral": BOUND, "methods": methods, "comparisons": {name: compare(curves["patch"], curves[name], s.seed) for name in others},
-    }  # fmt: skip
+        "concept": boxes.concept,
+        "maps_total": next(p.maps for p in fit.sites if p.name == layer),
+        "boxes": len(boxes),
+        "images_labelled": len(boxes.images),
+        "negatives": fit.negatives[methods.get("patch", {"layers": [layer]})["layers"][0]],
+        "probe_auc": auc,
+        "probe_auc_ci": interval,
+        "probe_aucs": {
+            n: {a: {b: v[0] for b, v in row.items()} for a, row in table.items()} for n, table in aucs.items()
+        },
+        "matched_collateral": BOUND,
+        "methods": methods,
+        "comparisons": {name: compare(curves["patch"], curves[name], s.seed) for name in others},
+    }

@@ -11,15 +11,16 @@ from probe.results.result import Result
 _NAMES = {"before": "before", "patch": "patch", "paper": "paper's rule", "narrow": "narrower gate"}
 _COLOURS = {"before": "0.55", "patch": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}
 _RATES = {
-    "glasses_on_wearers": "glasses seen\non wearers",
-    "glasses_on_others": "glasses seen\non others",
-    "damaged": "face\ndamaged",
+    "seen_on_positives": "{concept} seen\nin positives",
+    "seen_on_others": "{concept} seen\nin others",
+    "damaged": "image\ndamaged",
 }
 
 
 def draw(result: Result) -> Figure:
     """Strips of the first samples and of failures, and the observers' rates with their intervals."""
     m = result.metrics
+    concept = next(asked for asked in m["agreement"] if asked != "damaged")
     space = page() - 1.0
     count = columns(len(result.arrays["first_before"]), space, 0.42)
     failed = len(result.arrays["failed_before"])
@@ -36,7 +37,7 @@ def draw(result: Result) -> Figure:
         show(figure, [0.95 / page(), bottom / height, wide / page(), side * 0.97 / height], tile(images, len(images)))
         figure.text(0.9 / page(), (bottom + side / 2) / height, _NAMES[name], ha="right", va="center", fontsize=6)
         if (kind, name) == ("failed", "before"):
-            says = "every observer still sees glasses after patching (the first such faces):"
+            says = f"every observer still sees {concept} after patching (the first such samples):"
             figure.text(
                 (0.05 if row else 0.95) / page(), (bottom + side + 0.08) / height, says, fontsize=6, va="center"
             )
@@ -49,7 +50,7 @@ def draw(result: Result) -> Figure:
         axes.errorbar(
             x, y, yerr=[np.maximum(y - ends[:, 0], 0), np.maximum(ends[:, 1] - y, 0)], fmt="none", color="black", lw=0.7
         )
-    axes.set_xticks(range(len(_RATES)), list(_RATES.values()))
+    axes.set_xticks(range(len(_RATES)), [words.format(concept=concept) for words in _RATES.values()])
     axes.set(ylabel="share of pictures", ylim=(0, 1))
     axes.legend(
         frameon=False,
@@ -59,8 +60,10 @@ def draw(result: Result) -> Figure:
         ncols=3 if row else 1,
     )
     text = (
-        f"{m['wearers']} wearers and {m['others']} others, fresh samples,\neach shown unedited and after both edits, in one\n"
-        f"random order, to {m['observers']} automated observers, not told\nwhat was done. Pairs agree on glasses in {m['agreement']['glasses']:.2f},\n"
+        f"{m['positives']} fresh positives, with {concept}, and {m['others']} others,\n"
+        "each shown unedited and after both edits, in one\n"
+        f"random order, to {m['observers']} automated observers, not told\n"
+        f"what was done. Pairs agree on {concept} in {m['agreement'][concept]:.2f},\n"
         f"on damage in {m['agreement']['damaged']:.2f} of the pictures."
     )
     note(figure, beside, 0.5, text, fontsize=6, linespacing=1.4)

@@ -1,12 +1,7 @@
 """Looking through a discriminator at one of its layers: responses of its units, and gradients of single responses.
 
-    Source          images by index, from a data source or from the generator's own samples
-    Lens            a discriminator up to a layer with a rule for going back: responses(), gradients(), settle()
-    scan(...)       the images and places at which each unit responds most, in memory that does not grow with the images
-    gradients(...)  of the responses that a scan found
-
-A response is what goes into the layer's own activation. Activations are monotone, so its maxima are those of the feature
-map; and where the map is positive its gradient is the same, since the activation's own is 1.
+A response is what goes into the layer's own activation. Activations are monotone, so its maxima are those of the
+feature map; and where the map is positive its gradient is the same, since the activation's own is 1.
 """
 
 from __future__ import annotations
@@ -36,7 +31,7 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """`count` images by index: `fetch` takes rows (M,) and gives images (M, C, S, S) in [-1, 1]; `classes` (count,) or None."""
+    """`count` images by index: `fetch` takes rows (M,), gives (M, C, S, S) in [-1, 1]; `classes` (count,) or None."""
 
     name: str
     count: int
@@ -44,7 +39,7 @@ class Source:
     classes: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
 
     def parts(self, n: int | None = None) -> list[Tensor]:
-        """The rows of all images, or of n spread evenly, by batches; a last one of a single image joins its neighbour."""
+        """The rows of all images, or of n spread evenly, by batches; a last single image joins the one before."""
         rows = torch.arange(self.count)
         if n is not None and n < self.count:  # not the first: a folder comes sorted by classes
             rows = torch.arange(n) * self.count // n
@@ -108,7 +103,8 @@ class Lens:
                 self.model(x)
         except (RuntimeError, ValueError) as error:
             raise ProbeError(
-                f"the discriminator does not take images of {self.channels} channels and {self.size} px: {str(error).splitlines()[0]}"
+                f"the discriminator does not take images of {self.channels} channels and {self.size} px: "
+                f"{str(error).splitlines()[0]}"
             ) from None
         finally:
             hook.remove()
@@ -150,9 +146,9 @@ class Lens:
         return torch.cat(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Top:
-    """The largest responses of units (U,): `values` (U, K) in falling order, `images` (U, K) by row, `places` (U, K, 2).
+    """The largest responses of units (U,): `values` (U, K), falling, `images` (U, K) by row, `places` (U, K, 2).
 
     Each is of another image. `spread` (U,) is how far the largest lies from the unit's mean over all places, in its
     standard deviations.
@@ -167,7 +163,13 @@ class Top:
     def rows(self, picked: Sequence[int]) -> Top:
         """Only some of the units, by position."""
         at = torch.tensor(list(picked))
-        return Top(self.units[at], self.values[at], self.images[at], self.places[at], self.spread[at])
+        return Top(
+            units=self.units[at],
+            values=self.values[at],
+            images=self.images[at],
+            places=self.places[at],
+            spread=self.spread[at],
+        )
 
 
 def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: bool, tell: Tell) -> Top:
@@ -199,11 +201,11 @@ def scan(lens: Lens, source: Source, units: Sequence[int], k: int, by_batch: boo
     deviation = (squares / places - mean**2).clamp(min=1e-12).sqrt()
     spread = ((values[0] - mean) / deviation).float()
     where = torch.stack([cells.T // width, cells.T % width], -1)
-    return Top(chosen, values.T.contiguous(), images.T.contiguous(), where, spread)
+    return Top(units=chosen, values=values.T.contiguous(), images=images.T.contiguous(), places=where, spread=spread)
 
 
 def gradients(lens: Lens, source: Source, top: Top, by_batch: bool) -> Tensor:
-    """Gradients (U, K, C, R, R) of what a scan found, in receptive fields; by batch with the statistics of the scan's batch."""
+    """Gradients (U, K, C, R, R) of what a scan found, in receptive fields; with the statistics of the scan's batch."""
     units = top.units[:, None].expand_as(top.images).flatten()
     images, places = top.images.flatten(), top.places.flatten(0, 1)
     out = torch.zeros(len(units), lens.channels, lens.field.size, lens.field.size)

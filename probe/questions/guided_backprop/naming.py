@@ -1,6 +1,4 @@
-"""A word for each unit: the object that a segmenter sees, or the class of the images, that goes best with its responses.
-
-name_units(...)   unit -> word, score, and the score of chance; of words that beat chance the one that does so by most
+"""A word for each unit: the object a segmenter sees, or the images' class, that goes best with its responses.
 
 The best of many units and words is found by chance too. A word is given only where its score beats that of every unit
 for that word under five shufflings of the images.
@@ -27,11 +25,11 @@ _DETECTOR = {"iou": 0.04, "auc": 0.7}  # least scores; the first is Network Diss
 def name_units(
     lens: Lens, source: Source, chosen: Tensor, segmenter: Segmenter | None, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """A word for each unit: `concept` (or None), `score`, `chance` (the best of all units under shuffled images), `measure`.
+    """A word for each unit: `concept` (or None), `score`, `chance` (the best of all, images shuffled), `measure`.
 
     On 256 of the images. With a segmenter: intersection over union with its objects, of at least 0.04, by Network
-    Dissection's rule; else, where the source has classes, the area under the ROC curve of an image's largest response, of
-    at least 0.7. Empty without either.
+    Dissection's rule; else, where the source has classes, the area under the ROC curve of an image's largest response,
+    of at least 0.7. Empty without either.
     """
     n = min(_IMAGES, source.count)
     if segmenter is None and source.classes is None:

@@ -1,10 +1,5 @@
 """What one cell of a discriminator's feature maps sees, and a network that computes that cell from it alone.
 
-    Field             the square of pixels that a cell sees
-    trunk(...)        a copy of a discriminator up to a layer
-    cut(...)          the receptive fields of chosen cells, cut from their images; inside(...) which of their pixels exist
-    Cells             cut-out fields -> one cell each, exactly as in the whole image
-
 A convolution pads every layer's maps with zeros, not the image alone, so a field that leaves the image cannot just be
 filled up: `Cells` convolves without padding and sets what lies outside of a layer's maps to zero.
 """
@@ -25,7 +20,7 @@ from probe.models.dcgan import Block, Discriminator
 
 @dataclass(frozen=True)
 class Field:
-    """Cell (y, x) of a layer sees `size` x `size` pixels; those of cell (0, 0) begin at `start`, and `stride` lies between cells."""
+    """Cell (y, x) of a layer sees `size` x `size` pixels; cell (0, 0) from `start` on, `stride` lies between cells."""
 
     size: int
     stride: int
@@ -56,7 +51,7 @@ def _reach(places: Tensor, where: Field) -> tuple[Tensor, Tensor]:
 
 
 def cut(images: Tensor, places: Tensor, where: Field) -> Tensor:
-    """The fields (N, C, R, R) of cells (N, 2), row and column, one in each image (N, C, S, S); zero outside of the image."""
+    """The fields (N, C, R, R) of cells (N, 2), row and column, one in each image (N, C, S, S); zero outside of it."""
     size = images.shape[-1]
     rows, columns = (steps.clamp(0, size - 1) for steps in _reach(places, where))
     n, c = (torch.arange(k, device=images.device) for k in images.shape[:2])
@@ -71,7 +66,7 @@ def inside(places: Tensor, where: Field, size: int) -> Tensor:
 
 
 class Cells(nn.Module):
-    """Fields (N, C, R, R) of cells (N, 2) -> the responses (N,) of units (N,) of a trunk's last layer, before its activation.
+    """Fields (N, C, R, R) of cells (N, 2) -> responses (N,) of units (N,) of a trunk's last layer, not yet activated.
 
     The trunk is shared, not copied; `blocks` describe it and `size` is the images' side.
     """

@@ -1,10 +1,5 @@
 """Rules for going back through an activation: what "guided" means where the activation is leaky.
 
-    RULES             the four rules by name
-    replaced(...)     a copy of a model whose ReLU, LeakyReLU and PReLU modules go back by a rule
-    on_path(output)   the activations between an input and an output, from autograd's own record
-    check_path(...)   refuses a path on which an activation was not replaced
-
 With input x, slope a of the negative side (0 for a ReLU) and incoming gradient g, an activation passes on
 
     guided      1[x > 0] · 1[g > 0] · g                     Springenberg et al. 2015, section 3.4
@@ -31,9 +26,9 @@ Rule = Literal["guided", "leaky", "deconvnet", "gradient"]
 RULES: tuple[str, ...] = get_args(Rule)
 _OURS = "_RectifyBackward"
 _OTHER = (
-    "Relu", "LeakyRelu", "Prelu", "Rrelu", "Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Softplus", "Sigmoid", "LogSigmoid",
-    "Tanh", "Hardtanh", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Threshold", "Clamp", "ClampMin", "ClampMax", "Maximum",
-    "Minimum", "Where", "Abs", "Glu",
+    "Relu", "LeakyRelu", "Prelu", "Rrelu", "Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Softplus", "Sigmoid",
+    "LogSigmoid", "Tanh", "Hardtanh", "Hardswish", "Hardsigmoid", "Hardshrink", "Softshrink", "Threshold", "Clamp",
+    "ClampMin", "ClampMax", "Maximum", "Minimum", "Where", "Abs", "Glu",
 )  # fmt: skip
 """What autograd calls the activations that no rule replaces, and the operations they are written with by hand."""
 
@@ -80,7 +75,7 @@ class Rectifier(nn.Module):
 
 
 def replaced(model: nn.Module, rule: Rule) -> tuple[nn.Module, int]:
-    """A copy of a model with its ReLU, LeakyReLU and PReLU modules replaced, and how many; no parameter needs a gradient.
+    """A copy of a model with its ReLU, LeakyReLU and PReLU modules replaced, and how many; its weights need no gradient.
 
     Raises ProbeError for a rule that does not exist.
     """
@@ -131,9 +126,10 @@ def check_path(model: nn.Module, output: Tensor) -> int:
     ]
     if modules:
         raise ProbeError(
-            f"activation {', '.join(modules)}: the rules are defined for ReLU, LeakyReLU and PReLU modules; found {kinds} before this layer"
+            f"activation {', '.join(modules)}: the rules are defined for ReLU, LeakyReLU and PReLU modules; found "
+            f"{kinds} before this layer"
         )
     raise ProbeError(
-        f"activation {kinds}: called as a function in {type(model).__name__}, so no rule reaches it and the picture would be the plain "
-        "gradient; make it an nn.ReLU, nn.LeakyReLU or nn.PReLU module"
+        f"activation {kinds}: called as a function in {type(model).__name__}, so no rule reaches it and the picture "
+        "would be the plain gradient; make it an nn.ReLU, nn.LeakyReLU or nn.PReLU module"
     )

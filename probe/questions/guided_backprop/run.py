@@ -1,10 +1,5 @@
 """What a discriminator's units see (Fig. 5 of the paper), and whether the picture depends on what was learnt.
 
-    Settings         every constant of a run
-    guided(...)      (GAN, images) -> Result
-    parse_units      `0-5`, `top` or `all` as numbers
-    fit_policy(...)  where a discriminator's BatchNorm statistics come from
-
 For each unit the images and places of largest response are found, and that one response is propagated back to the pixels
 by a rule (rules.py). Beside it the same for random weights, whose maxima are their own, and the sanity checks (sanity.py),
 which keep the trained network's images, places and units.
@@ -43,7 +38,7 @@ _ESTIMATION = 2048  # and the trained one, where they are estimated
 SEEDS = {"fast": 3, "full": 5}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `guided`. `units` is `0-5`, `top` or `all`; `batchnorm` None takes `running` where stored, else `data`.
 
@@ -127,11 +122,19 @@ def guided(
     arrays |= checked
     named = found if settings.units == "all" else shown
     metrics: dict[str, Any] = {
-        "layer": run.site.name, "maps_total": run.site.maps, "units": shown.units.tolist(), "images": source.count, "rule": settings.rule,
-        "activations_replaced": run.lens.rectifiers, "difference_from_gradient": difference, "batchnorm": run.policy,
-        "receptive_field": asdict(run.lens.field), "never_positive": int((found.values[:, 0] <= 0).sum()), "sanity": verdict,
+        "layer": run.site.name,
+        "maps_total": run.site.maps,
+        "units": shown.units.tolist(),
+        "images": source.count,
+        "rule": settings.rule,
+        "activations_replaced": run.lens.rectifiers,
+        "difference_from_gradient": difference,
+        "batchnorm": run.policy,
+        "receptive_field": asdict(run.lens.field),
+        "never_positive": int((found.values[:, 0] <= 0).sum()),
+        "sanity": verdict,
         "concepts": name_units(run.twin(run.trained, settings.rule), source, named.units, segmenter, settings.seed),
-    }  # fmt: skip
+    }
     if settings.units == "all":
         run.tell("atlas", 0, 1)
         arrays |= _pictures("atlas_", found, gradients(run.lens, source, found, run.by_batch), run.lens, source)
@@ -176,10 +179,14 @@ def _pictures(prefix: str, top: Top, maps: Tensor, lens: Lens, source: Source) -
         for rows, at in zip(top.images.flatten().split(256), places.split(256), strict=True)
     ]
     return {
-        f"{prefix}gradients": levels, f"{prefix}scale": np.array(scale, dtype=np.float32),
-        f"{prefix}inputs": torch.cat(crops).unflatten(0, top.images.shape).numpy(), f"{prefix}units": top.units.numpy(),
-        f"{prefix}values": top.values.numpy(), f"{prefix}images": top.images.numpy(), f"{prefix}places": top.places.numpy(),
-    }  # fmt: skip
+        f"{prefix}gradients": levels,
+        f"{prefix}scale": np.array(scale, dtype=np.float32),
+        f"{prefix}inputs": torch.cat(crops).unflatten(0, top.images.shape).numpy(),
+        f"{prefix}units": top.units.numpy(),
+        f"{prefix}values": top.values.numpy(),
+        f"{prefix}images": top.images.numpy(),
+        f"{prefix}places": top.places.numpy(),
+    }
 
 
 class _Run:

@@ -1,12 +1,5 @@
 """Does a picture depend on what the network learnt? The randomisation tests of Adebayo et al. 2018, on the same images.
 
-    SIMILARITIES        how alike two maps are: Spearman's rank correlation of signed and of absolute values, SSIM, HOG
-    groups(...)         a network's layers, from the image up, each with its BatchNorm; depth(...) those before a module
-    stages(...)         which layers are randomised
-    randomised(...)     a copy with some layers drawn from N(0, 0.02) and BatchNorm statistics taken anew
-    compare(...)        all similarities of pairs of maps
-    verdict(...)        means with intervals over images and seeds, and whether the picture passes
-
 A map that looks the same after every weight was drawn anew shows the image, not the network.
 """
 
@@ -24,11 +17,12 @@ from skimage.filters import sobel
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from probe.base import seeds
 from probe.measures.statistics import Array
 from probe.models.dcgan import initialise
 from probe.models.gan import estimate_statistics
 
-SIMILARITIES = ("spearman", "spearman_signed", "ssim", "hog")
+SIMILARITIES = ("spearman", "spearman_signed", "ssim", "hog")  # the first two are rank correlations
 THRESHOLD = 0.5
 _RESAMPLES = 2000
 
@@ -55,7 +49,7 @@ def depth(model: nn.Module, gate: nn.Module) -> int:
 
 
 def stages(depth: int, full: bool) -> dict[str, list[int] | None]:
-    """What is randomised, by name: all layers, the last of `depth` alone and, in full, from the top down and each alone."""
+    """What is randomised, by name: all layers, the last of `depth` alone; in full, also from the top down and each."""
     found: dict[str, list[int] | None] = {"all layers random": None}
     if full:
         found |= {f"layers {k + 1}–{depth} random": list(range(k, depth)) for k in range(1, depth - 1)}
@@ -73,7 +67,7 @@ def randomised(model: nn.Module, layers: Sequence[int] | None, seed: int, images
     twin = copy.deepcopy(model).cpu()  # whose random numbers are the same on every machine
     for k, group in enumerate(groups(twin)):
         if layers is None or k in layers:
-            initialise(group, 1000 * seed + k)
+            initialise(group, seeds.RANDOM_LAYERS.of(seed, k))
     estimate_statistics(twin.to(device), images)
     return twin
 
@@ -137,7 +131,7 @@ def interval(values: Array, seed: int = 0) -> list[float]:
 
 
 def verdict(rows: dict[str, Array], mode: str, seed: int = 0) -> dict[str, Any]:
-    """The sanity checks' metrics from similarities by row, (seeds, images, 4) each; the first row is full randomisation.
+    """The sanity checks' metrics from similarities by row, (seeds, images, 4) each; in the first row all is random.
 
     `pass` where the upper end of the interval of its absolute Spearman similarity lies below 0.5.
     """
@@ -154,5 +148,11 @@ def verdict(rows: dict[str, Array], mode: str, seed: int = 0) -> dict[str, Any]:
     passed = full["spearman_ci"][1] < THRESHOLD
     seeds, images = next(iter(rows.values())).shape[:2]
     return {
-        "verdict": "pass" if passed else "fail", "threshold": THRESHOLD, "mode": mode, "seeds": seeds, "crops": images, **full, "rows": table,
-    }  # fmt: skip
+        "verdict": "pass" if passed else "fail",
+        "threshold": THRESHOLD,
+        "mode": mode,
+        "seeds": seeds,
+        "crops": images,
+        **full,
+        "rows": table,
+    }

@@ -1,12 +1,4 @@
-"""Editing at a place: a concept at a layer, the cells of a box, and what an edit there did to images without it.
-
-cells(...)    the cells of a layer in a box
-Labelled      feature maps of labelled images and their boxes; `at(...)` a concept at a layer, fitted for a box
-Present       what `at` gives: mean activations with and without the concept, units by contrast; `edit(...)`
-Candidate     a way to insert: a variant at one or several layers
-Spot          fixed latents whose images lack the concept in a box; scores edits there
-control(...)  the same edit fitted to boxes moved to other images
-"""
+"""Editing at a place: a concept at a layer, the cells of a box, and what an edit there did to images without it."""
 
 from __future__ import annotations
 
@@ -25,7 +17,8 @@ from probe.concepts.protocols import Segmenter
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, Site
+from probe.models.hooks import Site
+from probe.models.replay import Replay
 
 FREE = 0.05  # an image lacks the concept in a box below this share of it
 HALF = 0.5  # the share of the box that the concept covers where insertion succeeded
@@ -40,7 +33,7 @@ def cells(box: Box, grid: int, size: int) -> Tensor:
     return Boxes("", (0,), {0: np.array([box])}).cells(0, grid, size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Present:
     """A concept at a layer, for the cells of a box (h x w): μ₁ and μ₀, (C, 1, 1) or (C, h, w) each.
 
@@ -72,15 +65,18 @@ class Present:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Feature maps of layers by name, (N, C, H, H), one row for each of `boxes.images`, whose side is `size` pixels."""
+class Donors:
+    """Labelled images that the concept is taken from: feature maps of layers by name, (N, C, H, H), and boxes.
+
+    A row for each of `boxes.images`, whose side is `size` pixels; `seed` draws the negatives.
+    """
 
     maps: Mapping[str, Tensor]
     boxes: Boxes
     size: int
     seed: int = 0
 
-    def shuffled(self, rng: np.random.Generator) -> Labelled:
+    def shuffled(self, rng: np.random.Generator) -> Donors:
         """The same images, the boxes moved to others of them."""
         order = rng.permutation(self.boxes.images)
         moved = {int(order[self.boxes.images.index(i)]): b for i, b in self.boxes.boxes.items()}
@@ -103,7 +99,13 @@ class Labelled:
             if any(lacking):  # sampling is linear: the mean map stands for all of them
                 mean = maps[torch.tensor(lacking)].mean(0, keepdim=True)
                 mean0 = self._place_by_place(mean.expand(len(maps), -1, -1, -1), box, inside)
-        return Present(inside, mean1, mean0, contrast.argsort(descending=True), min(0.0, float(maps.min())))
+        return Present(
+            inside=inside,
+            mean1=mean1,
+            mean0=mean0,
+            order=contrast.argsort(descending=True),
+            floor=min(0.0, float(maps.min())),
+        )
 
     def _place_by_place(self, maps: Tensor, box: Box, inside: Tensor) -> Tensor:
         """Mean over the labelled boxes of the maps at the places that the cells have in `box`, (C, h, w).
@@ -137,9 +139,9 @@ class Candidate:
         """How many of a layer's units are set; None where all are moved."""
         return None if self.units is None else max(1, round(self.units * site.maps))
 
-    def fitted(self, labelled: Labelled, box: Box) -> AtStrength:
+    def fitted(self, donors: Donors, box: Box) -> AtStrength:
         """Strength -> edits at a box."""
-        known = {s.name: labelled.at(s.name, box, self.variant == "pattern") for s in self.sites}
+        known = {s.name: donors.at(s.name, box, self.variant == "pattern") for s in self.sites}
         return lambda strength: {s.name: known[s.name].edit(strength, self.count(s)) for s in self.sites}
 
 
@@ -200,20 +202,26 @@ def _scaled(edits: AtStrength, strength: float, target: float, spot: Spot) -> fl
     return strength
 
 
-def control(
-    candidate: Candidate, strength: float, labelled: Labelled, spot: Spot, draws: int, seed: int, report: Callable[[int, int], None]
-) -> tuple[dict[str, Any], float, Array]:  # fmt: skip
+def moved_boxes(
+    candidate: Candidate,
+    strength: float,
+    donors: Donors,
+    spot: Spot,
+    draws: int,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> tuple[dict[str, Any], float, Array]:
     """The same edit fitted to boxes moved to other images, `draws` times, scaled to the method's change inside the box.
 
     Returns the published numbers, the p-value of the method's success on the same latents, and (success, collateral,
     inside) of every draw, (draws, 3).
     """
     rng = np.random.default_rng(seed)
-    own = candidate.fitted(labelled, spot.box)(strength)
+    own = candidate.fitted(donors, spot.box)(strength)
     method, target = summary(spot.score(own)), spot.change(own, _MATCHED)
     points = np.zeros((draws, 3))
     for k in range(draws):
-        edits = candidate.fitted(labelled.shuffled(rng), spot.box)
+        edits = candidate.fitted(donors.shuffled(rng), spot.box)
         found = summary(spot.score(edits(_scaled(edits, strength, target, spot))))
         points[k] = found["success"], found["collateral"], found["inside"]
         report(k + 1, draws)

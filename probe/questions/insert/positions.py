@@ -1,7 +1,5 @@
 """Where in the picture does insertion succeed, and where could it be seen to? The same edit at a grid of positions.
 
-    positions(...)   success of the edit, of pasted pixels, and the concept unasked, at every position of a box
-
 A segmenter also judges by context: it may not call a window one on the floor, though it is drawn there. So at each position
 real exemplars of the concept are pasted in pixels too; only where the judge sees those does a failure of the edit say
 something about the generator.
@@ -56,9 +54,17 @@ def steps(first: float, width: float, size: int) -> Array:
 
 
 def positions(
-    gan: GAN, z: Tensor, judge: Segmenter, concept: str, box: Box, names: list[str], edits: Callable[[Box], Edits],
-    crops: list[Tensor], n: int, report: Callable[[int, int], None],
-) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+    gan: GAN,
+    z: Tensor,
+    judge: Segmenter,
+    concept: str,
+    box: Box,
+    names: list[str],
+    edits: Callable[[Box], Edits],
+    crops: list[Tensor],
+    n: int,
+    report: Callable[[int, int], None],
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Success at a grid of positions of the box, on at most n of the latents, those that lack the concept there.
 
     Arrays (GRID, GRID), nan where fewer than 8 latents lack it: `map` of the edit's success, `map_pasted` that of crops

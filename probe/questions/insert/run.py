@@ -1,8 +1,5 @@
 """Can the generator be made to draw a concept where it did not? Insertion at a place, and its controls.
 
-    Settings      every constant of a run
-    insert(...)   (GAN, boxes, segmenters, a box) -> Result
-
 The opposite of forgetting, after GAN Dissection (Bau et al. 2019, section 4.3). At the cells of a layer inside the box,
 with μ₁ the mean activations where the concept is, μ₀ those at the same places of images without it, and s the strength:
 
@@ -26,13 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes
 from probe.concepts.protocols import Segmenter
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
-from probe.models.hooks import Site, capture, resolve, sites
-from probe.questions.insert.placement import FREE, HALF, Box, Candidate, Labelled, Spot, cells, control, summary
+from probe.models.hooks import Site, feature_maps, resolve, sites
+from probe.questions.insert.placement import FREE, HALF, Box, Candidate, Donors, Spot, cells, moved_boxes, summary
 from probe.questions.insert.positions import exemplars, positions
 from probe.results.result import Result
 
@@ -52,7 +50,7 @@ _ASSUMED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `insert`. `layer` None means the second from the latent, the second from the pixels, and both together.
 
@@ -122,13 +120,6 @@ def places(gan: GAN, layer: str | None, box: Box) -> list[Site]:
     return fitting
 
 
-def _maps(gan: GAN, z: Tensor, known: list[Site]) -> dict[str, Tensor]:
-    """Feature maps (N, C, H, H) of layers on latents, on the CPU."""
-    with capture(gan.generator, [s.name for s in known]) as seen:
-        parts = [{name: x.cpu() for name, x in seen.items()} for _ in gan.batches(z)]
-    return {s.name: torch.cat([p[s.name] for p in parts]) for s in known}
-
-
 def _rank(found: dict[str, Any], bound: float) -> tuple[float, ...]:
     """How good a tuning score is, best last; see `_ASSUMED`. A box over the whole image has no outside to change."""
     outside = found["collateral"] if np.isfinite(found["collateral"]) else 0.0
@@ -140,12 +131,12 @@ def _rank(found: dict[str, Any], bound: float) -> tuple[float, ...]:
 
 
 def _tune(
-    candidates: list[Candidate], labelled: Labelled, spot: Spot, settings: Settings, report: Report
+    candidates: list[Candidate], donors: Donors, spot: Spot, settings: Settings, report: Report
 ) -> dict[str, tuple[Candidate, float, dict[str, Any]]]:
     """Of each variant the best candidate, its strength and its tuning scores; the best variant first."""
     best: dict[str, tuple[tuple[float, ...], Candidate, float, dict[str, Any]]] = {}
     for k, candidate in enumerate(candidates):
-        edits = candidate.fitted(labelled, spot.box)
+        edits = candidate.fitted(donors, spot.box)
         for strength in settings.strengths:
             found = summary(spot.score(edits(strength)))
             rank = _rank(found, settings.bound)
@@ -157,9 +148,16 @@ def _tune(
 
 
 def insert(
-    gan: GAN, boxes: Boxes, selector: Segmenter, judge: Segmenter, where: Box, settings: Settings | None = None, *,
-    judge_iou: float = float("nan"), report: Report | None = None,
-) -> Result:  # fmt: skip
+    gan: GAN,
+    boxes: Boxes,
+    selector: Segmenter,
+    judge: Segmenter,
+    where: Box,
+    settings: Settings | None = None,
+    *,
+    judge_iou: float = float("nan"),
+    report: Report | None = None,
+) -> Result:
     """Make a generator draw a concept in a box x0, y0, x1, y1 (pixels), and measure how often it does.
 
     `boxes` label the samples `gan.latents(max(boxes.images) + 1, boxes.seed)`. Metrics as published under `insert`;
@@ -175,19 +173,19 @@ def insert(
     layers = places(gan, s.layer, where)
     names = [p.name for p in layers]
     z_labelled = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    labelled = Labelled(_maps(gan, z_labelled, layers), boxes, gan.size, s.seed)
+    donors = Donors(feature_maps(gan, z_labelled, names), boxes, gan.size, s.seed)
     together = [(p,) for p in layers] + ([tuple(layers)] if len(layers) > 1 else [])
     tried: tuple[tuple[str, float | None], ...] = (("pattern", None), ("shift", None), *(("units", u) for u in s.units))
     candidates = [Candidate(variant, sites, units) for variant, units in tried for sites in together]
 
-    z, _ = _free(gan, selector, boxes.concept, where, s.tuning, s.seed * 1000 + 3_000_017)
-    tuned = _tune(candidates, labelled, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
-    z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, s.seed * 1000 + 7_000_003)
+    z, _ = _free(gan, selector, boxes.concept, where, s.tuning, seeds.TUNING.of(s.seed))
+    tuned = _tune(candidates, donors, Spot(gan, z, selector, boxes.concept, where, names), s, tell)
+    z, lacking = _free(gan, judge, boxes.concept, where, s.heldout, seeds.HELDOUT.of(s.seed))
     heldout = Spot(gan, z, judge, boxes.concept, where, names)
     methods: dict[str, Any] = {}
     arrays: dict[str, Array] = {}
     for variant, (candidate, strength, found) in tuned.items():
-        edits = candidate.fitted(labelled, where)
+        edits = candidate.fitted(donors, where)
         curve = {d: summary(heldout.score(edits(d))) for d in s.strengths}
         arrays[f"{variant}_curve"] = np.array([(d, m["success"], m["collateral"]) for d, m in curve.items()])
         methods[variant] = {
@@ -197,15 +195,23 @@ def insert(
         }  # fmt: skip
     chosen, (candidate, strength, _) = next(iter(tuned.items()))
     small = Spot(gan, z[: s.random_latents], judge, boxes.concept, where, names)
-    random, p, points = control(
-        candidate, strength, labelled, small, s.draws, s.seed, lambda k, n: tell("random control", k, n)
+    random, p, points = moved_boxes(
+        candidate, strength, donors, small, s.draws, s.seed, lambda k, n: tell("random control", k, n)
     )
-    pool = gan.latents(4 * s.heldout, s.seed * 1000 + 7_000_003)
+    pool = gan.latents(4 * s.heldout, seeds.HELDOUT.of(s.seed))
     grids, by_object = positions(
-        gan, pool, judge, boxes.concept, where, names, lambda box: candidate.fitted(labelled, box)(strength),
-        exemplars(gan.images(z_labelled), boxes), s.positions, lambda k, n: tell("positions", k, n),
-    )  # fmt: skip
-    after = heldout.replay.images(candidate.fitted(labelled, where)(strength), torch.arange(SHOWN))
+        gan,
+        pool,
+        judge,
+        boxes.concept,
+        where,
+        names,
+        lambda box: candidate.fitted(donors, box)(strength),
+        exemplars(gan.images(z_labelled), boxes),
+        s.positions,
+        lambda k, n: tell("positions", k, n),
+    )
+    after = heldout.replay.images(candidate.fitted(donors, where)(strength), torch.arange(SHOWN))
     arrays |= {
         "before": to_bytes(heldout.images[:SHOWN]).numpy(),
         "after": to_bytes(after).numpy(),
@@ -213,10 +219,21 @@ def insert(
         **grids,
     }
     metrics = {
-        "concept": boxes.concept, "where": list(where), "variant": chosen, **methods[chosen], "p_value": p, "random": random,
-        "latents": len(z), "lacking": lacking, "bound": s.bound, "methods": methods, "by_object": by_object,
-        "boxes": len(boxes), "images_labelled": len(boxes.images), "judge_iou": judge_iou,
-    }  # fmt: skip
+        "concept": boxes.concept,
+        "where": list(where),
+        "variant": chosen,
+        **methods[chosen],
+        "p_value": p,
+        "random": random,
+        "latents": len(z),
+        "lacking": lacking,
+        "bound": s.bound,
+        "methods": methods,
+        "by_object": by_object,
+        "boxes": len(boxes),
+        "images_labelled": len(boxes.images),
+        "judge_iou": judge_iou,
+    }
     reading = f"layers: {' and '.join(map(str, layers))}" + ("" if s.layer is None else ", as asked")
     return Result(
         "insert", metrics, {**asdict(s), "where": list(where)}, [reading, *_ASSUMED], dict(gan.provenance), arrays

@@ -1,12 +1,5 @@
 """The hold-out test for copies: are samples nearer to training images than to others of the same kind?
 
-    Neighbours        each sample's nearest images, sorted, with the nearest of each label
-    Permutations      labels of training and hold-out shuffled, and what every sample's log-ratio is under them
-    statistic(r)      the lower tail of log d(g, T) / d(g, H) against its upper tail
-    thresholds(...)   ratios that are rare without copies
-    copy_share(...)   the share of samples that are nearer to training images than labels by chance explain
-    power(...)        how often planted copies would be caught
-
 Under the hypothesis that the generator knows training and held-out images equally well, their labels can be exchanged,
 so the test is exact whatever the generator: poor, shrunk or with dropped modes.
 """
@@ -98,7 +91,7 @@ def p_of(ratios: Array) -> float:
 
 
 def thresholds(ratios_without_nearest: Array) -> Array:
-    """Log-ratios that 1 % and 0.1 % of shuffled ones stay below without copies: for many poor copies, and for few good ones.
+    """Log-ratios that 1 % and 0.1 % of shuffled ones stay below without copies: for many poor copies, for few good.
 
     Takes log-ratios (1 + B, M) without each sample's nearest image, which takes away what is copied.
     """

@@ -1,7 +1,4 @@
-"""Given images as a generator can draw them: latents recovered by gradient.
-
-recover(...)   the generator's nearest drawings of images
-"""
+"""Given images as a generator can draw them: latents recovered by gradient."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, from_bytes
@@ -26,7 +24,7 @@ def recover(gan: GAN, images: Array, seed: int = 0, report: Report | None = None
     has them: in the cube, or for a normal prior within 1.1 times its radius.
     """
     targets = from_bytes(torch.from_numpy(np.array(images))).to(gan.device)
-    z0 = gan.latents(_STARTS, seed + 7)
+    z0 = gan.latents(_STARTS, seeds.RECOVERY.of(seed))
     near = torch.cdist(targets.flatten(1).cpu(), gan.images(z0).flatten(1)).argmin(1)
     uniform = gan.prior == "uniform"
     free = (z0[near].clamp(-0.999, 0.999).atanh() if uniform else z0[near]).to(gan.device).requires_grad_()

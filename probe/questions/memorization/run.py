@@ -1,10 +1,7 @@
 """Does a generator copy its training images? The hold-out test on images, with its verdict and what stands beside it.
 
-    Settings            every constant of a run
-    memorization(...)   (GAN, training images, held-out images, feature) -> Result
-
-Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have been
-caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
+Verdicts: `detected`, `not detected` (with the share of copies, drawn as well as this generator can, that would have
+been caught), `inconclusive`, or `scores only` where no images were held out. It is no guarantee of privacy.
 """
 
 from __future__ import annotations
@@ -35,9 +32,9 @@ SHARES, CAUGHT = (0.01, 0.02, 0.05, 0.1, 0.2), 0.8
 _SHOWN, _COMPARED = 10, 48
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A run: samples tested, label permutations, training images recovered in latent space, draws for each point of the power curve."""
+    """A run: samples tested, permutations of labels, training images recovered, draws a point of the power curve."""
 
     samples: int = 2000
     permutations: int = 999
@@ -48,8 +45,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.samples < 40 or self.permutations < 199 or self.targets < 1 or self.draws < 10:
             raise ProbeError(
-                f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws {self.draws}: "
-                "expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
+                f"samples {self.samples}, permutations {self.permutations}, targets {self.targets}, draws "
+                f"{self.draws}: expected at least 40, 199 (p < 0.01 needs them), 1 and 10"
             )
 
 
@@ -66,7 +63,8 @@ def _checked(gan: GAN, train: Array, holdout: Array | None) -> None:
         both = sum(hashlib.sha256(x.tobytes()).digest() in seen for x in holdout)
         if both:
             raise ProbeError(
-                f"{both} of {len(holdout)} held-out images are training images, pixel for pixel; expected none: take them out"
+                f"{both} of {len(holdout)} held-out images are training images, pixel for pixel; expected none: take "
+                "them out"
             )
 
 
@@ -78,7 +76,7 @@ class _Search:
     to_holdout: tuple[Array, Array]
 
     def merged(self, train: int, k: int) -> Neighbours:
-        """Both lists as one of k, held-out images numbered after the training images, and the nearest of each behind it.
+        """Both lists as one of k, held-out images numbered after training images, and the nearest of each behind it.
 
         Under the true labels these stand ready where the list holds one kind only, as of a sample among many copies.
         """
@@ -100,7 +98,7 @@ def _search(images: Array, train: Array, holdout: Array, phi: Feature, k: int, t
 
 @dataclass(frozen=True)
 class _Redrawn:
-    """Training images (P, C, S, S) uint8, the generator's drawings of them, and its errors on these and held-out ones."""
+    """Training images (P, C, S, S) uint8, the generator's drawings of them, its errors on these and held-out ones."""
 
     targets: Array
     images: Array
@@ -159,25 +157,39 @@ def memorization(
     share, interval = copying.copy_share(ratios, below, t, h)
     metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h)
     metrics |= {
-        "statistic": float(copying.statistic(ratios[0])), "copy_share": share, "copy_share_ci": interval,
-        "train_images": t, "holdout_images": h, "samples": s.samples, "distance": phi.name, "threshold": float(below[0]),
-        **_descriptions(found.to_train, train, holdout, phi, s.samples), "recovery": redrawn.errors(),
+        "statistic": float(copying.statistic(ratios[0])),
+        "copy_share": share,
+        "copy_share_ci": interval,
+        "train_images": t,
+        "holdout_images": h,
+        "samples": s.samples,
+        "distance": phi.name,
+        "threshold": float(below[0]),
+        **_descriptions(found.to_train, train, holdout, phi, s.samples),
+        "recovery": redrawn.errors(),
         "power": {f"{100 * row[0]:g}": {"rate": row[1], "rate_ci": [row[2], row[3]]} for row in curve},
-    }  # fmt: skip
+    }
     shuffled, edges = np.histogram(ratios[1:], 60, tuple(np.quantile(ratios, [0.0005, 0.9995])), density=True)
     arrays = {
-        "ratio": ratios[0], "edges": edges, "shuffled": shuffled, "null": copying.statistic(ratios[1:]), "statistic": copying.statistic(ratios[:1]), "power": np.array(curve),
-        "targets": redrawn.targets[:_SHOWN], "recovered": redrawn.images[:_SHOWN],
+        "ratio": ratios[0],
+        "edges": edges,
+        "shuffled": shuffled,
+        "null": copying.statistic(ratios[1:]),
+        "statistic": copying.statistic(ratios[:1]),
+        "power": np.array(curve),
+        "targets": redrawn.targets[:_SHOWN],
+        "recovered": redrawn.images[:_SHOWN],
         **_suspects(samples, train, holdout, found, ratios[0]),
-    }  # fmt: skip
+    }
     return Result("memorization", metrics, asdict(s), list(_ASSUMED), dict(gan.provenance), arrays)
 
 
 _ASSUMED = (
     "T and H are a random split of one source, made before training; one distance, named before the run, decides",
-    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail is needed "
-    "where much is copied, since shuffled labels leave half of the copies",
-    "a small p alone says 'nearer to training images', which overfitting without copies gives too; no guarantee of privacy",
+    "S = -(mean of the lowest 5 % of r) - (mean of the highest 5 % of r), r = log d(g, T) / d(g, H): the upper tail "
+    "is needed where much is copied, since shuffled labels leave half of the copies",
+    "a small p alone says 'nearer to training images', which overfitting without copies gives too; no guarantee of "
+    "privacy",
     "copies planted for the power: the generator's own best drawings of training images, by gradient on the latents",
     "C_T over one cell (Meehan et al. 2020 use several); authenticity after Alaa et al. 2022; both only described",
 )
@@ -197,7 +209,7 @@ def _power_curve(
 
 
 def _verdict(p: float, interval: list[float], curve: list[list[float]], z: float, t: int, h: int) -> dict[str, Any]:
-    """The verdict, the p-value, the share that would have been caught, the reason in words, and images needed if too few."""
+    """The verdict, the p-value, the share that would be caught, the reason in words, images needed if too few."""
     floor = next((row[0] for row in curve if row[1] >= CAUGHT), None)
     made: dict[str, Any] = {"verdict": "inconclusive", "p_value": p, "floor": None, "reason": "", "images_needed": None}
     if math.comb(t + h, t) < 1000:
@@ -266,9 +278,16 @@ def _scores(gan: GAN, train: Array, samples: Array, phi: Feature, s: Settings, t
     nothing = {"p_value": None, "statistic": None, "copy_share": None, "copy_share_ci": None, "floor": None}
     reason = "no held-out images: nearness to training images alone proves nothing"
     metrics = {
-        "verdict": "scores only", **nothing, "reason": reason, "images_needed": None, "train_images": len(train), "holdout_images": 0,
-        "samples": s.samples, "distance": phi.name, **_descriptions(to_train, train, None, phi, s.samples),
-    }  # fmt: skip
+        "verdict": "scores only",
+        **nothing,
+        "reason": reason,
+        "images_needed": None,
+        "train_images": len(train),
+        "holdout_images": 0,
+        "samples": s.samples,
+        "distance": phi.name,
+        **_descriptions(to_train, train, None, phi, s.samples),
+    }
     distances = to_train[0][:, 0]
     arrays = {"ratio": distances, **_suspects(samples, train, None, _Search(to_train, to_train), distances)}
     return Result("memorization", metrics, asdict(s), list(_ASSUMED[-1:]), dict(gan.provenance), arrays)

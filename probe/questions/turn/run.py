@@ -1,8 +1,5 @@
 """Moving along a direction from one concept to another: the paper's turn vector (Fig. 8), measured.
 
-    Settings     every constant of a run
-    turn(...)    (GAN, two concepts, exemplars) -> Result
-
 A step a adds a·v to a new sample. For the paper's method v is mean(to) - mean(from), so from a = -1/2 to 1/2 a sample
 goes as far as the exemplars' means are apart: the original range. What lies outside is beyond it.
 """
@@ -18,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.expressions import Expression, Term
 from probe.concepts.latent_directions import METHODS, Evidence, direction
 from probe.measures import statistics as measures
@@ -30,10 +28,9 @@ from probe.models.gan import GAN, from_bytes, to_bytes
 from probe.results.result import Result
 
 Report = Callable[[str, int, int], None]
-_FRESH = 1_000_007  # added to the seed: new samples are not those that exemplars were taken from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A run of `turn`: methods, exemplars a side (several make a curve of success), frames from -reach to reach.
 
@@ -72,9 +69,14 @@ class Settings:
 
 
 def turn(
-    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: Labelled | None = None,
+    gan: GAN,
+    before: str,
+    after: str,
+    exemplars: Exemplars,
+    settings: Settings,
+    labelled: LabelledLatents | None = None,
     report: Report | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """Turn new samples from one concept to another; with `labelled` (rooms only) score every step by the judge.
 
     Arrays: `ends` (2, C, S, S), the means of both sides; per method `m_images` (rows, steps, C, S, S), of several methods
@@ -94,7 +96,7 @@ def turn(
         raise ProbeError(f"from '{before}' to '{after}': leave an attribute out, to see whether it stays as it is")
     judged = labelled if targets else None
     evidence = _evidence(gan, before, after, exemplars, settings, labelled)
-    fresh = gan.latents(settings.scored if judged else settings.rows, settings.seed + _FRESH)
+    fresh = gan.latents(settings.scored if judged else settings.rows, seeds.TURNED.of(settings.seed))
     rows = min(settings.rows, len(fresh)) if len(settings.methods) == 1 else 1
     ends = torch.stack([evidence.before.mean(0), evidence.after.mean(0)])
     arrays: dict[str, Array] = {"ends": to_bytes(gan.images(ends)).numpy()}
@@ -140,7 +142,7 @@ def _targets(before: str, after: str) -> dict[str, tuple[int, int]]:
 
 
 def _evidence(
-    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: Labelled | None
+    gan: GAN, before: str, after: str, exemplars: Exemplars, settings: Settings, labelled: LabelledLatents | None
 ) -> Evidence:
     a, b = exemplars.latents[before], exemplars.latents[after]
     others = None
@@ -151,7 +153,15 @@ def _evidence(
         )
         others = labelled.z, table
     side = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
-    return Evidence(gan, a[: settings.shown], b[: settings.shown], torch.cat([a, b]), side, others, settings.seed)
+    return Evidence(
+        gan=gan,
+        before=a[: settings.shown],
+        after=b[: settings.shown],
+        z=torch.cat([a, b]),
+        side=side,
+        others=others,
+        seed=settings.seed,
+    )
 
 
 def _path(z: Tensor, vector: Tensor, settings: Settings) -> Tensor:
@@ -160,7 +170,7 @@ def _path(z: Tensor, vector: Tensor, settings: Settings) -> Tensor:
     return z[:, None] + at[None, :, None] * vector
 
 
-def _scores(gan: GAN, labelled: Labelled, z: Tensor, tell: Callable[[int, int], None] | None = None) -> Array:
+def _scores(gan: GAN, labelled: LabelledLatents, z: Tensor, tell: Callable[[int, int], None] | None = None) -> Array:
     """The judge's scores (…, 4) of latents (…, nz)."""
     flat, out = z.flatten(0, -2), []
     for batch in gan.batches(flat):
@@ -203,12 +213,12 @@ def r_squared(x: Array, y: Array) -> Array:
 
 
 def _success(
-    bank: Bank, expression: Expression, labelled: Labelled, settings: Settings, tell: Report
+    bank: Bank, expression: Expression, labelled: LabelledLatents, settings: Settings, tell: Report
 ) -> dict[str, Any]:
     """Success by number of exemplars, every draw on a sample of its own, with the controls of `arithmetic`."""
     after, before = (t.name for t in expression.terms)
     sides = [{k: v[i] for k, v in _targets(before, after).items()} for i in (0, 1)]
-    fresh = bank.gan.latents(settings.draws, settings.seed + 2 * _FRESH)
+    fresh = bank.gan.latents(settings.draws, seeds.TURNED_DRAWS.of(settings.seed))
     curves: dict[str, dict[str, Any]] = {name: {"success": {}, "success_ci": {}} for name in ("mean", *CONTROLS)}
     for n in settings.exemplars:
         rng = np.random.default_rng([settings.seed, n])
@@ -217,7 +227,9 @@ def _success(
         for k, name in enumerate(curves):
             ends = []
             for a in (-settings.reach, settings.reach):
-                images = _moved(bank, expression, fresh, drawn, shuffled, name, a, settings.seed + n)
+                images = _moved(
+                    bank, expression, fresh, drawn, shuffled, name, a, seeds.RANDOM_DIRECTIONS.of(settings.seed, n)
+                )
                 ends.append(labelled.judge.attributes(images).numpy())
             hits = attributes.holds(ends[0], sides[0]) & attributes.holds(ends[1], sides[1])
             curves[name]["success"][n] = float(hits.mean())

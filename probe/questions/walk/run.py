@@ -1,10 +1,5 @@
 """Walks through the latent space: does the image move smoothly, or does it sit still and jump?
 
-    Settings          every constant of a run
-    interpolate(...)  latents between two: straight (lerp), or round the origin keeping the norm (slerp)
-    walk(...)         (GAN, feature) -> Result: the paper's Fig. 4, step lengths refined until resolved, PPL, nulls
-    write_movie(...)  the same walk as an animation
-
 A step is s_k = |φ(x_k+1) - φ(x_k)|. The number of steps is doubled until the largest one halves with it; where it never
 does, up to a limit, there is a jump that no finer walk resolves. Neither a jump nor a plateau proves memorisation.
 """
@@ -22,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures import statistics as measures
 from probe.measures.features import Feature
@@ -38,7 +34,7 @@ _INITIALISATIONS, _ENOUGH = 3, 19
 _EPSILON = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A walk: a chain of `points` latents of the seed (or between two seeds), `frames` images between neighbours.
 
@@ -177,10 +173,16 @@ def statistics(segments: Sequence[Segment]) -> dict[str, Any]:
         "resolved": all(s.resolved for s in segments),
         "sharp_transitions": sum(sharp),
         "segments": [
-            {"steps": len(s.steps), "length": float(s.steps.sum()), "order": s.order, "resolved": s.resolved, "sharp": k}
+            {
+                "steps": len(s.steps),
+                "length": float(s.steps.sum()),
+                "order": s.order,
+                "resolved": s.resolved,
+                "sharp": k,
+            }
             for s, k in zip(segments, sharp, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def _runs(flags: Array) -> int:
@@ -192,7 +194,7 @@ def path_length(gan: GAN, phi: Feature, kind: str, pairs: int, seed: int) -> dic
 
     `ppl` is over all pairs; `ppl_trimmed` leaves out the lowest and highest 1 %, as the usual code does.
     """
-    z = gan.latents(2 * pairs, seed + 1)
+    z = gan.latents(2 * pairs, seeds.PATH_LENGTH.of(seed))
     t = torch.rand(pairs, generator=torch.Generator().manual_seed(seed)) * (1 - _EPSILON)
     rows = [
         torch.cat([phi(x.float()).cpu() for x in gan.batches(interpolate(z[::2], z[1::2], at, kind))])
@@ -254,11 +256,16 @@ def walk(gan: GAN, phi: Feature, settings: Settings, nulls: Sequence[GAN] = (), 
     measured = statistics(segments)
     p = measures.p_value(measured["max_over_median"], null) if len(null) >= _ENOUGH else None
     metrics = {
-        "points": len(points) - s.loop, "frames": s.frames, "interpolation": kind, "feature": phi.name, **measured, "p_value": p,
+        "points": len(points) - s.loop,
+        "frames": s.frames,
+        "interpolation": kind,
+        "feature": phi.name,
+        **measured,
+        "p_value": p,
         "null": {"generators": len(null), "max_over_median": null.tolist()},
         "random_weights": {"generators": len(random), "max_over_median": random.tolist()},
         **path_length(gan, phi, kind, s.pairs, s.seed),
-    }  # fmt: skip
+    }
     shown = torch.stack(
         [gan.images(interpolate(a, b, torch.linspace(0, 1, s.frames + 2), kind)) for a, b in itertools.pairwise(points)]
     )

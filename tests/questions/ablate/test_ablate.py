@@ -23,7 +23,7 @@ from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import cover, edit, within
 from probe.questions.ablate.figure import numbers as written
 from probe.questions.ablate.region import region
-from probe.questions.ablate.run import HELDOUT, Settings, effect, other_sets, scaler
+from probe.questions.ablate.run import Settings, effect, other_sets, scaling
 from probe.results.drawing import draw
 
 # ---- what people write
@@ -94,9 +94,9 @@ def by_hand(gan: GAN, z: torch.Tensor, units: list[int], factor: float, cells: t
 def test_effect_against_hooks_and_numpy(tiny_gan: GAN, where: str | None, factor: float) -> None:
     place = None if where is None else region(where, 32)
     cells = None if place is None else cover(place, 8)
-    settings = Settings("8x8", (1, 4), factor, (5, 2), latents=10, draws=9, seed=3)
+    settings = Settings(layer="8x8", units=(1, 4), scale=factor, indices=(5, 2), latents=10, draws=9, seed=3)
     result = effect(tiny_gan, settings, place)
-    z = tiny_gan.latents(10, 3000 + HELDOUT)
+    z = tiny_gan.latents(10, 3000 + 7_000_003)
     change = (by_hand(tiny_gan, z, [1, 4], factor, cells) - tiny_gan.images(z)).abs().mean(1) / 2
     assert result.metrics["change"] == pytest.approx(change.mean().item(), rel=1e-5)
     low, high = result.metrics["change_ci"]
@@ -128,7 +128,7 @@ def test_other_sets_are_distinct_and_of_other_maps() -> None:
 
 
 def test_every_map_has_no_control(tiny_gan: GAN, tmp_path: Path) -> None:
-    result = effect(tiny_gan, Settings("layer3", (0, 1, 2, 3), samples=(0,), latents=8, draws=5))
+    result = effect(tiny_gan, Settings(layer="layer3", units=(0, 1, 2, 3), indices=(0,), latents=8, draws=5))
     assert result.metrics["random"] == {"draws": 0, "change_mean": None, "change_p5": None, "change_p95": None}
     assert "no control" in " ".join(result.assumptions)
     assert draw(result, tmp_path)[0].stat().st_size > 5000
@@ -138,7 +138,9 @@ def test_a_generator_of_any_kind() -> None:
     g = nn.Sequential(
         nn.Unflatten(1, (6, 1, 1)), nn.ConvTranspose2d(6, 5, 4), nn.ReLU(), nn.ConvTranspose2d(5, 1, 4, 4), nn.Tanh()
     )
-    result = effect(GAN(g.eval(), None, 6, 16, 1), Settings("4x4", (0,), 0.5, (0, 1), latents=8, draws=4))
+    result = effect(
+        GAN(g.eval(), None, 6, 16, 1), Settings(layer="4x4", units=(0,), scale=0.5, indices=(0, 1), latents=8, draws=4)
+    )
     assert result.metrics["change"] > 0
 
 
@@ -146,9 +148,9 @@ def test_the_judge_reads_rooms(tmp_path: Path) -> None:
     """Switching a whole layer off leaves no bed; the ratio is of areas summed over images."""
     gan = probe.load("rooms")
     judge = segmenters.load_rooms()["judge"]
-    result = effect(gan, Settings("16x16", tuple(range(90)), latents=8, draws=2), None, judge)
-    z = gan.latents(8, HELDOUT)
-    with edit(gan.generator, {"layer3": scaler(np.arange(90), 96, 0.0)}):
+    result = effect(gan, Settings(layer="16x16", units=tuple(range(90)), latents=8, draws=2), None, judge)
+    z = gan.latents(8, 7_000_003)
+    with edit(gan.generator, {"layer3": scaling(np.arange(90), 96, 0.0)}):
         after = gan.images(z)
     k = judge.objects.index("bed")
     areas = [(judge.labels(x) == k).sum().item() for x in (gan.images(z), after)]
@@ -166,7 +168,7 @@ def test_the_judge_reads_rooms(tmp_path: Path) -> None:
         ({"units": (0, 8)}, r"^units: layer2 has maps 0 to 7; there is no map 8$"),
         ({"layer": "9x9"}, "^layer 9x9: the generator has no such layer"),
         ({"scale": float("nan")}, "^scale nan: expected a number from"),
-        ({"samples": ()}, "samples: none given"),
+        ({"samples": ()}, "indices: none given"),
         ({"latents": 2}, "latents 2"),
     ],
 )
@@ -208,7 +210,7 @@ def test_ablate_writes_a_result_and_a_checkpoint(run, tiny_gan: GAN) -> None:
     assert document["metrics"]["random"]["draws"] == 10  # all sets of 3 of the 5 other maps
     assert document["settings"]["samples"] == [0, 3]
     z = tiny_gan.latents(4, 1)
-    with edit(tiny_gan.generator, {"layer2": scaler(np.arange(3), 8, 0.0)}):
+    with edit(tiny_gan.generator, {"layer2": scaling(np.arange(3), 8, 0.0)}):
         expected = tiny_gan.images(z)
     torch.testing.assert_close(load("new.pth").images(z), expected, atol=1e-5, rtol=0)
 
@@ -231,21 +233,39 @@ BAD = {
     "box": (["--layer", "layer2", "--units", "3", "--where", "20,4,40,9"], "no box within images of 32x32"),
     "empty box": (["--layer", "layer2", "--units", "3", "--where", "20,4,20,9"], "no box within images of 32x32"),
     "no box": (["--layer", "layer2", "--units", "3", "--where", "1.2.3,4,20,9"], "expected a box x0,y0,x1,y1"),
-    "no mask": (["--layer", "layer2", "--units", "3", "--where", "none.png"], "neither a box x0,y0,x1,y1 in pixels nor a file"),
-    "text mask": (["--layer", "layer2", "--units", "3", "--where", "text.png"], "text.png: not an image that can be read"),
-    "wide mask": (["--layer", "layer2", "--units", "3", "--where", "wide.png"], "the mask is 8x4; the images are square, 32x32"),
-    "large mask": (["--layer", "layer2", "--units", "3", "--where", "large.png"], "large.png: not an image that can be read"),
+    "no mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "none.png"],
+        "neither a box x0,y0,x1,y1 in pixels nor a file",
+    ),
+    "text mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "text.png"],
+        "text.png: not an image that can be read",
+    ),
+    "wide mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "wide.png"],
+        "the mask is 8x4; the images are square, 32x32",
+    ),
+    "large mask": (
+        ["--layer", "layer2", "--units", "3", "--where", "large.png"],
+        "large.png: not an image that can be read",
+    ),
     "black mask": (["--layer", "layer2", "--units", "3", "--where", "black.png"], "black throughout"),
     "save a region": (
         ["--layer", "layer2", "--units", "3", "--where", "0,0,9,9", "--save", "x.pth"],
         "a convolution's weights are the same at every place",
     ),
-    "save a negative": (["--layer", "layer2", "--units", "3", "--scale", "-1", "--save", "x.pth"], "factor -1 is negative"),
-    "save without a name": (["--layer", "layer2", "--units", "3", "--save", ""], "--save .: is no file; expected a file's name"),
+    "save a negative": (
+        ["--layer", "layer2", "--units", "3", "--scale", "-1", "--save", "x.pth"],
+        "factor -1 is negative",
+    ),
+    "save without a name": (
+        ["--layer", "layer2", "--units", "3", "--save", ""],
+        "--save .: is no file; expected a file's name",
+    ),
     "save to nowhere": (["--layer", "layer2", "--units", "3", "--save", "text.png/x.pth"], "cannot write there"),
     "format": (["--layer", "layer2", "--units", "3", "--format", "bmp"], "expected png, pdf or svg"),
     "no units": (["--layer", "layer2"], "--units"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

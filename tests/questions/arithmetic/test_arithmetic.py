@@ -16,7 +16,7 @@ from probe.base.errors import ProbeError
 from probe.checkpoints import save
 from probe.concepts import attributes, draws
 from probe.concepts.draws import CONTROLS, Bank
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.expressions import Expression, parse
 from probe.models.gan import GAN, to_bytes
 from probe.questions.arithmetic.run import Settings, arithmetic
@@ -58,17 +58,17 @@ def flat() -> GAN:
 
 
 @pytest.fixture
-def labelled(flat: GAN) -> Labelled:
+def labelled(flat: GAN) -> LabelledLatents:
     z = flat.latents(400, 3)
     table = Colours().attributes(flat.images(z)).numpy()
-    return Labelled(z, table, Colours(), Colours(), ["a note"])  # type: ignore[arg-type]
+    return LabelledLatents(z, table, Colours(), Colours(), ["a note"])  # type: ignore[arg-type]
 
 
 def read(text: str) -> Expression:
     return parse(text, attributes.Vocabulary())
 
 
-def run(flat: GAN, labelled: Labelled, text: str = PAPER, **settings: object) -> Result:
+def run(flat: GAN, labelled: LabelledLatents, text: str = PAPER, **settings: object) -> Result:
     expression = read(text)
     exemplars = labelled.exemplars([t.name for t in expression.terms])
     return arithmetic(flat, [expression], exemplars, Settings(**settings), labelled)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def test_the_figure_shows_the_first_exemplars_their_means_and_the_sum(tiny_gan: 
     assert np.abs(arrays["0_pixel_result"][0].astype(int) - to_bytes(sum_of_pictures).numpy().astype(int)).max() <= 3
 
 
-def test_draws_take_no_exemplar_twice_and_shuffling_forgets_concepts(flat: GAN, labelled: Labelled) -> None:
+def test_draws_take_no_exemplar_twice_and_shuffling_forgets_concepts(flat: GAN, labelled: LabelledLatents) -> None:
     expression = read("window - nowindow + nowindow")
     bank = Bank.of(flat, labelled.exemplars(["window", "nowindow"]), expression)
     drawn = draws.draw(bank, expression, 5, 30, np.random.default_rng(0))
@@ -108,7 +108,7 @@ def test_draws_take_no_exemplar_twice_and_shuffling_forgets_concepts(flat: GAN, 
     assert share == pytest.approx([0.5] * 3, abs=0.06)
 
 
-def test_controls_have_the_norms_they_say(flat: GAN, labelled: Labelled) -> None:
+def test_controls_have_the_norms_they_say(flat: GAN, labelled: LabelledLatents) -> None:
     expression = read(PAPER)
     bank = Bank.of(flat, labelled.exemplars([t.name for t in expression.terms]), expression)
     drawn = draws.draw(bank, expression, 4, 20, np.random.default_rng(1))
@@ -131,7 +131,7 @@ def test_prior_norms(flat: GAN, tiny_gan: GAN) -> None:
         assert draws.prior_norm(gan) == pytest.approx(float(found), rel=0.01)
 
 
-def test_success_where_concepts_are_linear(flat: GAN, labelled: Labelled) -> None:
+def test_success_where_concepts_are_linear(flat: GAN, labelled: LabelledLatents) -> None:
     m = run(flat, labelled, exemplars=(1, 10), draws=150).metrics
     assert m["expected"] == "window/night"
     assert m["targets"] == ["window"]
@@ -151,7 +151,7 @@ def test_success_where_concepts_are_linear(flat: GAN, labelled: Labelled) -> Non
     assert again == m
 
 
-def test_success_counted_by_hand(flat: GAN, labelled: Labelled) -> None:
+def test_success_counted_by_hand(flat: GAN, labelled: LabelledLatents) -> None:
     m = run(flat, labelled, exemplars=(2,), draws=60, seed=4).metrics
     expression = read(PAPER)
     bank = Bank.of(flat, labelled.exemplars([t.name for t in expression.terms]), expression)
@@ -163,18 +163,18 @@ def test_success_counted_by_hand(flat: GAN, labelled: Labelled) -> None:
     assert m["success"][2] == pytest.approx(hits / 60)
 
 
-def test_a_judge_that_disagrees_is_found_out(flat: GAN, labelled: Labelled) -> None:
-    wrong = Labelled(labelled.z, labelled.table, labelled.selector, Colours(-1), [])  # type: ignore[arg-type]
+def test_a_judge_that_disagrees_is_found_out(flat: GAN, labelled: LabelledLatents) -> None:
+    wrong = LabelledLatents(labelled.z, labelled.table, labelled.selector, Colours(-1), [])  # type: ignore[arg-type]
     m = run(flat, wrong, exemplars=(5,), draws=40).metrics
     assert m["success"][5] < 0.1
     assert m["diagnosis"]["exemplars"]["window/day"] == 0.0
 
 
-def test_several_and_longer_expressions_are_drawn(flat: GAN, labelled: Labelled, tmp_path: Path) -> None:
+def test_several_and_longer_expressions_are_drawn(flat: GAN, labelled: LabelledLatents, tmp_path: Path) -> None:
     texts = [PAPER, PAPER, "night - day + day = dark", "window - nowindow + nowindow - day + night"]
     parsed = [read(text) for text in texts]
     names = [t.name for e in parsed for t in e.terms]
-    result = arithmetic(flat, parsed, labelled.exemplars(names), Settings((1, 3), draws=10), labelled)
+    result = arithmetic(flat, parsed, labelled.exemplars(names), Settings(exemplars=(1, 3), draws=10), labelled)
     assert list(result.metrics["expressions"]) == [str(e) for e in parsed[1:]]
     assert [m["title"] for m in result.metrics["expressions"].values()] == ["window/night", "dark", "window/night"]
     assert result.metrics["success"] == result.metrics["expressions"][PAPER]["success"]
@@ -185,7 +185,7 @@ def test_several_and_longer_expressions_are_drawn(flat: GAN, labelled: Labelled,
     assert path.stat().st_size > 10_000
 
 
-def test_what_is_refused(flat: GAN, labelled: Labelled) -> None:
+def test_what_is_refused(flat: GAN, labelled: LabelledLatents) -> None:
     exemplars = Exemplars({"hat": flat.latents(2), "coat": torch.zeros(9, 5)})
     with pytest.raises(ProbeError, match="'hat': 2 exemplars, but 3 exemplars are asked for"):
         arithmetic(flat, [parse("hat", ["hat"])], exemplars, Settings())

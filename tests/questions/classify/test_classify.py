@@ -28,8 +28,13 @@ from probe.results.drawing import draw
 from probe.results.result import Result
 
 QUICK = Settings(
-    costs=(0.1, 1.0), validation=60, statistics=100, baselines=("pixels", "random_weights"), centroids=4, supervised_steps=2
-)  # fmt: skip
+    costs=(0.1, 1.0),
+    validation=60,
+    statistics=100,
+    baselines=("pixels", "random_weights"),
+    centroids=4,
+    supervised_steps=2,
+)
 
 
 def pictures(n: int, seed: int, classes: int = 3) -> Images:
@@ -87,7 +92,7 @@ def test_the_number_is_linear_svcs_on_the_same_features(tiny_gan: GAN) -> None:
 
 
 def test_draws(tiny_gan: GAN) -> None:
-    s = replace(QUICK, labels=60, draws=4, choosing=2, standardised=False, costs=(1e-3, 1e-2))
+    s = replace(QUICK, label_count=60, draws=4, choosing=2, standardised=False, costs=(1e-3, 1e-2))
     found = classify(tiny_gan, pictures(240, 0), pictures(90, 1), s)
     m = found.metrics
     assert (m["labels"], m["draws"]) == (60, 4)
@@ -136,7 +141,7 @@ def test_moved_copies_stand_beside_the_images(tiny_gan: GAN) -> None:
         "moved by up to 2 px; test scores are means over an image and its mirror" in a for a in found.assumptions
     )
     with pytest.raises(ProbeError, match="shifts with a number of labels"):
-        Settings(labels=10, shifts=2)
+        Settings(label_count=10, shifts=2)
     with pytest.raises(ProbeError, match="shifts 9: expected 0 to 8 pixels"):
         Settings(shifts=9)
 
@@ -212,7 +217,7 @@ def test_tables(result: Result, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [0, 30])
 def test_figure(tiny_gan: GAN, tmp_path: Path, labels: int) -> None:
-    s = replace(QUICK, labels=labels, draws=2 if labels else 1, choosing=1)
+    s = replace(QUICK, label_count=labels, draws=2 if labels else 1, choosing=1)
     found = classify(tiny_gan, pictures(240, 0), pictures(90, 1), s)
     assert draw(found, tmp_path, ["png"])[0].stat().st_size > 5000
 
@@ -302,23 +307,41 @@ def test_grey_images_of_both_sets_are_said_to_be_grey(run) -> None:
 
 BAD = {
     "no labels": (["--data", "npz:bare.npz", "--test", "npz:test.npz"], "bare.npz: the training images have no labels"),
-    "no test labels": (["--data", "npz:train.npz", "--test", "npz:bare.npz"], "bare.npz: the test images have no labels"),
-    "one class": (["--data", "npz:one.npz", "--test", "npz:test.npz"], "all 60 images have the label 4; at least 2 classes"),
-    "other classes": (["--data", "npz:train.npz", "--test", "npz:others.npz"], "has the labels 0, 1, which npz:train.npz lacks"),
-    "grey test": (["--data", "npz:train.npz", "--test", "npz:grey.npz"], "npz:grey.npz: its images are grey, those of npz:train.npz coloured"),
-    "too few": (["--data", "npz:train.npz", "--test", "npz:test.npz"], "240 labelled images; more than the 5000 for validation"),
+    "no test labels": (
+        ["--data", "npz:train.npz", "--test", "npz:bare.npz"],
+        "bare.npz: the test images have no labels",
+    ),
+    "one class": (
+        ["--data", "npz:one.npz", "--test", "npz:test.npz"],
+        "all 60 images have the label 4; at least 2 classes",
+    ),
+    "other classes": (
+        ["--data", "npz:train.npz", "--test", "npz:others.npz"],
+        "has the labels 0, 1, which npz:train.npz lacks",
+    ),
+    "grey test": (
+        ["--data", "npz:train.npz", "--test", "npz:grey.npz"],
+        "npz:grey.npz: its images are grey, those of npz:train.npz coloured",
+    ),
+    "too few": (
+        ["--data", "npz:train.npz", "--test", "npz:test.npz"],
+        "240 labelled images; more than the 5000 for validation",
+    ),
     "no multiple": ([*DATA, "--labels", "50"], "labels 50: expected a multiple of the 3 classes"),
     "too many": ([*DATA, "--labels", "300"], "labels 300: 100 a class asked for"),
     "draws alone": ([*DATA, "--draws", "3"], "draws 3 without a number of labels"),
     "protocol": ([*DATA[:4], "--protocol", "mnist"], "protocol mnist: expected svhn-1000"),
-    "protocol and labels": ([*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"], "--protocol svhn-1000 fixes labels"),
+    "protocol and labels": (
+        [*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"],
+        "--protocol svhn-1000 fixes labels",
+    ),
     "costs": ([*DATA, "--costs", "1,x"], "--costs 1,x: expected numbers"),
     "no cost": ([*DATA, "--costs", ""], "--costs : expected numbers"),
     "endless cost": ([*DATA, "--costs", "inf"], "expected positive numbers up to 1e6"),
     "negative cost": ([*DATA, "--costs=-1"], "expected positive numbers"),
     "baseline": ([*DATA, "--baselines", "svm"], "baseline svm: expected some of pixels"),
     "no file": (["--data", "npz:none.npz", "--test", "npz:test.npz"], "none.npz"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -98,7 +98,7 @@ def test_statistics_are_those_of_the_images(tiny_gan, pictures):
 
 def test_random_weights_leave_the_trained_ones_alone(tiny_gan):
     before = {k: v.clone() for k, v in tiny_gan.discriminator.state_dict().items()}
-    other = representation.untrained(tiny_gan, 5)
+    other = representation.untrained_discriminator(tiny_gan, 5)
     assert all(torch.equal(v, before[k]) for k, v in tiny_gan.discriminator.state_dict().items())
     assert float(other.discriminator.layer2.conv.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
 

@@ -45,7 +45,7 @@ def material(tiny_gan: GAN) -> Material:
 
 @pytest.fixture
 def result(tiny_gan: GAN, material: Material) -> Result:
-    return dissect(tiny_gan, material, Settings("8x8", top=3, shuffles=60))
+    return dissect(tiny_gan, material, Settings(layer="8x8", top=3, shuffles=60))
 
 
 def test_scores_equal_those_of_single_units(tiny_gan: GAN, material: Material, result: Result) -> None:
@@ -115,7 +115,7 @@ class Counter:
 def test_effects_are_the_first_order_of_ablation(tiny_gan: GAN, material: Material) -> None:
     segmenter = Counter()
     both = Material(material.z, material.masks, {"known": (segmenter, 1)})  # type: ignore[dict-item]
-    result = dissect(tiny_gan, both, Settings("8x8", shuffles=2))
+    result = dissect(tiny_gan, both, Settings(layer="8x8", shuffles=2))
     found = result.arrays["effect"]
     assert np.isnan(found[:, 1]).all()
 
@@ -180,7 +180,7 @@ def test_settings_that_do_not_fit(tiny_gan: GAN, material: Material, settings: d
 
 def test_no_concept(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match=r"^0 concepts on 4 images; at least 1 on 2 are needed"):
-        dissect(tiny_gan, Material(tiny_gan.latents(4), {}), Settings("8x8"))
+        dissect(tiny_gan, Material(tiny_gan.latents(4), {}), Settings(layer="8x8"))
 
 
 # ---- the command
@@ -240,10 +240,13 @@ BAD = {
     "empty": (["--layer", "2", "--labels", "empty.json"], "empty.json: no boxes in it"),
     "bad": (["--layer", "2", "--labels", "bad.json"], "bad.json: not COCO labels"),
     "other seed": (["--layer", "2", "--labels", "labels.json", "--label-seed", "1"], "labels of samples of seed 2"),
-    "few boxes for a segmenter": (["--layer", "2", "--labels", "labels.json", "--causal"], "boxes in 2 images; at least 16"),
+    "few boxes for a segmenter": (
+        ["--layer", "2", "--labels", "labels.json", "--causal"],
+        "boxes in 2 images; at least 16",
+    ),
     "few shuffles": (["--layer", "2", "--labels", "labels.json", "--shuffles", "9"], "--shuffles"),
     "top": (["--layer", "2", "--labels", "labels.json", "--top", "0"], "--top"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -28,7 +28,7 @@ from probe.models.gan import GAN, from_bytes, to_bytes
 from probe.questions.evaluate import inception
 from probe.questions.evaluate.backbones import Backbone, backbone
 from probe.questions.evaluate.inception import load_inception
-from probe.questions.evaluate.run import Settings, evaluate, untrained
+from probe.questions.evaluate.run import Settings, evaluate, untrained_generator
 from probe.results.drawing import draw
 from probe.training.loop import split
 
@@ -200,7 +200,7 @@ def bytes_of(gan: GAN, n: int, seed: int) -> np.ndarray:
 
 def test_a_perfect_generator_is_at_the_floor(tiny_gan: GAN, tmp_path: Path) -> None:
     n = 240
-    result = evaluate(tiny_gan, bytes_of(tiny_gan, n, 7), bytes_of(tiny_gan, n, 8), PIXELS, Settings(n))
+    result = evaluate(tiny_gan, bytes_of(tiny_gan, n, 7), bytes_of(tiny_gan, n, 8), PIXELS, Settings(images=n))
     m = result.metrics
     assert m["fid_ci"][0] < m["floor"]["fid"] < m["fid_ci"][1]
     assert m["kid_ci"][0] < m["floor"]["kid"] < m["kid_ci"][1]
@@ -215,7 +215,7 @@ def test_a_perfect_generator_is_at_the_floor(tiny_gan: GAN, tmp_path: Path) -> N
 
 def test_an_untrained_generator_leaves_the_trained_one_alone(tiny_gan: GAN) -> None:
     before = {k: v.clone() for k, v in tiny_gan.generator.state_dict().items()}
-    fresh = untrained(tiny_gan, 3)
+    fresh = untrained_generator(tiny_gan, 3)
     for k, v in tiny_gan.generator.state_dict().items():
         torch.testing.assert_close(v, before[k])
     kernels = [p for name, p in fresh.generator.named_parameters() if p.ndim == 4]
@@ -225,12 +225,12 @@ def test_an_untrained_generator_leaves_the_trained_one_alone(tiny_gan: GAN) -> N
 def test_what_evaluation_refuses(tiny_gan: GAN) -> None:
     reals = bytes_of(tiny_gan, 200, 1)
     with pytest.raises(ProbeError, match=r"reference images of \(1, 32, 32\); expected \(3, 32, 32\)"):
-        evaluate(tiny_gan, reals[:, :1], reals, PIXELS, Settings(200))
+        evaluate(tiny_gan, reals[:, :1], reals, PIXELS, Settings(images=200))
     with pytest.raises(ProbeError, match="150 other real images; expected at least 200"):
-        evaluate(tiny_gan, reals, reals[:150], PIXELS, Settings(200))
+        evaluate(tiny_gan, reals, reals[:150], PIXELS, Settings(images=200))
     for n in (199, 10_001):
         with pytest.raises(ProbeError, match=f"n {n}: expected 200 to 10000"):
-            Settings(n)
+            Settings(images=n)
 
 
 # --- the command

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.concepts.probing import cross_auc
@@ -17,9 +18,10 @@ from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import dilate
 from probe.models import hooks as layers
 from probe.models.gan import GAN, latents
-from probe.models.hooks import LATENT, Replay, sites
+from probe.models.hooks import LATENT, feature_maps, sites
+from probe.models.replay import Replay
 from probe.questions.forget import run as forgetting
-from probe.questions.forget.run import Settings, _negatives, feature_maps, forget
+from probe.questions.forget.run import Settings, _negatives, forget
 from tests.toy import MAPS, SIZE, Segmenter, toy_gan
 
 
@@ -144,7 +146,7 @@ def test_few_labelled_images_without_the_concept(toy: GAN) -> None:
     found = from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     lacking = [i for i in found.images if i not in found.boxes][:3]
     boxes = Boxes("window", tuple(sorted([*found.boxes, *lacking])), found.boxes, 3)
-    maps = feature_maps(toy, toy.latents(80, 3)[list(boxes.images)], sites(toy))
+    maps = feature_maps(toy, toy.latents(80, 3)[list(boxes.images)], [s.name for s in sites(toy)])
     aucs = {name: cross_auc(of, boxes, SIZE) for name, of in maps.items()}
     assert set(_negatives(Settings(), aucs).values()) == {"same-image"}
 
@@ -157,7 +159,9 @@ def test_bad_settings(wrong: dict[str, object]) -> None:
 
 def test_labelled_tuning_and_heldout_latents_are_disjoint() -> None:
     sets = [
-        latents(200, 4, seed, "normal") for seed in (0, 3_000_017, 7_000_003, 1, 1000 + 3_000_017, 1000 + 7_000_003)
+        latents(200, 4, at, "normal")
+        for seed in (0, 1)
+        for at in (seed, seeds.TUNING.of(seed), seeds.FORGET_HELDOUT.of(seed), seeds.REFINEMENT.of(seed))
     ]
     rows = torch.cat(sets)
     assert len(torch.unique(rows, dim=0)) == len(rows)
@@ -202,7 +206,14 @@ def test_refinement_lowers_its_own_loss() -> None:
     boxes = from_masks(Segmenter().labels(toy.sample(80, 3)) == 1, "window", seed=3)
     scorer = Scorer(Replay(toy, toy.latents(48, 9), ["first", "second"]), Segmenter(), boxes)
     gate = torch.eye(MAPS)[0]
-    weak = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), gate, torch.tensor(0.0), 5.0)
+    weak = Counterfactual(
+        weight=torch.ones(1, 10),
+        bias=torch.zeros(1),
+        step=torch.zeros(1, 10),
+        gate=gate,
+        threshold=torch.tensor(0.0),
+        limit=5.0,
+    )
     before = weak.step.clone()
 
     def loss(found: Counterfactual) -> float:
@@ -234,7 +245,14 @@ def test_the_descent_follows_both_halves_of_a_batch(toy: GAN, monkeypatch, seed:
         return pull * edits[LATENT](torch.ones(1, 10)).sum(), torch.zeros(())
 
     monkeypatch.setattr(scorer, "soft_scores", soft_scores)
-    start = Counterfactual(torch.ones(1, 10), torch.zeros(1), torch.zeros(1, 10), torch.eye(MAPS)[0], torch.tensor(0.0), 5.0)  # fmt: skip
+    start = Counterfactual(
+        weight=torch.ones(1, 10),
+        bias=torch.zeros(1),
+        step=torch.zeros(1, 10),
+        gate=torch.eye(MAPS)[0],
+        threshold=torch.tensor(0.0),
+        limit=5.0,
+    )
     found = refine(start, scorer, "first", RefinementSettings(steps=1, nearness=0.0, batch=48), seed)
     assert (found.step[0] > 0).all()
 

@@ -239,7 +239,12 @@ def test_randomised_layers(tiny_gan: GAN, images: Tensor) -> None:
         assert 0.015 < float(every[key].std()) < 0.025
     assert torch.equal(one["layer2.conv.weight"], every["layer2.conv.weight"])
     with torch.no_grad():  # statistics are those of the images
-        maps = F.conv2d(F.leaky_relu(F.conv2d(images, every["layer1.conv.weight"], stride=2, padding=1), 0.2), every["layer2.conv.weight"], stride=2, padding=1)  # fmt: skip
+        maps = F.conv2d(
+            F.leaky_relu(F.conv2d(images, every["layer1.conv.weight"], stride=2, padding=1), 0.2),
+            every["layer2.conv.weight"],
+            stride=2,
+            padding=1,
+        )
     assert torch.allclose(every["layer2.norm.running_mean"], maps.mean((0, 2, 3)), atol=1e-6)
 
 

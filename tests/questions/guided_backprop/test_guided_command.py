@@ -88,13 +88,16 @@ BAD = {
     "units": (["--units", "many"], "--units 'many': expected numbers and ranges"),
     "rule": (["--rule", "magic"], "rule magic: expected guided, leaky, deconvnet, gradient"),
     "sanity": (["--sanity", "slow"], "sanity slow, batchnorm None: expected fast or full"),
-    "statistics": (["--ckpt", "bare.safetensors", "--batchnorm", "running"], "batchnorm running: the checkpoint stores no"),
+    "statistics": (
+        ["--ckpt", "bare.safetensors", "--batchnorm", "running"],
+        "batchnorm running: the checkpoint stores no",
+    ),
     "no such data": (["--data", "nowhere"], "nowhere: no such file or folder"),
     "empty data": (["--data", "none"], "none: 0 images found"),
     "few images": (["--data", "few"], "folder:few: 3 images; at least 5 are needed"),
     "samples": (["--data", "samples:x"], "data samples:x: expected samples or samples:N"),
     "crops": (["--crops", "0"], "--crops"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -17,7 +17,7 @@ from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.models.gan import GAN
 from probe.questions.insert import run as insertion
-from probe.questions.insert.placement import Candidate, Labelled, Spot, cells, summary
+from probe.questions.insert.placement import Candidate, Donors, Spot, cells, summary
 from probe.questions.insert.positions import exemplars, paste, positions, steps
 from probe.questions.insert.run import Settings, insert, places
 from probe.results.drawing import draw
@@ -80,9 +80,9 @@ def found(toy: GAN, boxes: Boxes):
     return insert(toy, boxes, Segmenter(), Segmenter(), WHERE, FAST, judge_iou=1.0)
 
 
-def labelled(toy: GAN, boxes: Boxes) -> Labelled:
+def donors(toy: GAN, boxes: Boxes) -> Donors:
     maps = torch.einsum("nk,kchw->nchw", toy.latents(80, 3)[:, 4:], toy.generator.paper).abs()
-    return Labelled({"first": maps}, boxes, SIZE)
+    return Donors({"first": maps}, boxes, SIZE)
 
 
 def test_the_planted_concept_is_inserted_where_it_never_is(found) -> None:
@@ -137,7 +137,7 @@ def test_the_figure_can_be_drawn(found, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", ["shift", "units"])
 def test_edits_against_a_loop(toy: GAN, boxes: Boxes, variant: str) -> None:
-    known = labelled(toy, boxes)
+    known = donors(toy, boxes)
     present = known.at("first", WHERE, by_place=False)
     x = torch.rand(3, MAPS, 8, 8, generator=torch.Generator().manual_seed(1)) * 2
     units = None if variant == "shift" else 3
@@ -161,7 +161,7 @@ def test_pattern_reads_every_box_at_its_own_places() -> None:
     maps = torch.stack([ramp.expand(8, 8), ramp[:, None].expand(8, 8)])[None].repeat(3, 1, 1, 1)
     boxes = Boxes("a", (0, 1, 2), {0: np.array([[4.0, 6, 14, 18]]), 1: np.array([[10.0, 8, 22, 24], [4, 4, 6, 5]])})
     box = (8.0, 12.0, 20.0, 20.0)
-    found = Labelled({"l": maps}, boxes, 32).at("l", box, by_place=True)
+    found = Donors({"l": maps}, boxes, 32).at("l", box, by_place=True)
     u, v = (np.array([10, 14, 18]) - 8) / 12, (np.array([14, 18]) - 12) / 8
     x = ((4 + 10 * u) + (10 + 12 * u)) / 2  # the third box is too small to count
     y = ((6 + 12 * v) + (8 + 16 * v)) / 2
@@ -173,8 +173,8 @@ def test_pattern_reads_every_box_at_its_own_places() -> None:
 def test_without_images_that_lack_it_negatives_come_from_the_same_images(toy: GAN, boxes: Boxes) -> None:
     full = Boxes("window", tuple(boxes.boxes), boxes.boxes, boxes.seed)
     rows = torch.tensor(list(boxes.boxes))
-    maps = {"first": labelled(toy, boxes).maps["first"][rows]}
-    present = Labelled(maps, full, SIZE).at("first", WHERE, by_place=True)
+    maps = {"first": donors(toy, boxes).maps["first"][rows]}
+    present = Donors(maps, full, SIZE).at("first", WHERE, by_place=True)
     assert present.mean1.shape == (MAPS, 2, 2)
     assert present.mean0.shape == (MAPS, 1, 1)
 
@@ -206,7 +206,7 @@ def test_summary_leaves_out_what_has_no_value() -> None:
 
 
 def test_shuffled_boxes_keep_their_places(toy: GAN, boxes: Boxes) -> None:
-    moved = labelled(toy, boxes).shuffled(np.random.default_rng(0)).boxes
+    moved = donors(toy, boxes).shuffled(np.random.default_rng(0)).boxes
     assert len(moved) == len(boxes)
     assert sorted(str(b) for b in moved.boxes.values()) == sorted(str(b) for b in boxes.boxes.values())
     assert set(moved.boxes) != set(boxes.boxes)
@@ -251,7 +251,7 @@ def test_a_candidate_changes_its_own_layers_only(toy: GAN, boxes: Boxes) -> None
     first, second = places(toy, None, WHERE)
     assert (first.grid, second.grid) == (16, 8) or (first.grid, second.grid) == (8, 16)
     site = next(s for s in (first, second) if s.name == "first")
-    edits = Candidate("units", (site,), 0.1).fitted(labelled(toy, boxes), WHERE)(1.0)
+    edits = Candidate("units", (site,), 0.1).fitted(donors(toy, boxes), WHERE)(1.0)
     assert set(edits) == {"first"}
 
 

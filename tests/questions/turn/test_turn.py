@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.concepts.draws import prior_norm
-from probe.concepts.exemplars import Exemplars, Labelled
+from probe.concepts.exemplars import Exemplars, LabelledLatents
 from probe.concepts.latent_directions import METHODS, Evidence, boundary, direction
 from probe.models.gan import GAN, to_bytes
 from probe.questions.turn.run import Settings, r_squared, turn
@@ -29,12 +29,12 @@ def flat() -> GAN:
 
 
 @pytest.fixture
-def labelled(flat: GAN) -> Labelled:
+def labelled(flat: GAN) -> LabelledLatents:
     z = flat.latents(600, 3)
-    return Labelled(z, Colours().attributes(flat.images(z)).numpy(), Colours(), Colours(), ["a note"])  # type: ignore[arg-type]
+    return LabelledLatents(z, Colours().attributes(flat.images(z)).numpy(), Colours(), Colours(), ["a note"])  # type: ignore[arg-type]
 
 
-def run(flat: GAN, labelled: Labelled, before: str = "day", after: str = "night", **settings: object) -> Result:
+def run(flat: GAN, labelled: LabelledLatents, before: str = "day", after: str = "night", **settings: object) -> Result:
     small = {"scored": 40, "draws": 60} | settings
     return turn(flat, before, after, labelled.exemplars([before, after]), Settings(**small), labelled)  # type: ignore[arg-type]
 
@@ -42,7 +42,7 @@ def run(flat: GAN, labelled: Labelled, before: str = "day", after: str = "night"
 def evidence(gan: GAN, side: Tensor, others: Tensor | None = None) -> Evidence:
     z = gan.latents(len(side), 7)
     known = None if others is None else (z, others[:, None].numpy())
-    return Evidence(gan, z[~side][:4], z[side][:4], z, side.numpy().astype(int), known)
+    return Evidence(gan=gan, before=z[~side][:4], after=z[side][:4], z=z, side=side.numpy().astype(int), others=known)
 
 
 @pytest.mark.parametrize("method", ["svm", "logistic"])
@@ -95,7 +95,7 @@ def test_r_squared_against_numpy() -> None:
     assert r_squared(x, np.ones((1, 7))) == pytest.approx([0])
 
 
-def test_steps_and_ends_are_the_sums_written_out(flat: GAN, labelled: Labelled) -> None:
+def test_steps_and_ends_are_the_sums_written_out(flat: GAN, labelled: LabelledLatents) -> None:
     result = run(flat, labelled, exemplars=(3,), steps=5, reach=0.8, rows=2)
     held = labelled.exemplars(["day", "night"]).latents
     vector = held["night"][:3].mean(0) - held["day"][:3].mean(0)
@@ -109,7 +109,7 @@ def test_steps_and_ends_are_the_sums_written_out(flat: GAN, labelled: Labelled) 
     assert result.metrics["length"] == pytest.approx(float(vector.norm()) / prior_norm(flat))
 
 
-def test_a_linear_attribute_turns_and_controls_do_not(flat: GAN, labelled: Labelled) -> None:
+def test_a_linear_attribute_turns_and_controls_do_not(flat: GAN, labelled: LabelledLatents) -> None:
     m = run(flat, labelled, "day", "night", exemplars=(1, 8), reach=3.0).metrics
     assert m["monotone_share"] == 1.0
     assert m["target_change"] > 2
@@ -121,7 +121,7 @@ def test_a_linear_attribute_turns_and_controls_do_not(flat: GAN, labelled: Label
     assert run(flat, labelled, "day", "night", exemplars=(1, 8), reach=3.0).metrics == m
 
 
-def test_methods_are_drawn_the_same_way(flat: GAN, labelled: Labelled, tmp_path: Path) -> None:
+def test_methods_are_drawn_the_same_way(flat: GAN, labelled: LabelledLatents, tmp_path: Path) -> None:
     methods = ("means", "logistic", "conditional")
     result = run(flat, labelled, "left", "right", methods=methods, rows=4)
     assert [len(result.arrays[f"{m}_images"]) for m in methods] == [1, 1, 1]
@@ -137,7 +137,7 @@ def test_methods_are_drawn_the_same_way(flat: GAN, labelled: Labelled, tmp_path:
     draw(result, tmp_path)
 
 
-def test_what_is_refused(flat: GAN, labelled: Labelled) -> None:
+def test_what_is_refused(flat: GAN, labelled: LabelledLatents) -> None:
     exemplars = Exemplars({"hat": flat.latents(4), "coat": torch.zeros(9, 5)})
     for names, expected in (
         (("hat", "shoe"), "unknown concept 'shoe'"),

@@ -69,7 +69,7 @@ def steep(z: Tensor) -> Tensor:
     return 0.02 * z.sum(1) + 0.5 * torch.tanh(60 * z[:, 0])
 
 
-SHORT = Settings(points=4, frames=3, limit=1024, pairs=16, interpolation="lerp", seed=1)
+SHORT = Settings(points=4, frames=3, most_steps=1024, pairs=16, interpolation="lerp", seed=1)
 
 
 def crossings(points: Tensor) -> int:
@@ -151,7 +151,7 @@ def test_path_length_of_a_linear_generator_is_its_squared_slope() -> None:
 
 
 def test_nulls_give_a_p_value_from_nineteen_on(tiny_gan: GAN) -> None:
-    settings = Settings(points=2, frames=1, limit=16, pairs=2, interpolation="lerp")
+    settings = Settings(points=2, frames=1, most_steps=16, pairs=2, interpolation="lerp")
     nulls = [gan_of(lambda z, k=k: torch.tanh(z.sum(1) * (1 + 0.05 * k))) for k in range(19)]
     assert walk(gan_of(steep), PIXELS, settings, nulls[:18]).metrics["p_value"] is None
     found = walk(gan_of(steep), PIXELS, settings, nulls)
@@ -166,7 +166,7 @@ def test_nulls_give_a_p_value_from_nineteen_on(tiny_gan: GAN) -> None:
 
 
 def test_images_are_the_generators_own_and_row_ends_meet(tiny_gan: GAN) -> None:
-    settings = Settings(points=3, frames=2, limit=24, pairs=2, loop=True)
+    settings = Settings(points=3, frames=2, most_steps=24, pairs=2, loop=True)
     result = walk(tiny_gan, feature("random-conv", 3), settings)
     images = result.arrays["images"]
     assert images.shape == (3, 4, 3, 32, 32)
