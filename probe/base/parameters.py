@@ -94,7 +94,7 @@ class Declared:
         name = f"`{self.name}`"
         if self.among:
             if value not in self.among:
-                raise ProbeError(f"{name} {value}: expected {', '.join(self.among[:-1])} or {self.among[-1]}")
+                raise ProbeError(f"{name} {value}: expected {' or '.join(self.among)}")
             return value
         plain = [kind for kind in self.types if kind in _WORDS]
         others = [kind for kind in self.types if kind not in _WORDS and kind is not type(None)]

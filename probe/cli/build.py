@@ -153,12 +153,16 @@ def _ask(
         result = call(*given, **values, **({"report": tell} if "report" in signature else {}))
     result.provenance["command"] = provenance.command_line(sys.argv[1:])
     place = result.save(out, wanted)
+    flags = {d.name: d.flag for d in declared(call).values()} | {"prior": "--prior"}
+    for remark in [] if quiet else result.remarks:
+        print(as_flags(remark, flags), file=sys.stderr)
     if as_json:
         options.print_json(result.document()["metrics"])
         return
     beside = [f"{_kind_of(file)}: {out / file}" for file in result.files]
     drawn = [f"figure: {place}"] if place != out else [f"result: {out}"]
-    options.say(quiet, result.summary().text, *result.remarks, *beside, *drawn)
+    saved = [f"checkpoint: {values['save']}"] if values.get("save") else []
+    options.say(quiet, result.summary().text, *saved, *beside, *drawn)
 
 
 def _kind_of(name: str) -> str:

@@ -202,7 +202,7 @@ BAD = {
     "prior": (["inspect", "--ckpt", "tiny.safetensors", "--prior", "cauchy"], "expected uniform or normal"),
     "device": (["sample", "--ckpt", "tiny.safetensors", "--device", "abacus"], "expected auto, cpu, cuda or mps"),
     "format": (["sample", "--ckpt", "tiny.safetensors", "--format", "bmp"], "expected png, pdf or svg"),
-    "option": (["sample", "--ckpt", "tiny.safetensors", "-n", "0"], "'-n'"),
+    "option": (["sample", "--ckpt", "tiny.safetensors", "-n", "0"], "--samples 0: expected 1 to 100,000"),
     "command": (["smaple"], "No such command"),
     "no labels": (["forget-windows", "--ckpt", "tiny.safetensors"], "probe sample --each"),
     "labels missing": (

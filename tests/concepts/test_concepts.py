@@ -66,7 +66,7 @@ def test_labels_of_another_checkpoint_are_refused(labelled, tiny_gan: GAN) -> No
 
 def test_two_seeds_are_refused(labelled, tiny_gan: GAN) -> None:
     path, _ = labelled({"seed": 5})
-    with pytest.raises(ProbeError, match=r"samples of seed 5, but --label-seed is 6"):
+    with pytest.raises(ProbeError, match=r"samples of seed 5, but `label_seed` is 6"):
         concepts.from_labels(tiny_gan, path, "hat", 6, seed=0)
 
 

@@ -81,7 +81,7 @@ def test_too_few() -> None:
 
 
 def test_only_rooms_have_a_segmenter(tiny_gan: GAN) -> None:
-    with pytest.raises(ProbeError, match=r"tiny: not trained on rooms, .* pass it as --concepts"):
+    with pytest.raises(ProbeError, match=r"tiny: not trained on rooms, .* pass it as `concepts`"):
         label(tiny_gan, 4, 0)
 
 

@@ -86,7 +86,7 @@ def test_drawing_needs_no_torch(tmp_path: Path) -> None:
     forgetting_result().write(tmp_path)
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from pathlib import Path; from probe.results.result import load; from probe.plots import draw\n"
+        "from pathlib import Path; from probe.results.result import load; from probe.results.drawing import draw\n"
         f"p = Path({str(tmp_path)!r}); draw(load(p), p, ['png'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -113,7 +113,7 @@ def test_a_blinded_study_is_of_the_concept_that_its_observers_were_asked_for() -
     old = load(COMMITTED / "glasses_study_gates")
     metrics = {**old.metrics, "agreement": {"hat": 0.9, "damaged": 0.8}}
     with Look().context("study"):
-        words = " ".join(text.get_text() for text, _ in texts(set(drawn())["study"](replace(old, metrics=metrics))))
+        words = " ".join(text.get_text() for text, _ in texts(drawer("study")(replace(old, metrics=metrics))))
     assert "hat seen\nin positives" in words
     assert "100 fresh positives, with hat, and 100 others" in words
     assert "still sees hat after patching" in words

@@ -15,6 +15,7 @@ import pytest
 
 from probe.base.errors import ProbeError
 from probe.results import result
+from probe.results.provenance import versions
 from probe.results.result import Result
 
 
@@ -48,7 +49,7 @@ def test_a_blinded_study_of_schema_1_is_read_by_todays_names(tmp_path):
     rates = {"glasses_on_wearers": 0.2, "glasses_on_wearers_ci": [0.1, 0.3], "glasses_on_others": 0.0}
     old = {"wearers": 100, "others": 90, "conditions": {"erase": {**rates, "glasses_on_others_ci": [0.0, 0.1]}}}
     old |= {"agreement": {"glasses": 0.9, "damaged": 0.8}, "narrow_less_erase": {"glasses_on_wearers": 0.1}}
-    Result("study", old, arrays={"first_erase": np.zeros(2)}).save(tmp_path)
+    Result("study", old, arrays={"first_erase": np.zeros(2)}).write(tmp_path)
     document = json.loads((tmp_path / "result.json").read_text()) | {"schema": 1}
     (tmp_path / "result.json").write_text(json.dumps(document))
     again = result.load(tmp_path)
@@ -91,7 +92,7 @@ def test_six_significant_digits(value, expected):
 
 
 def test_versions():
-    found = result.versions()
+    found = versions()
     assert found["python"] == platform.python_version()
     assert found["torch"] == version("torch")
     assert set(found) == {"python", "torch", "probe"}

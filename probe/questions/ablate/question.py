@@ -73,17 +73,15 @@ def ablate(
     settings = Settings(layer=layer, units=maps, scale=scale, indices=shown, draws=draws, seed=seed)
     place = None if where is None else region(written(where), gan.size)
     path = check_save(gan, save, ordinary=True)
+    result = effect(gan, settings, place, load_rooms()["judge"] if is_rooms(gan) else None, report)
     edited = None
     if where is None and hasattr(gan.generator, "blocks"):
         edited = surgery.scale(gan, layer, maps, scale) if scale else surgery.ablate(gan, layer, maps)
-    result = effect(gan, settings, place, load_rooms()["judge"] if is_rooms(gan) else None, report)
     result.gan = edited
     if where is not None:
         result.settings["where"] = written(where).rsplit("/")[-1]
     if path and edited:
         save_checkpoint(edited, path)
-        bare = path.suffix in (".pth", ".pt")
-        result.remarks.append(
-            f"checkpoint: {path}" + (f" (does not hold the prior: open it with `prior` {gan.prior})" if bare else "")
-        )
+        if path.suffix in (".pth", ".pt"):
+            result.remarks.append(f"{path}: does not hold the prior: open it with `prior` {gan.prior}")
     return finished(result, gan, seed)

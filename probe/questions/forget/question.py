@@ -92,5 +92,4 @@ def forget(
     result.gan = operated
     if path and operated:
         save_checkpoint(operated, path)
-        result.remarks.append(f"checkpoint without {known.boxes.concept}: {path}")
     return finished(result, gan, seed, known.assumptions)

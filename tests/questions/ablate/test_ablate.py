@@ -36,8 +36,8 @@ def test_numbers() -> None:
 
 @pytest.mark.parametrize("text", ["", "3,", "a", "-1", "1.5", "3 4", "9-7", "0-999999999", "1;2", "٣x"])
 def test_numbers_that_are_none(text: str) -> None:
-    with pytest.raises(ProbeError, match=r"^--units "):
-        numbers(text, "--units")
+    with pytest.raises(ProbeError, match=r"^`units` "):
+        numbers(text, "units")
 
 
 def test_numbers_as_a_caption_writes_them() -> None:
@@ -168,7 +168,7 @@ def test_the_judge_reads_rooms(tmp_path: Path) -> None:
         ({"units": (0, 8)}, r"^units: layer2 has maps 0 to 7; there is no map 8$"),
         ({"layer": "9x9"}, "^layer 9x9: the generator has no such layer"),
         ({"scale": float("nan")}, "^scale nan: expected a number from"),
-        ({"samples": ()}, "indices: none given"),
+        ({"indices": ()}, "indices: none given"),
         ({"latents": 2}, "latents 2"),
     ],
 )
@@ -201,14 +201,14 @@ ABLATE = ("ablate", "--ckpt", "tiny.safetensors", "--draws", 20)
 
 def test_ablate_writes_a_result_and_a_checkpoint(run, tiny_gan: GAN) -> None:
     code, out, err = run(
-        *ABLATE, "--layer", "8x8", "--units", "0-2", "--samples", "0,3", "--save", "new.pth", "--out", "o"
+        *ABLATE, "--layer", "8x8", "--units", "0-2", "--indices", "0,3", "--save", "new.pth", "--out", "o"
     )
-    assert (code, err) == (0, "")
-    assert "(does not hold the prior: open it with --prior normal)" in out
+    assert (code, err) == (0, "new.pth: does not hold the prior: open it with --prior normal\n")
+    assert "checkpoint: new.pth\n" in out
     document = json.loads(Path("o/result.json").read_text())
     assert document["metrics"]["units"] == [0, 1, 2]
     assert document["metrics"]["random"]["draws"] == 10  # all sets of 3 of the 5 other maps
-    assert document["settings"]["samples"] == [0, 3]
+    assert document["settings"]["indices"] == [0, 3]
     z = tiny_gan.latents(4, 1)
     with edit(tiny_gan.generator, {"layer2": scaling(np.arange(3), 8, 0.0)}):
         expected = tiny_gan.images(z)
@@ -216,7 +216,7 @@ def test_ablate_writes_a_result_and_a_checkpoint(run, tiny_gan: GAN) -> None:
 
 
 def test_ablate_in_a_region_as_json(run) -> None:
-    code, out, err = run(*ABLATE, "--layer", 2, "--units", "0,1", "--where", "0,0,16,32", "--samples", 1, "--json")
+    code, out, err = run(*ABLATE, "--layer", 2, "--units", "0,1", "--where", "0,0,16,32", "--indices", 1, "--json")
     assert (code, err) == (0, "")
     metrics = json.loads(out)
     assert metrics["inside"] > metrics["outside"]
@@ -228,8 +228,8 @@ BAD = {
     "unit": (["--layer", "layer2", "--units", "3,8"], "units: layer2 has maps 0 to 7; there is no map 8"),
     "list": (["--layer", "layer2", "--units", "3;8"], "--units '3;8': expected numbers and ranges"),
     "backwards": (["--layer", "layer2", "--units", "8-3"], "8-3 runs backwards"),
-    "samples": (["--layer", "layer2", "--units", "3", "--samples", "all"], "--samples 'all': expected numbers"),
-    "scale": (["--layer", "layer2", "--units", "3", "--scale", "nan"], "scale nan: expected a number from"),
+    "samples": (["--layer", "layer2", "--units", "3", "--indices", "all"], "--indices 'all': expected numbers"),
+    "scale": (["--layer", "layer2", "--units", "3", "--scale", "nan"], "--scale nan: expected a finite number"),
     "box": (["--layer", "layer2", "--units", "3", "--where", "20,4,40,9"], "no box within images of 32x32"),
     "empty box": (["--layer", "layer2", "--units", "3", "--where", "20,4,20,9"], "no box within images of 32x32"),
     "no box": (["--layer", "layer2", "--units", "3", "--where", "1.2.3,4,20,9"], "expected a box x0,y0,x1,y1"),

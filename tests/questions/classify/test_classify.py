@@ -108,7 +108,7 @@ def test_draws(tiny_gan: GAN) -> None:
 
 def test_the_authors_protocol() -> None:
     assert SVHN_1000.costs == (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-    assert (SVHN_1000.labels, SVHN_1000.draws, SVHN_1000.choosing, SVHN_1000.validation) == (1000, 100, 10, 10_000)
+    assert (SVHN_1000.label_count, SVHN_1000.draws, SVHN_1000.choosing, SVHN_1000.validation) == (1000, 100, 10, 10_000)
     assert not SVHN_1000.standardised
 
 
@@ -287,7 +287,7 @@ def test_command(run) -> None:
     code, out, err = run(*DATA, "--baselines", "pixels", "--costs", "1,0.1", "--means")
     assert (code, err) == (0, "")
     assert out.startswith("discriminator: ")
-    assert "tables: out/classify/table.csv" in out
+    assert "table: out/classify/table.csv" in out
     names = {p.name for p in Path("out/classify").iterdir()}
     assert names == {"arrays.safetensors", "result.json", "figure.png", "table.csv", "table.tex"}
     document = json.loads(Path("out/classify/result.json").read_text())
@@ -327,13 +327,13 @@ BAD = {
         ["--data", "npz:train.npz", "--test", "npz:test.npz"],
         "240 labelled images; more than the 5000 for validation",
     ),
-    "no multiple": ([*DATA, "--labels", "50"], "labels 50: expected a multiple of the 3 classes"),
-    "too many": ([*DATA, "--labels", "300"], "labels 300: 100 a class asked for"),
+    "no multiple": ([*DATA, "--label-count", "50"], "labels 50: expected a multiple of the 3 classes"),
+    "too many": ([*DATA, "--label-count", "300"], "labels 300: 100 a class asked for"),
     "draws alone": ([*DATA, "--draws", "3"], "draws 3 without a number of labels"),
     "protocol": ([*DATA[:4], "--protocol", "mnist"], "protocol mnist: expected svhn-1000"),
     "protocol and labels": (
-        [*DATA[:4], "--protocol", "svhn-1000", "--labels", "10"],
-        "--protocol svhn-1000 fixes labels",
+        [*DATA[:4], "--protocol", "svhn-1000", "--label-count", "10"],
+        "--protocol svhn-1000 fixes --label-count",
     ),
     "costs": ([*DATA, "--costs", "1,x"], "--costs 1,x: expected numbers"),
     "no cost": ([*DATA, "--costs", ""], "--costs : expected numbers"),

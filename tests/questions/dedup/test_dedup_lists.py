@@ -125,7 +125,7 @@ def test_the_commands_hand_the_list_on(
     [
         (["--data", "nowhere"], "no such file or folder"),
         (["--data", "rooms:1"], "expected at least 2"),
-        (["--data", "rooms:20", "--radius", "60"], "expected 0 to 40 of 128 bits"),
+        (["--data", "rooms:20", "--radius", "60"], "--radius 60: expected 0 to 40"),
         (["--data", "rooms:20", "--format", "bmp"], "expected png, pdf or svg"),
         ([], "--data"),
     ],

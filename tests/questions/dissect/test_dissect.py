@@ -221,7 +221,7 @@ def test_dissect_with_labels(run) -> None:
         "dissect", "--ckpt", "tiny.safetensors", "--labels", "labels.json", "--layer", "8x8", "--shuffles", 50
     )
     assert (code, err) == (0, "")
-    assert "tables: out/dissect/units.csv" in out
+    assert "table: out/dissect/units.csv" in out
     names = {p.name for p in Path("out/dissect").iterdir()}
     assert names == {"arrays.safetensors", "result.json", "figure.png", "units.csv", "units.tex"}
     document = json.loads(Path("out/dissect/result.json").read_text())

@@ -229,7 +229,7 @@ def test_what_evaluation_refuses(tiny_gan: GAN) -> None:
     with pytest.raises(ProbeError, match="150 other real images; expected at least 200"):
         evaluate(tiny_gan, reals, reals[:150], PIXELS, Settings(images=200))
     for n in (199, 10_001):
-        with pytest.raises(ProbeError, match=f"n {n}: expected 200 to 10000"):
+        with pytest.raises(ProbeError, match=f"`samples` {n}: expected 200 to 10000"):
             Settings(images=n)
 
 
@@ -288,9 +288,9 @@ def test_held_out_images_are_the_reference(
         (["--data", "rooms:420", "-n", "211"], "210 reference images; expected at least 211"),
         (["--features", "inception"], "no such name and no such file"),
         (["--features", "README.md"], "README.md"),
-        (["-n", "0"], "n 0: expected 200 to 10000"),
+        (["-n", "0"], "--samples 0: expected 200 to 10,000"),
         (["--features", ""], "features : no such name and no such file"),
-        (["-n", "20"], "n 20: expected 200 to 10000"),
+        (["-n", "20"], "--samples 20: expected 200 to 10,000"),
         (["--data", "rooms:400@3", "--exclude", "list.json"], "--exclude: is for --data"),
     ],
 )

@@ -16,7 +16,7 @@ def test_sample(tiny_gan):
     floats = tiny_gan.images(tiny_gan.latents(5, 3)).numpy()
     assert found.arrays["images"].dtype == np.uint8
     np.testing.assert_allclose(found.arrays["images"] / 127.5 - 1, floats, atol=0.5 / 127.5 + 1e-5)
-    assert (found.command, found.settings) == ("sample", {"n": 5, "seed": 3})
+    assert (found.command, found.settings) == ("sample", {"samples": 5, "seed": 3})
     assert found.provenance == tiny_gan.provenance
     assert found.provenance is not tiny_gan.provenance
 

@@ -96,7 +96,7 @@ def test_r_squared_against_numpy() -> None:
 
 
 def test_steps_and_ends_are_the_sums_written_out(flat: GAN, labelled: LabelledLatents) -> None:
-    result = run(flat, labelled, exemplars=(3,), steps=5, reach=0.8, rows=2)
+    result = run(flat, labelled, exemplars=(3,), frames=5, reach=0.8, rows=2)
     held = labelled.exemplars(["day", "night"]).latents
     vector = held["night"][:3].mean(0) - held["day"][:3].mean(0)
     fresh = flat.latents(2, 1_000_007)
@@ -154,7 +154,7 @@ def test_what_is_refused(flat: GAN, labelled: LabelledLatents) -> None:
         {"methods": ("magic",)},
         {"methods": ()},
         {"exemplars": ()},
-        {"steps": 2},
+        {"frames": 2},
         {"reach": 0.0},
         {"scored": 1},
     ):
@@ -189,7 +189,7 @@ def test_command(command) -> None:  # noqa: F811
     ]
     assert json.loads(Path("out/turn/result.json").read_text())["metrics"]["r2"] is None
     code, out, err = command(
-        "turn", "day", "night", "--by-segmenter", "--samples", 64, "--draws", 4, "--steps", 3, "--scored", 16, "--json"
+        "turn", "day", "night", "--by-segmenter", "--samples", 64, "--draws", 4, "--frames", 3, "--scored", 16, "--json"
     )
     assert (code, err) == (0, "")
     metrics = json.loads(out)
@@ -207,8 +207,8 @@ BAD = {
         ("hat", "coat", *TINY, "--exemplars", 2, "--method", "conditional"),
         "method conditional: needs other attributes",
     ),
-    "neither": (("day", "night"), "and neither is given"),
-    "steps": (("hat", "coat", *TINY, "--steps", 2), "--steps"),
+    "neither": (("day", "night", "--ckpt", "tiny.safetensors"), "pass it as --concepts"),
+    "steps": (("hat", "coat", *TINY, "--frames", 2), "--frames"),
 }
 
 

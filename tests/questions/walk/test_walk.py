@@ -189,7 +189,7 @@ def test_between_takes_the_first_latents_of_two_seeds(tiny_gan: GAN) -> None:
         ({"points": 1}, "points 1: a walk needs at least 2"),
         ({"between": (3, 3)}, "between 3 3: the same latent"),
         ({"interpolation": "cubic"}, "interpolation cubic: expected auto, lerp or slerp"),
-        ({"limit": 10}, "limit 10: expected"),
+        ({"most_steps": 10}, "most_steps 10: expected"),
     ],
 )
 def test_impossible_settings(wrong: dict, match: str) -> None:
@@ -203,7 +203,7 @@ def test_features(tiny_gan: GAN) -> None:
     assert torch.equal(rows, feature("random-conv", 3)(x))
     assert rows.shape[0] == 3
     np.testing.assert_allclose(feature("pixels", 3)(x), (x.flatten(1) + 1) / 2, atol=1e-6)
-    with pytest.raises(ProbeError, match="feature vgg: expected pixels, random-conv or"):
+    with pytest.raises(ProbeError, match="`feature` vgg: expected pixels, random-conv or"):
         feature("vgg", 3)
     with pytest.raises(ProbeError, match="expected finite numbers, 3 rows"):
         Feature("sum", lambda images: images.sum())(x)
@@ -234,7 +234,7 @@ def test_command(
         out, err = capsys.readouterr()
         return int(stop.value.code or 0), out, err
 
-    short = ("--points", "2", "--frames", "1", "--limit", "16")
+    short = ("--points", "2", "--frames", "1", "--most-steps", "16")
     code, out, _ = run(*short, "--movie", "--feature", "mine:pool", "--json", "--out", "o")
     assert code == 0
     names = {
@@ -252,8 +252,8 @@ def test_command(
     assert Path("o/walk.gif").exists()
     assert Path("o/figure.png").exists()
     for words, text in (
-        (("--points", "1"), "points 1: a walk needs at least 2 points"),
-        (("--feature", "vgg"), "feature vgg: expected"),
+        (("--points", "1"), "--points 1: expected 2 to 100"),
+        (("--feature", "vgg"), "--feature vgg: expected"),
         (("--feature", "mine:nothing"), "feature mine:nothing: AttributeError"),
         (("--between", "2", "2"), "the same latent twice"),
     ):
