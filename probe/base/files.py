@@ -115,12 +115,12 @@ def save_tensors(
     from safetensors import SafetensorError
 
     if of == "torch":
-        from safetensors.torch import save_file
+        from safetensors import torch as kind
     else:
-        from safetensors.numpy import save_file
+        from safetensors import numpy as kind  # type: ignore[no-redef]
 
     with writing(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata)
+            kind.save_file(tensors, temporary, metadata)
         except SafetensorError as error:  # a full disk comes back as this
             raise OSError(None, str(error)) from error

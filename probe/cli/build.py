@@ -84,11 +84,11 @@ def of_question(question: Question, name: str | None = None, fixed: Mapping[str,
 def _parameter(d: Declared) -> inspect.Parameter:
     """A declared parameter as typer takes it."""
     p = d.param
-    kind = _kind(d)
+    kind: Any = _kind(d)
     words = f"{p.help[:-1]} ({d.range})." if d.range else p.help
     metavar = "|".join(d.among) if d.among else p.metavar or None
     if p.argument:
-        annotation = Annotated[kind, typer.Argument(metavar=metavar, help=words)]
+        annotation: Any = Annotated[kind, typer.Argument(metavar=metavar, help=words)]
     else:
         names = [*([f"-{p.short}"] if p.short else []), d.flag]
         annotation = Annotated[kind, typer.Option(*names, metavar=None if kind is bool else metavar, help=words)]

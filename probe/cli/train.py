@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from probe.base.errors import ProbeError
 from probe.cli.options import AsJson, Device, Quiet, Seed, print_json, say
 
 
-def _number(flag: str, words: str, **limits: int) -> typer.models.OptionInfo:
+def _number(flag: str, words: str, **limits: Any) -> Any:
     return typer.Option(flag, metavar="N", help=words, **limits)
 
 

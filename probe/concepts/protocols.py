@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -31,9 +31,27 @@ class Segmenter(Protocol):
         ...
 
 
-def differentiable(segmenter: Any) -> bool:
+class Differentiable(Segmenter, Protocol):
+    """A segmenter that gives scores."""
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] -> logits (N, objects, S, S), differentiable."""
+        ...
+
+
+def differentiable(segmenter: Any) -> TypeGuard[Differentiable]:
     """Whether a segmenter gives scores, which gradients can go through."""
     return callable(getattr(segmenter, "scores", None))
+
+
+def scores(segmenter: Segmenter, images: Tensor) -> Tensor:
+    """Logits (N, objects, S, S) of images; raises ProbeError for a segmenter that gives none."""
+    if not differentiable(segmenter):
+        raise ProbeError(
+            f"`segmenter`: a {type(segmenter).__name__} has no `.scores(images)`, which ranking by causal effect and refining a "
+            "patch go through; leave out those methods"
+        )
+    return segmenter.scores(images)
 
 
 def checked_segmenter(value: Any) -> Any:

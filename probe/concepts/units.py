@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probe.concepts.protocols import Segmenter
+from probe.concepts.protocols import Segmenter, scores
 from probe.models.gan import GAN
 from probe.models.hooks import edit
 
@@ -127,7 +127,7 @@ def effects(gan: GAN, names: Sequence[str], z: Tensor, segmenter: Segmenter, val
 
         with torch.enable_grad(), edit(gan.generator, {name: watch(name) for name in names}):
             images = gan.generator(part.to(gan.device))
-            area = segmenter.scores(images.cpu()).softmax(1)[:, value].mean((1, 2)).sum()
+            area = scores(segmenter, images.cpu()).softmax(1)[:, value].mean((1, 2)).sum()
             gradients = torch.autograd.grad(area, [seen[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             kept[name].append((seen[name] * gradient).detach().sum((2, 3)).cpu())

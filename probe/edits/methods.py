@@ -304,7 +304,17 @@ def _registered(method: EditMethod, fit: Fit) -> list[Method]:
         raise ProbeError(
             f"method {method.name}: edits {', '.join(sorted(touched)) or 'no layer'}; expected some of {known}"
         )
-    return [Method(method.name, places, tuple(method.strengths), own.hooks, refit, random, fitted=own)]
+    return [
+        Method(
+            name=method.name,
+            sites=places,
+            strengths=tuple(method.strengths),
+            edits=own.hooks,
+            refit=refit,
+            random=random,
+            fitted=own,
+        )
+    ]
 
 
 def chosen(methods: Any) -> tuple[str, ...]:

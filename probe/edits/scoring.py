@@ -14,7 +14,7 @@ from torch import Tensor
 from probe.base import parallel
 from probe.base.parallel import Found, Item
 from probe.concepts.labels import Boxes
-from probe.concepts.protocols import Segmenter
+from probe.concepts.protocols import Segmenter, scores
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.replay import Replay
@@ -101,7 +101,7 @@ class Scorer:
         """
         with torch.enable_grad():
             after = self.replay.draw(edits, rows).cpu()
-            seen = self.segmenter.scores(_shaken(after, generator)).softmax(1)[:, self.value]
+            seen = scores(self.segmenter, _shaken(after, generator)).softmax(1)[:, self.value]
         far = ~self.near[rows]
         change = (after - self.images[rows]).abs().mean(1) / 2
         return seen.sum() / self.masks[rows].sum().clamp(min=1), (change * far).sum() / far.sum()

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from probe.base.errors import ProbeError
 from probe.base.files import picture
+from probe.results.record import Record
 
+_Found = TypeVar("_Found", bound=Record)
 _SUBJECT = re.compile(rb"/Subject \(((?:\\.|[^\\)])*)\)", re.DOTALL)
 _DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
 _WRITES = ("--out", "--save")  # the first is replaced, the second would write outside of the new folder
@@ -50,7 +52,7 @@ def about(gan: Any, seed: int) -> dict[str, Any]:
     return {**gan.provenance, "prior": gan.prior, "batchnorm": gan.batchnorm, "versions": versions(), **run}
 
 
-def finished(result: Any, gan: Any, seed: int, notes: Sequence[str] = ()) -> Any:
+def finished(result: _Found, gan: Any, seed: int, notes: Sequence[str] = ()) -> _Found:
     """A result with what was assumed on the way, and where it came from."""
     result.assumptions += notes
     result.provenance = about(gan, seed)

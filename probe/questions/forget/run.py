@@ -20,7 +20,8 @@ from probe.concepts.labels import Boxes
 from probe.concepts.probing import NEGATIVES, LabelledMaps, cross_auc
 from probe.concepts.protocols import Segmenter, differentiable
 from probe.edits import surgery
-from probe.edits.methods import BUILDERS, METHODS, Fit, candidates
+from probe.edits.context import Fit
+from probe.edits.methods import BUILDERS, METHODS, candidates
 from probe.edits.refinement import READABLE
 from probe.edits.scoring import Scorer, Scores, compare
 from probe.edits.tuning import BOUND, Method, Report, label_draws, random_edits, tune

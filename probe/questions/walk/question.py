@@ -56,6 +56,7 @@ def walk(
         >>> result.metrics["sharp_transitions"]
         0
     """
+    import os
     from functools import partial
 
     from probe.checkpoints import load
@@ -73,7 +74,7 @@ def walk(
         most_steps=most_steps,
         seed=seed,
     )
-    others = [load(n, prior=gan.prior, device=str(gan.device)) if isinstance(n, File) else n for n in null]
+    others = [load(os.fspath(n), prior=gan.prior, device=str(gan.device)) if isinstance(n, File) else n for n in null]
     result = run(gan, named(feature, gan.channels, gan.device), settings, others, report)
     if movie:
         result.files["walk.gif"] = partial(write_movie, gan, settings)
