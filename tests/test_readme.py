@@ -29,7 +29,7 @@ from probe.concepts.sources import from_rooms
 from probe.data.rooms import scenes as rooms
 from probe.questions.forget import run as forgetting
 from probe.report import plan as planning
-from tests.asking import instead
+from tests.instead import instead
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name != "gallery.md")]

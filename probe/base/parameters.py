@@ -5,6 +5,7 @@ A question's call annotates each parameter as `Annotated[int, Param("Random late
 backticks, alone, as in: `limit`; the command turns that into the flag.
 """
 
+import builtins
 import functools
 import inspect
 import math
@@ -143,13 +144,22 @@ def _kind(value: Any) -> str:
     return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 
 
+class _Names(dict[str, Any]):
+    """The names that annotations written as texts may use; those imported for type checkers alone stand for anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return getattr(builtins, name, Any)
+
+
 def declared(call: Callable[..., Any]) -> dict[str, Declared]:
     """The parameters of a call that are declared with a Param, by name, in the order of its signature."""
     found = {}
+    names = _Names(inspect.unwrap(call).__globals__)
     for name, p in inspect.signature(call).parameters.items():
-        if get_origin(p.annotation) is not Annotated:
+        annotation = eval(p.annotation, {}, names) if isinstance(p.annotation, str) else p.annotation
+        if get_origin(annotation) is not Annotated:
             continue
-        kind, *more = get_args(p.annotation)
+        kind, *more = get_args(annotation)
         param = next((m for m in more if isinstance(m, Param)), None)
         if param is not None:
             union = get_origin(kind) in (typing.Union, types.UnionType)

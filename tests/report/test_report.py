@@ -22,7 +22,7 @@ from probe.models.gan import GAN
 from probe.plots import style
 from probe.report.plan import Missing, Settings, Step, plan
 from probe.results.provenance import command_line
-from tests.asking import counted, instead
+from tests.instead import counted, instead
 
 BLIND = ("blind.safetensors",)
 ASKED = {"sample", "walk", "guided-backprop", "dissect", "forget", "arithmetic", "turn", "memorization"}

@@ -1,5 +1,7 @@
 """What do these units do, everywhere or in a region?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def ablate(
-    gan: "GAN",
+    gan: GAN,
     layer: Layer = None,
     units: Annotated[
         str | Sequence[int] | None, Param("Feature maps, such as 3,7,12 or 0-11; needed.", metavar="LIST")
@@ -31,8 +33,8 @@ def ablate(
     draws: Annotated[int, Param("Random sets of other maps, for the control.", least=1, metavar="N")] = 50,
     save: Save = None,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Switch feature maps of the generator off, or scale them, everywhere or in a region, beside random other maps.
 
     `layer` is the second from the pixels where it is not given. Metrics: `change` (mean |x - x'|, pixels in [0, 1]),

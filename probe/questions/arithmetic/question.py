@@ -1,5 +1,7 @@
 """Does A - B + C give what it promises, how often, and what fails?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def arithmetic(
-    gan: "GAN",
+    gan: GAN,
     *expressions: Annotated[
         str,
         Param("'A - B + C', or 'A - B + C = name'; several make several rows.", argument=True, metavar="EXPRESSION..."),
@@ -36,8 +38,8 @@ def arithmetic(
         float, Param("Uniform noise around the result, on each number of the latent.", least=0, metavar="NUMBER")
     ] = 0.25,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Add and subtract concepts in latent space (the paper's Fig. 7): `A - B + C`, or `A - B + C = name`.
 
     Exemplars are named in the JSON file `concepts`; without one, on rooms, the built-in selector picks them among

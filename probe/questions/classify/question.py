@@ -1,5 +1,7 @@
 """Are the discriminator's features worth anything to a linear classifier?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @question
 def classify(
-    gan: "GAN",
+    gan: GAN,
     data: Annotated[
         str,
         Param(
@@ -54,8 +56,8 @@ def classify(
     supervised_steps: Annotated[int, Param("Steps of the supervised baseline.", least=1, metavar="N")] = 600,
     limit: Limit = None,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Classify images by D's features and a linear SVM, beside baselines (the paper's Tables 1 and 2).
 
     `data` and `test` are sources with labels. With `label_count`, so many are drawn from `data`, as many of each class,
@@ -105,7 +107,7 @@ def classify(
     gan.require_discriminator()
     tell = report or silent
 
-    def read(source: str) -> "Images":
+    def read(source: str) -> Images:
         return loading.load(
             source, gan.size, gan.channels, limit, lambda done, total: tell(f"reading {source}", done, total or done)
         )

@@ -1,5 +1,7 @@
 """Which images of a source repeat another?"""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 from probe.base.parameters import Data, Limit, Param, Seed, question
@@ -31,8 +33,8 @@ def dedup(
         int, Param("Copies planted of each kind, to measure the recall.", most=10_000, metavar="N")
     ] = 200,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Which images of a source repeat an earlier one (the paper's section 4.1), and how many planted copies are found.
 
     Hashes are 128 bits of a denoising autoencoder; duplicates differ in at most `radius` of them and have a `likeness` of

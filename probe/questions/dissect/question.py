@@ -1,5 +1,7 @@
 """What does each unit of a layer draw?"""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Any
 
 from probe.base.parameters import File, LabelSeed, Layer, Param, Seed, question
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 @question
 def dissect(
-    gan: "GAN",
+    gan: GAN,
     layer: Layer = None,
     *,
     labels: Annotated[
@@ -27,8 +29,8 @@ def dissect(
     top: Annotated[int, Param("Units listed for each concept.", least=1, metavar="N")] = 8,
     shuffles: Annotated[int, Param("Shufflings of the images, for the control.", least=50, metavar="N")] = 100,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Score every unit of a layer against every concept: intersection over union, AUC, causal effect.
 
     Concepts are the objects that the built-in selector (on rooms) or `segmenter` sees on `samples` samples, or the

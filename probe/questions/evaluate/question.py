@@ -1,5 +1,7 @@
 """How far are samples from real images?"""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def evaluate(
-    gan: "GAN",
+    gan: GAN,
     data: Annotated[
         str,
         Param(f"Real images: {Data}; the checkpoint's own source gives its held-out images.", metavar="SOURCE"),
@@ -41,8 +43,8 @@ def evaluate(
         ),
     ] = None,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """How far samples are from real images, between a floor (other real ones) and a ceiling (the same network untrained).
 
     `data` are real images; where the checkpoint was trained on them, its held-out ones are the reference. `features` is

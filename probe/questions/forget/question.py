@@ -1,5 +1,7 @@
 """Where does the generator draw a concept, and can it be made to forget it?"""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from probe.base.parameters import File, LabelSeed, Layer, Param, Save, Seed, question
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 @question
 def forget(
-    gan: "GAN",
+    gan: GAN,
     concept: Annotated[
         Any, Param("What to forget: a category in the labels file; on rooms any object.", metavar="NAME")
     ] = "window",
@@ -44,8 +46,8 @@ def forget(
     draws: Annotated[int, Param("Random edits a control.", least=1, metavar="N")] = 200,
     save: Save = None,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Make the generator forget a concept (the paper's Fig. 6), by the paper's rule, by ranked maps and by patching.
 
     The concept is a name, boxed by the built-in selector on rooms or by `segmenter` on `samples` samples, or by hand in

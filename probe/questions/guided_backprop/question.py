@@ -1,5 +1,7 @@
 """What do the discriminator's filters see?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def guided_backprop(
-    gan: "GAN",
+    gan: GAN,
     data: Annotated[
         str | None,
         Param(
@@ -40,8 +42,8 @@ def guided_backprop(
     sanity: Annotated[Literal["fast", "full"], Param("full: every layer randomised, 5 seeds.")] = "fast",
     inputs: Annotated[bool, Param("Show the crops of the images beside their gradients.")] = False,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Show what excites units of the discriminator (the paper's Fig. 5), beside random weights and sanity checks.
 
     `data` is a source of images as `probe train` takes it (only the first `limit` of them), or `samples:N`; by default

@@ -1,5 +1,7 @@
 """Can the generator be made to draw a concept at a place?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def insert(
-    gan: "GAN",
+    gan: GAN,
     concept: Annotated[Any, Param("What to draw: a category in the labels file; on rooms any object.", metavar="NAME")],
     where: Annotated[str | Sequence[float], Param("The box to draw it in: x0,y0,x1,y1 in pixels.", metavar="BOX")],
     *,
@@ -34,8 +36,8 @@ def insert(
     ] = 0.03,
     draws: Annotated[int, Param("Random edits of the control.", least=1, metavar="N")] = 100,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Make the generator draw a concept in a box (x0, y0, x1, y1) in pixels, and measure how often it does.
 
     The concept is a name, boxed by the built-in selector on rooms or by `segmenter` on `samples` samples, or by hand in

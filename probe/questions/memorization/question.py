@@ -1,5 +1,7 @@
 """Does the generator copy its training images?"""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def memorization(
-    gan: "GAN",
+    gan: GAN,
     data: Annotated[
         str | None,
         Param("The source given to `probe train --holdout`; the checkpoint knows its split.", metavar="SOURCE"),
@@ -42,8 +44,8 @@ def memorization(
         ),
     ] = 200,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Test for copies of training images against images that were held out.
 
     `data` is the source given to `probe train --holdout`: the checkpoint knows its split; `exclude` is the list given to

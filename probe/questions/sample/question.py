@@ -1,5 +1,7 @@
 """What does the generator draw?"""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 from probe.base.parameters import Param, Seed, question
@@ -11,14 +13,14 @@ if TYPE_CHECKING:
 
 @question
 def sample(
-    gan: "GAN",
+    gan: GAN,
     samples: Annotated[
         int, Param("Number of samples.", least=1, most=100_000, metavar="N", short="n", was=("n",))
     ] = 64,
     *,
     each: Annotated[bool, Param("Also write numbered images, to be labelled in any tool.")] = False,
     seed: Seed = 0,
-) -> "Result":
+) -> Result:
     """Draw the first samples of a seed, as a grid (the paper's Figs. 2 and 3).
 
     Arrays: `images` (samples, C, S, S) uint8, `latents` (samples, nz) float32. With `each`, saving the result also

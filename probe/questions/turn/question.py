@@ -1,5 +1,7 @@
 """Does one direction turn every sample?"""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def turn(
-    gan: "GAN",
+    gan: GAN,
     before: Annotated[str, Param("The concept to start from.", argument=True, metavar="FROM")],
     after: Annotated[str, Param("The concept to end at.", argument=True, metavar="TO")],
     *,
@@ -46,8 +48,8 @@ def turn(
         int, Param("On rooms: samples among which the selector picks.", least=64, most=100_000, metavar="N", short="n")
     ] = 2048,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Move new samples along the direction from one concept to another (the paper's Fig. 8).
 
     Exemplars come as in `arithmetic`. `method` names ways to a direction: `means` (the paper), `svm`, `logistic`,

@@ -1,5 +1,7 @@
 """Does the generator move smoothly through its latent space?"""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @question
 def walk(
-    gan: "GAN",
+    gan: GAN,
     points: Annotated[int, Param("Random latents in the chain.", least=2, most=100, metavar="N")] = 9,
     *,
     frames: Annotated[int, Param("Images between two points.", least=1, most=62, metavar="N")] = 8,
@@ -38,8 +40,8 @@ def walk(
     ] = (),
     movie: Annotated[bool, Param("Also write the walk as walk.gif.")] = False,
     seed: Seed = 0,
-    report: "Report | None" = None,
-) -> "Result":
+    report: Report | None = None,
+) -> Result:
     """Walk between random latents (the paper's Fig. 4): does the image change smoothly, or jump?
 
     A step is |φ(x_k+1) - φ(x_k)| in `feature`, a name or a function of images (N, C, S, S) in [-1, 1] that gives rows
