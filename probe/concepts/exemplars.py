@@ -77,7 +77,7 @@ def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> La
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so no built-in segmenter knows its images: "
             "write numbered samples with `probe sample --each`, list exemplars in a JSON file, pass it as --concepts"
         )
-    known, z = load_rooms(), gan.latents(samples, seed)
+    known, z = load_rooms(device=gan.device), gan.latents(samples, seed)
     tables: list[Array] = []
     for batch in gan.batches(z):
         tables.append(known["selector"].attributes(batch.cpu()).numpy())

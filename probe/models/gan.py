@@ -2,7 +2,7 @@
 
 GAN             generator, discriminator, prior, image size; latents(), images(), sample()
 latents(...)    the latents of a seed: row i is the same whatever the number drawn, and on any machine
-best_precision  bfloat16 where the hardware is fast at it
+best_precision  bfloat16 where the hardware is fast at it; autocast(...) computes in it
 recalibrate     BatchNorm statistics estimated anew from the prior; estimate_statistics from any input
 to_unit, ...    the ONE table of image value ranges
 """
@@ -10,6 +10,7 @@ to_unit, ...    the ONE table of image value ranges
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -124,10 +125,15 @@ def best_precision(device: str | torch.device) -> str:
     """`bfloat16` where the hardware multiplies it (on a CPU: AMX or AVX-512 BF16; else float32 is faster), else `float32`."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
     known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     has_units = any(getattr(torch.cpu, name, lambda: False)() for name in known)
     return "bfloat16" if kind == "cpu" and has_units and torch.backends.mkldnn.is_available() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """A context in which products are of a precision, `bfloat16` or `float32`; the weights stay as they are."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:

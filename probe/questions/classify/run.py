@@ -244,10 +244,11 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
     if s.labels:
         chosen = tasks.stratified(task.labels[: task.fitted], s.labels, k, np.random.default_rng([s.seed, 4]))
     net = baselines.supervised(
-        blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips,
+        blocks, task.images[chosen.numpy()], task.labels[chosen], k, s.supervised_steps, s.seed, s.flips, gan.device,
         lambda i, n: tell("supervised network", i, n),
     )  # fmt: skip
-    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
+    phi = Representation("supervised", lambda images: net(images.to(gan.device)))
+    scores = torch.cat(list(batches(phi, task.test_images, s.views.unmoved)))
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
     return Found(right / n, measures.share_ci(right, n), None, scores.shape[1], {}, predicted, {}, {})
