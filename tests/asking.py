@@ -46,11 +46,11 @@ def pictures(folder: Path) -> Path:
 
 
 def boxed(g: probe.GAN, folder: Path) -> Path:
-    """A labels file of the windows on 24 samples, written once."""
+    """A labels file of the windows on 60 samples, written once."""
     path = folder / "labels.json"
     if not path.exists():
         known = segmenters.load_rooms(device=g.device)["selector"]
-        seen = known.labels(g.sample(24)) == known.objects.index("window")
+        seen = known.labels(g.sample(60)) == known.objects.index("window")
         save(from_masks(seen, "window", 0), path, g.size)
     return path
 
@@ -221,7 +221,7 @@ def fitted_segmenters(device: str) -> Mapping[str, Any]:
         assert where_they_are.device.type == device
         assert torch.equal(where_they_are.cpu(), segmenter.labels(images[:4]))
         out[f"{role} scores"] = segmenter.scores(images[:4]).detach()
-        out[f"{role} attributes"] = segmenter.attributes(images[:4])
+        out[f"{role} attributes"] = segmenter.attributes(images[:4])[:, :4]  # hues, the others, go round in a circle
         out[f"{role} elsewhere"] = segmenter.to("cpu").scores(images[:4].to(device)).detach().cpu()
     return out
 
@@ -240,7 +240,7 @@ def foreign_networks(device: str) -> Mapping[str, Any]:
     gan.use_batch_statistics(batched.generator)
     together = hooks.Replay(batched, batched.latents(12), ["layer2"])
     return {
-        "toy": replay.images(half), "guided": seen.arrays["gradients"], "values": seen.arrays["values"],
+        "toy": replay.images(half), "guided": seen.arrays["gradients"].astype(int), "values": seen.arrays["values"],
         "together": together.images({"layer2": half_of_all}, torch.tensor([3, 1])),
     }  # fmt: skip
 
@@ -255,10 +255,12 @@ def page_of_labels(device: str) -> Mapping[str, Any]:
     region[:32] = 1
     switches = painter.Switches({0, 1}, {2}, region)
     painted = painter.paint(bench, site, switches, painter.strong(bench, site), bench.z[:2])
-    found, other = suggest.suggest(bench, boxes), suggest.fit(bench, boxes)
+    suggest.suggest(bench, boxes)
+    bench.sheet(0)
+    other = suggest.fit(bench, boxes)
     return {
-        "painted": painted, "heat": painter.heat(bench, site, 0, 8), "order": torch.tensor(found.order),
-        "scores": other.scores(bench.maps(bench.site.name), 64), "sheet": np.frombuffer(bench.sheet(0), np.uint8),
+        "painted": painted, "heat": painter.heat(bench, site, 0, 8).astype(int),
+        "scores": other.scores(bench.maps(bench.site.name), 64),
         "forgotten": preview.forget_now(bench, boxes, 2.0).after,
     }  # fmt: skip
 

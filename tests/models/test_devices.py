@@ -18,11 +18,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import probe
+from probe.concepts import exemplars, segmenters, sources
+from probe.concepts.labels import save
+from probe.models import dcgan
+from probe.questions.classify import baselines
 from probe.training.loop import train
 from tests.asking import HEAVY, PIECES, QUESTIONS, STEPS, alike, pictures
 from tests.device_guard import pretended
 
-SLOWER = ("arithmetic", "evaluate", "memorization", "turn")
+SLOWER = ("arithmetic", "classify", "evaluate", "memorization", "turn", "walk")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_questions_stay_on_their_device(name: str, folder: Path) -> None:
     expected = QUESTIONS[name](probe.load("rooms"), folder)
     with pretended("cuda"):
         found = QUESTIONS[name](probe.load("rooms", device="cuda"), folder)
-    alike(found, expected, 1e-3, 1e-4, apart=0.1)
+    alike(found, expected, 1e-5, 1e-6)
     if name != "dedup":
         assert found.provenance["device"] == "cuda"
 
@@ -86,6 +90,33 @@ def test_training_and_checkpoints_stay_on_their_device(tmp_path: Path) -> None:
 
 def _trained(images: np.ndarray, out: Path, device: str, steps: int, resume: bool = False) -> probe.GAN:
     return train(images, replace(STEPS, steps=steps), out, device=device, resume=resume, save_every=2)
+
+
+def test_segmenters_go_where_the_generator_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would work on the CPU as well, and slow a GPU down."""
+    monkeypatch.setattr(segmenters, "rooms_iou", lambda *_: 0.9)
+    fit = segmenters.fit_to_boxes
+    monkeypatch.setattr(segmenters, "fit_to_boxes", lambda *args, **about: fit(*args, **about, steps=1))
+    with pretended("cuda"):
+        gan = probe.load("rooms", device="cuda")
+        known = sources.from_rooms(gan, "window", 40, 0)
+        chosen = exemplars.label(gan, 8, 0)
+        save(known.boxes, tmp_path / "labels.json", 64)
+        fitted = sources.from_labels(gan, tmp_path / "labels.json", "window", None, 0)
+    for segmenter in (known.selector, known.judge, chosen.selector, chosen.judge, fitted.selector, fitted.judge):
+        assert segmenter.device.type == "cuda"
+
+
+def test_the_supervised_baseline_goes_where_the_discriminator_is() -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (16, 3, 32, 32), dtype=np.uint8), torch.arange(16) % 2
+    blocks = dcgan.discriminator_blocks(size=32, width=4)
+    here = baselines.supervised(blocks, images, labels, 2, 2, 0)
+    with pretended("cuda"):
+        there = baselines.supervised(blocks, images, labels, 2, 2, 0, device="cuda")
+        assert {p.device.type for p in there.parameters()} == {"cuda"}
+        state = {key: value.cpu() for key, value in there.state_dict().items()}
+    assert [key for key, value in here.state_dict().items() if not torch.equal(state[key], value)] == []
 
 
 REFUSED = {
