@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import probe
+from probe.models.gan import best_precision
 from probe.training.loop import train
 from tests.asking import HEAVY, PIECES, QUESTIONS, STEPS, alike, boxed, pictures, small
 
@@ -154,9 +155,6 @@ def test_training_in_bfloat16(tmp_path: Path) -> None:
     assert {p.dtype for p in gan.generator.parameters()} == {torch.float32}
 
 
-def test_auto_is_this_device() -> None:
-    from probe.models.gan import best_precision
-    from probe.results.runs import pick_device
-
-    assert pick_device("auto") == "cuda"
-    assert best_precision("cuda") in ("bfloat16", "float32")
+def test_the_best_precision_is_that_of_the_device() -> None:
+    wanted = "bfloat16" if torch.cuda.get_device_capability("cuda")[0] >= 8 else "float32"
+    assert best_precision("cuda") == best_precision(torch.device("cuda", 0)) == wanted
