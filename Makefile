@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint figures bench docs wheel clean
+.PHONY: help demo test test-all test-gpu lint figures bench docs wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ test: $(READY)  ## the fast tests (under 4 minutes on 2 cores)
 
 test-all: $(READY)  ## all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-gpu: $(READY)  ## the tests that need a CUDA device; they skip, and say so, where there is none
+	$(BIN)/pytest -n 0 -m gpu -rs tests/gpu
 
 lint: $(READY)  ## style, types and import rules
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ class Flat(nn.Module):
 
 def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Size]:
     """A factory's generator in eval mode, its latent size, and the shape (2, channels, size, size) of two images."""
-    module = call(spec)
+    module = call(spec).cpu()  # wherever the factory put it, it is tried here and moved later
     if tree is not None:
         _fill(module, tree, spec)
     module.eval()

@@ -77,7 +77,7 @@ def _signs(expression: Expression) -> Tensor:
 
 def combine(expression: Expression, values: Tensor) -> Tensor:
     """Σ sign · value over the terms: (…, terms, nz) -> (…, nz)."""
-    return (_signs(expression)[:, None] * values).sum(-2)
+    return (_signs(expression).to(values.device)[:, None] * values).sum(-2)
 
 
 def results(bank: Bank, expression: Expression, drawn: Array, shuffled: Array, seed: int) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def _require_rooms(gan: GAN) -> None:
 def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> LabelledLatents:
     """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
     _require_rooms(gan)
-    known, z = load_rooms(), gan.latents(samples, seed)
+    known, z = load_rooms(device=gan.device), gan.latents(samples, seed)
     tables: list[Array] = []
     for batch in gan.batches(z):
         tables.append(known["selector"].attributes(batch.cpu()).numpy())

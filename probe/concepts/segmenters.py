@@ -25,7 +25,7 @@ from probe.concepts.networks import ARCHITECTURES, lean
 from probe.data.rooms import scenes as rooms
 from probe.data.rooms.scenes import ATTRIBUTES, OBJECTS
 from probe.measures.statistics import iou
-from probe.models.gan import from_bytes, lay_out, to_bytes
+from probe.models.gan import autocast, from_bytes, lay_out, to_bytes
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 _HUES = [i for i, name in enumerate(ATTRIBUTES) if name.endswith("hue")]
@@ -38,13 +38,28 @@ ROLES = {"selector": "dilated", "judge": "unet"}
 
 @dataclass
 class Segmenter:
-    """A fitted segmenter. `objects` names the values of its label maps; `size` is the side it was trained at."""
+    """A fitted segmenter. `objects` names the values of its label maps; `size` is the side it was trained at.
+
+    The network stays where it was put. Images may be anywhere: they are brought to it, and what it says goes back to
+    where they are. (The questions hand images on the CPU to whatever segmenter they are given.)
+    """
 
     network: nn.Module
     architecture: str
     objects: tuple[str, ...]
     size: int = 64
     channels: int = 3
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are."""
+        return next(iter(self.network.parameters()), torch.empty(0)).device
+
+    def to(self, device: str | torch.device) -> Segmenter:
+        """Move the network; returns self."""
+        self.network.to(device)
+        self.__dict__.pop("_lean", None)
+        return self
 
     @cached_property
     def _lean(self) -> nn.Module:
@@ -56,7 +71,7 @@ class Segmenter:
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return images.contiguous(memory_format=torch.channels_last)
+        return images.contiguous(memory_format=torch.channels_last).to(self.device)
 
     @torch.no_grad()
     def labels(self, images: Tensor, batch: int = 8) -> Tensor:
@@ -68,19 +83,21 @@ class Segmenter:
         return torch.cat([_highest(scores) for scores in maps])
 
     def scores(self, images: Tensor) -> Tensor:
-        """Class logits (N, classes, S, S) at the images' own size; differentiable."""
+        """Class logits (N, classes, S, S) at the images' own size; differentiable, across devices too."""
         return self._enlarged(self._lean(self._prepared(images)), images)
 
     def _enlarged(self, scores: Tensor, images: Tensor) -> Tensor:
         if scores.shape[-1] != images.shape[-1]:
             scores = F.interpolate(scores, images.shape[-2:], mode="bilinear")
-        return scores
+        return scores.to(images.device)
 
     @torch.no_grad()
     def attributes(self, images: Tensor, batch: int = 64) -> Tensor:
         """The attribute table (N, 6) of rooms, columns as `rooms.ATTRIBUTES`; flags as probabilities."""
-        raw = torch.cat([self.network(self._prepared(part))[1] for part in images.split(batch)]).float()
-        out = torch.zeros(len(raw), len(ATTRIBUTES))
+        raw = torch.cat(
+            [self.network(self._prepared(part))[1].float().to(images.device) for part in images.split(batch)]
+        )
+        out = torch.zeros(len(raw), len(ATTRIBUTES), device=raw.device)
         out[:, _FLAGS] = raw[:, : len(_FLAGS)].sigmoid()
         out[:, _YAW] = raw[:, len(_FLAGS)] * _YAW_SCALE
         for i, column in enumerate(_HUES):
@@ -118,14 +135,14 @@ def degrade(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tens
     n, channels, size, _ = x.shape
 
     def rand(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
+        return torch.rand(*shape, generator=generator).to(x.device)
 
     def smooth(planes: int, grid: int) -> Tensor:
         return F.interpolate(rand(n, planes, grid, grid) * 2 - 1, (size, size), mode="bicubic")
 
     amount = rand(n, 1, 1, 1) * (rand(n, 1, 1, 1) > 0.25)
     shift = smooth(2, 6).permute(0, 2, 3, 1) * amount * 0.09
-    identity = torch.eye(2, 3).expand(n, 2, 3)
+    identity = torch.eye(2, 3, device=x.device).expand(n, 2, 3)
     grid = F.affine_grid(identity, [n, channels, size, size], align_corners=False) + shift
     x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
     truth = labels[:, None].float()
@@ -136,7 +153,7 @@ def degrade(x: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tens
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
     x = x + (blurred - x) * amount * rand(n, 1, 1, 1)
     x = x * (1 + 0.3 * (rand(n, channels, 1, 1) - 0.5)) + 0.2 * amount * smooth(channels, 8)
-    noise = torch.randn(x.shape, generator=generator)
+    noise = torch.randn(x.shape, generator=generator).to(x.device)
     return (x + noise * 0.12 * amount * rand(n, 1, 1, 1)).clamp(-1, 1), labels
 
 
@@ -152,25 +169,28 @@ def fit(
     lr: float = 3e-3,
     seed: int = 0,
     flip: bool = False,
+    device: str | torch.device = "cpu",
     report: Callable[[int, int], None] | None = None,
 ) -> Segmenter:
     """Train a segmenter on uint8 images (N, C, S, S) and label maps (N, S, S), degraded afresh at every step.
 
     Cross-entropy over pixels, classes weighted by the inverse fourth root of their frequency; one-cycle AdamW.
-    `flip` mirrors half of the images, for concepts with no left and right.
+    `flip` mirrors half of the images, for concepts with no left and right. The network is on `device`; images are
+    degraded on the CPU, so that it sees the same everywhere.
     """
+    device = torch.device(device)
     images, labels = np.asarray(images), np.asarray(labels)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ARCHITECTURES[architecture](images.shape[1], len(objects), N_ATTRIBUTE_OUTPUTS)
-    lay_out(network, torch.channels_last)
+    lay_out(network.to(device), torch.channels_last)
     counts = np.bincount(labels[:2000].ravel(), minlength=len(objects)) + 1.0
-    weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32)
+    weight = torch.tensor((counts.sum() / counts) ** 0.25, dtype=torch.float32, device=device)
     optimiser = torch.optim.AdamW(network.parameters(), lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps)
     # not for speed: the segmenters behind the published figures were fitted so
-    half = torch.cpu._is_avx512_bf16_supported()
+    half = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     network.train()
     for step in range(steps):
         chosen = torch.randint(len(images), (batch,), generator=generator).numpy()
@@ -181,12 +201,12 @@ def fit(
                 torch.where(mirrored[:, None, None, None], x.flip(-1), x),
                 torch.where(mirrored[:, None, None], y.flip(-1), y),
             )
-        x, y = degrade(x, y, generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        x, y = (part.to(device) for part in degrade(x, y, generator))
+        with autocast(device, "bfloat16" if half else "float32"):
             scores, raw = (out.float() for out in network(x.contiguous(memory_format=torch.channels_last)))
         loss = F.cross_entropy(scores, y.long(), weight)
         if attributes is not None:
-            loss = loss + 0.3 * _attribute_loss(raw, torch.from_numpy(np.asarray(attributes)[chosen]))
+            loss = loss + 0.3 * _attribute_loss(raw, torch.from_numpy(np.asarray(attributes)[chosen]).to(device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -203,15 +223,17 @@ def state(segmenters: dict[str, Segmenter]) -> dict[str, Tensor]:
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}
 
 
-def load_rooms(path: Path = WEIGHTS / "segmenters.safetensors") -> dict[str, Segmenter]:
-    """The built-in segmenters for rooms: `selector` (dilated convolutions) and `judge` (a U-Net)."""
+def load_rooms(
+    path: Path = WEIGHTS / "segmenters.safetensors", device: str | torch.device = "cpu"
+) -> dict[str, Segmenter]:
+    """The built-in segmenters for rooms, on a device: `selector` (dilated convolutions) and `judge` (a U-Net)."""
     out = {}
     with safe_open(path, "pt") as file:
         for name, architecture in ROLES.items():
             network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
             keys = network.state_dict()
             network.load_state_dict({k: file.get_tensor(f"{name}.{k}").to(v.dtype) for k, v in keys.items()})
-            out[name] = Segmenter(lay_out(network.eval(), torch.channels_last), architecture, OBJECTS)
+            out[name] = Segmenter(lay_out(network.eval().to(device), torch.channels_last), architecture, OBJECTS)
     return out
 
 
@@ -221,12 +243,13 @@ def fit_to_boxes(
     *,
     steps: int = 600,
     seed: int = 0,
+    device: str | torch.device = "cpu",
     report: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Segmenter, Segmenter, float]:
     """A selector and a judge of one concept from boxes on disjoint halves of images (N, C, S, S) in [-1, 1].
 
-    Returns them with the judge's intersection over union on the selector's half, which it never saw. Raises ProbeError
-    where fewer than 16 images have a box.
+    Returns them, on `device`, with the judge's intersection over union on the selector's half, which it never saw.
+    Raises ProbeError where fewer than 16 images have a box.
     """
     boxed = [i in boxes.boxes for i in boxes.images]
     if sum(boxed) < 16:
@@ -256,6 +279,7 @@ def fit_to_boxes(
                 batch=32,
                 seed=seeds.SEGMENTERS.of(seed, k),
                 flip=True,
+                device=device,
                 report=tell,
             )
         )

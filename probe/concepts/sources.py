@@ -44,7 +44,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so its {name}s must be boxed by hand: "
             "write numbered samples with `probe sample --each`, label them in any COCO tool, pass the file as `labels`"
         )
-    known = segmenters.load_rooms()
+    known = segmenters.load_rooms(device=gan.device)
     selector, judge = known["selector"], known["judge"]
     if name not in selector.objects[1:]:
         raise ProbeError(f"concept {name}: the built-in segmenters know {', '.join(selector.objects[1:])}")
@@ -99,7 +99,9 @@ def from_labels(
     boxes, assumptions = read_boxes(gan, path, name, label_seed)
     boxes.require_absence()
     images = gan.latents(max(boxes.images) + 1, boxes.seed or 0)[list(boxes.images)]
-    selector, judge, found = segmenters.fit_to_boxes(gan.images(images), boxes, seed=seed, report=report)
+    selector, judge, found = segmenters.fit_to_boxes(
+        gan.images(images), boxes, seed=seed, device=gan.device, report=report
+    )
     assumptions.append(
         f"selector and judge fitted to boxes on disjoint halves of {len(boxes.images)} labelled samples, from pixels alone; "
         "judge_iou on the half the judge did not see, filled boxes as truth"

@@ -50,7 +50,7 @@ def top_levels(maps: Tensor) -> Tensor:
     """Each unit's top quantiles of activation (Q, C), for maps (N, C, H, H); of very many places an even share."""
     flat = maps.transpose(0, 1).flatten(1)
     flat = flat[:, :: max(1, flat.shape[1] // 400_000)]
-    wanted = torch.tensor([1 - q for q in QUANTILES], dtype=flat.dtype)
+    wanted = torch.tensor([1 - q for q in QUANTILES], dtype=flat.dtype, device=flat.device)
     return torch.cat([torch.quantile(rows, wanted, dim=1) for rows in flat.split(_CHUNK)], 1)
 
 

@@ -82,11 +82,12 @@ def fit_erase(positive: Tensor, negative: Tensor, boundary: float = 0.5) -> Dire
         )
     mean1, mean0 = positive.mean(0), negative.mean(0)
     centred = torch.cat([positive - mean1, negative - mean0])
-    covariance = (centred.T @ centred / len(centred)).double()
+    covariance = (centred.T @ centred / len(centred)).cpu().double()  # not every device has double precision
     ridge = covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance), dtype=torch.float64)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * ridge
-    weight = torch.linalg.solve(covariance, (mean1 - mean0).double()).float()
-    return Direction(weight, mean0, mean1 - mean0, boundary)
+    shift = mean1 - mean0
+    weight = torch.linalg.solve(covariance, shift.cpu().double()).float().to(shift.device)
+    return Direction(weight, mean0, shift, boundary)
 
 
 def fit_patch(
@@ -113,7 +114,8 @@ def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[T
     For feature vectors (P, C) with the concept and (Q, C) without it the means afterwards agree, at the least mean
     squared change: x' = x - δ (δᵀ Σ⁺ δ)⁻¹ δᵀ Σ⁺ (x - μ), δ the difference of the means (parallel to Σ_xz), Σ the
     covariance and μ the mean of all vectors together, Σ⁺ the pseudo-inverse; matrix = I minus a matrix of rank one.
-    `shrinkage` in [0, 1] draws Σ to a multiple of the identity. Source: Belrose et al. 2023, LEACE, theorem 4.3.
+    `shrinkage` in [0, 1] draws Σ to a multiple of the identity. Both are made on the CPU, wherever the vectors are.
+    Source: Belrose et al. 2023, LEACE, theorem 4.3.
 
     Raises ProbeError for fewer than 2 vectors of a kind, vectors of unequal length and shrinkage out of range.
     """
@@ -126,7 +128,7 @@ def leace(positive: Tensor, negative: Tensor, shrinkage: float = 0.0) -> tuple[T
         raise ProbeError(f"leace: vectors of shapes {shapes}; expected (P, C) and (Q, C)")
     if not 0 <= shrinkage <= 1:
         raise ProbeError(f"leace: shrinkage {shrinkage:g}: expected 0 to 1")
-    every = torch.cat([positive, negative]).detach().double().cpu()
+    every = torch.cat([positive, negative]).detach().cpu().double()
     mean = every.mean(0)
     shift = every[: len(positive)].mean(0) - every[len(positive) :].mean(0)
     centred = every - mean

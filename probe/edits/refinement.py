@@ -72,9 +72,9 @@ def _widened(found: Counterfactual, directions: int, seed: int) -> Counterfactua
 
 
 def _elsewhere(patch: Patch, own: Tensor, other: Tensor) -> Tensor:
-    """Mean |x' - x| / mean |x| where the gate is shut."""
+    """Mean |x' - x| / mean |x| where the gate is shut, on the CPU as the scorer's numbers."""
     shut = 1 - patch.opened(own)
-    return (shut * (other - own).abs()).float().mean() / own.float().abs().mean()
+    return ((shut * (other - own).abs()).float().mean() / own.float().abs().mean()).cpu()
 
 
 def refine(

@@ -212,7 +212,8 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
         assert isinstance(norm, nn.BatchNorm2d)
         if norm.running_mean is None or norm.running_var is None:
             raise ProbeError(f"fold: layer{index + 1} normalises by the batch, which takes any offset out again")
-        gain = (norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()).detach().cpu().abs()
+        scale, variance = norm.weight.detach().cpu().double(), norm.running_var.cpu().double()
+        gain = (scale / (variance + norm.eps).sqrt()).abs()
     weight, constant = conv.get_parameter("weight").detach().cpu().double(), offset.detach().cpu().double()
     period = block.stride if block.kind == "deconv" else 1
     far = site.grid + 4 * block.kernel  # so large that its middle is away from all borders
@@ -231,13 +232,14 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
             f"units of that layer's input to its activation (tolerance {tolerance:g}); fold the matrix alone, or edit "
             "with hooks.edit"
         )
+    step = mean.float().to(conv.get_parameter("weight").device)
     with torch.no_grad():
         if block.norm != "none":
-            layer.get_submodule("norm").get_buffer("running_mean").sub_(mean.to(weight.device).float())
+            layer.get_submodule("norm").get_buffer("running_mean").sub_(step)
         elif block.bias:
-            conv.get_parameter("bias").add_(mean.float())
+            conv.get_parameter("bias").add_(step)
         else:
-            conv.bias = nn.Parameter(mean.float().to(conv.get_parameter("weight").device))
+            conv.bias = nn.Parameter(step)
             _replace_block(generator, index, replace(block, bias=True))
     return worst(_constant_through(block, weight, constant, site.grid))
 

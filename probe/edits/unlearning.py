@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.measures.statistics import auc_ci, to_numpy
-from probe.models.gan import GAN
+from probe.models.gan import GAN, autocast
 
 LEAST = 8  # latents with the concept, and as many without
 _FOLDS = 5
@@ -153,7 +153,7 @@ def snapshots(
     kept: dict[int, GAN] = {}
     batches = zip(z.split(s.batch), wanted.split(s.batch), moved.split(s.batch), strict=True)
     for step, (here, there, changed) in enumerate(batches, 1):
-        with torch.autocast(gan.device.type, torch.bfloat16, enabled=s.precision == "bfloat16"):
+        with autocast(gan.device, s.precision):
             with torch.no_grad():
                 original = gan.generator(there.to(gan.device))
             drawn = generator(here.to(gan.device))

@@ -36,28 +36,28 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return float(total)
 
 
-def _blocks(n: int) -> Tensor:
-    """Which of the 20 blocks each of n rows is in; the rows are in random order already."""
-    return torch.arange(n) * BLOCKS // n
+def _blocks(x: Tensor) -> Tensor:
+    """Which of the 20 blocks each of the rows is in; they are in random order already."""
+    return torch.arange(len(x), device=x.device) * BLOCKS // len(x)
 
 
 def _kernel_sums(a: Tensor, b: Tensor, same: bool) -> Tensor:
     """Sums (20, 20) of (x·y/D + 1)³ over pairs of blocks, a row with itself left out where `same`."""
-    sums = torch.zeros(BLOCKS, len(b), dtype=torch.float64)
-    place = _blocks(len(a))
+    sums = torch.zeros(BLOCKS, len(b), dtype=torch.float64, device=a.device)
+    place = _blocks(a)
     for start in range(0, len(a), _ROWS):
         part = a[start : start + _ROWS].double()
         k = (part @ b.double().T / a.shape[1] + 1) ** 3
         if same:
             k[torch.arange(len(part)), torch.arange(start, start + len(part))] = 0
         sums.index_add_(0, place[start : start + _ROWS], k)
-    return torch.zeros(BLOCKS, BLOCKS, dtype=torch.float64).index_add_(1, _blocks(len(b)), sums)
+    return sums.new_zeros(BLOCKS, BLOCKS).index_add_(1, _blocks(b), sums)
 
 
 def _kernel_distances(a: Tensor, b: Tensor) -> list[float]:
     """Unbiased MMD² of all rows, and with each block left out of both."""
     sums = [_kernel_sums(x, y, same) for x, y, same in ((a, a, True), (b, b, True), (a, b, False))]
-    sizes = [torch.bincount(_blocks(len(x)), minlength=BLOCKS) for x in (a, b)]
+    sizes = [torch.bincount(_blocks(x), minlength=BLOCKS) for x in (a, b)]
     values = []
     for left_out in (None, *range(BLOCKS)):
         kept = torch.tensor([i for i in range(BLOCKS) if i != left_out])
@@ -106,7 +106,7 @@ def compare(real: Tensor, drawn: Tensor) -> dict[str, Any]:
 
     At least 200 of each, in random order.
     """
-    places = _blocks(len(real)), _blocks(len(drawn))
+    places = _blocks(real), _blocks(drawn)
     matrices = torch.cdist(real, real), torch.cdist(drawn, drawn), torch.cdist(drawn, real)
     fid, shares = [], []
     for left_out in (None, *range(BLOCKS)):

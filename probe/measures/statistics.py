@@ -20,10 +20,8 @@ _RESAMPLES = 2000
 
 def areas(labels: Tensor, values: int) -> Array:
     """Pixels of each value 0 … values - 1 in each image, (N, values), of label maps (N, S, S)."""
-    rows = torch.arange(len(labels))[:, None, None] * values
-    return np.asarray(
-        torch.bincount((labels + rows).flatten(), minlength=len(labels) * values).view(-1, values).numpy()
-    )
+    rows = torch.arange(len(labels), device=labels.device)[:, None, None] * values
+    return to_numpy(torch.bincount((labels + rows).flatten(), minlength=len(labels) * values).view(-1, values))
 
 
 def dilate(masks: Tensor) -> Tensor:
@@ -40,7 +38,7 @@ def change(before: Tensor, after: Tensor, masks: Tensor) -> tuple[Array, Array]:
     difference = (before - after).abs_().mean(1).flatten(1).div_(2)
     inside = masks.flatten(1)
     outside, within = ((difference * part).sum(1) / part.sum(1) for part in (~inside, inside))
-    return outside.numpy(), within.numpy()
+    return to_numpy(outside), to_numpy(within)
 
 
 def ratio_ci(numerator: Array, denominator: Array, seed: int = 0) -> list[float]:

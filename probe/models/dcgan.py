@@ -254,15 +254,20 @@ class Discriminator(_Stack):
 
 
 def initialise(model: nn.Module, seed: int) -> None:
-    """The paper's initial weights: N(0, 0.02) for every kernel, N(1, 0.02) for BatchNorm's gain, zero biases."""
+    """The paper's initial weights: N(0, 0.02) for every kernel, N(1, 0.02) for BatchNorm's gain, zero biases.
+
+    They are drawn on the CPU, so that a seed's weights are the same wherever the model is.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                module.weight.normal_(0, 0.02, generator=generator)
+                mean = 0.0
             elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.weight.normal_(1, 0.02, generator=generator)
+                mean = 1.0
             else:
                 continue
+            drawn = torch.empty_like(module.weight, device="cpu")  # of the same strides, by which draws are laid out
+            module.weight.copy_(drawn.normal_(mean, 0.02, generator=generator))
             if module.bias is not None:
                 module.bias.zero_()

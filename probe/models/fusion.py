@@ -18,8 +18,8 @@ class Pointwise(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight = nn.Parameter(conv.weight.detach().flatten(1))  # (K, C)
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
-        self.bias = nn.Parameter(bias.to(self.weight)[:, None])
+        bias = self.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+        self.bias = nn.Parameter(bias[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
         n, maps, *grid = x.shape

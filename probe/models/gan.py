@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -117,10 +118,15 @@ def best_precision(device: str | torch.device) -> str:
     """`bfloat16` where the hardware multiplies it (on a CPU: AMX or AVX-512 BF16), else `float32`, faster there."""
     kind = torch.device(device).type
     if kind == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
+        return "bfloat16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
     known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     has_units = any(getattr(torch.cpu, name, lambda: False)() for name in known)
     return "bfloat16" if kind == "cpu" and has_units and torch.backends.mkldnn.is_available() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """A context in which products are of a precision, `bfloat16` or `float32`; the weights stay as they are."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def estimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:

@@ -19,7 +19,7 @@ from torch.nn.functional import softplus
 from probe.base import files, seeds
 from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
-from probe.models.gan import Prior, from_bytes, lay_out
+from probe.models.gan import Prior, autocast, from_bytes, lay_out
 
 SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
 """What may change where a run is resumed."""
@@ -112,7 +112,7 @@ class Run:
         on_reals, on_fakes = self._blur(real.shape)
         real = (from_bytes(real.to(self.device)) + on_reals).contiguous(memory_format=torch.channels_last)
         z = z.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        with autocast(self.device, self.settings.precision):
             fake = self.g(z) + on_fakes
             on_real, on_fake = self.d(real), self.d(fake.detach())
         loss_d = softplus(-on_real.float()).mean() + softplus(on_fake.float()).mean()
@@ -120,7 +120,7 @@ class Run:
         loss_d.backward()
         self.opt_d.step()
         self.d.requires_grad_(False)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        with autocast(self.device, self.settings.precision):
             on_fake = self.d(fake)
         loss_g = softplus(-on_fake.float()).mean()
         self.opt_g.zero_grad(set_to_none=True)

@@ -58,7 +58,7 @@ def segmenter_of(bench: Workbench, concept: str, role: str = "selector") -> Segm
     """The built-in segmenter, where it knows this generator's images and the concept."""
     if not is_rooms(bench.quick):
         return None
-    segmenter = load_rooms()[role]
+    segmenter = load_rooms(device=bench.slow.device)[role]
     return segmenter if concept in segmenter.objects[1:] else None
 
 

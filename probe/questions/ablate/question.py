@@ -75,7 +75,7 @@ def ablate(
     settings = Settings(layer=layer, units=maps, scale=scale, indices=shown, draws=draws, seed=seed)
     place = None if where is None else region(written(where), gan.size)
     path = check_save(gan, save, ordinary=True)
-    result = effect(gan, settings, place, load_rooms()["judge"] if is_rooms(gan) else None, report)
+    result = effect(gan, settings, place, load_rooms(device=gan.device)["judge"] if is_rooms(gan) else None, report)
     edited = None
     if where is None and hasattr(gan.generator, "blocks"):
         edited = surgery.scale(gan, layer, maps, scale) if scale else surgery.ablate(gan, layer, maps)

@@ -82,17 +82,19 @@ def supervised(
     steps: int,
     seed: int,
     flips: bool = False,
+    device: str | torch.device = "cpu",
     report: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
-    """Train a discriminator's architecture on labels (N,) of images (N, C, S, S) uint8; returns it in eval mode.
+    """Train a discriminator's architecture on labels (N,) of images (N, C, S, S) uint8; returns it in eval mode, on `device`.
 
     Cross-entropy, Adam, batches of 128, a learning rate that falls from 1e-3 to 0 along half a cosine, and the paper's
     initial weights. Mirrored at random if `flips`.
     """
     net = _Classifier([*blocks[:-1], replace(blocks[-1], outputs=classes)])
     initialise(net, seed)
-    lay_out(net, torch.channels_last).train()
-    optimiser = torch.optim.Adam(net.parameters(), lr=_LR, fused=True)
+    device = torch.device(device)
+    lay_out(net.to(device), torch.channels_last).train()
+    optimiser = torch.optim.Adam(net.parameters(), lr=_LR, fused=device.type != "mps")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     rng = np.random.default_rng(seeds.SUPERVISED.of(seed))
     for step in range(steps):
@@ -100,7 +102,8 @@ def supervised(
         x = from_bytes(torch.from_numpy(np.array(images[picked])))
         turned = torch.from_numpy(rng.random(len(picked)) < 0.5 * flips)
         x[turned] = x[turned].flip(3)
-        loss = F.cross_entropy(net(x.contiguous(memory_format=torch.channels_last)), labels[picked])
+        scores = net(x.contiguous(memory_format=torch.channels_last).to(device))
+        loss = F.cross_entropy(scores, labels[picked].to(device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

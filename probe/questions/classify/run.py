@@ -273,9 +273,11 @@ def _supervised(gan: GAN, task: Task, s: Settings, tell: Report) -> Found | None
         s.supervised_steps,
         s.seed,
         s.flips,
+        gan.device,
         lambda i, n: tell("supervised network", i, n),
     )
-    scores = torch.cat(list(batches(Representation("supervised", net), task.test_images, s.views.unmoved)))
+    phi = Representation("supervised", lambda images: net(images.to(gan.device)))
+    scores = torch.cat(list(batches(phi, task.test_images, s.views.unmoved)))
     predicted = _merged(scores, s.views.unmoved).argmax(1)
     right, n = int((predicted == task.test_labels).sum()), len(task.test_labels)
     return Found(

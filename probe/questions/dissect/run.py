@@ -72,7 +72,7 @@ def material(
                 f"{name}: not trained on rooms, so concepts must be boxed by hand: write numbered samples with "
                 "`probe sample --each`, label them in any COCO tool, pass the file as `labels`"
             )
-        return from_segmenter(gan, load_rooms()["selector"], samples, seed)
+        return from_segmenter(gan, load_rooms(device=gan.device)["selector"], samples, seed)
     path = path_of(file, "labels")
     names = labels.categories(path)
     read = [read_boxes(gan, path, name, label_seed) for name in names]

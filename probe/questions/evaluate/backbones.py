@@ -55,8 +55,8 @@ class Backbone:
 
 def _segmenter(device: torch.device) -> Callable[[Tensor], Tensor]:
     """The innermost maps of the rooms judge, averaged over quarters of the image: 256 numbers."""
-    judge = load_rooms()["judge"]
-    network = judge.network.to(device)
+    judge = load_rooms(device=device)["judge"]
+    network = judge.network
     assert isinstance(network, UNet)
 
     def features(images: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float
 def _trade_off(axes: Any, result: Result) -> None:
     """Curves over the strengths with bands, a dot where each method chose its strength, random edits as a cloud."""
     for name, m in result.metrics["methods"].items():
-        colour, curve = _COLOURS[name], result.arrays[f"{name}_curve"]
+        colour, curve = _COLOURS.get(name, "#7F7F7F"), result.arrays[f"{name}_curve"]
         order = np.argsort(curve[:, 2])
         if f"{name}_random" in result.arrays:
             random = result.arrays[f"{name}_random"]

@@ -133,7 +133,7 @@ class Lens:
             if self.cells is None:
 
                 def pick(out: Tensor, unit: Tensor = unit, at: Tensor = at) -> Tensor:
-                    return out[torch.arange(len(out)), unit, at[:, 0], at[:, 1]]
+                    return out[torch.arange(len(out), device=out.device), unit, at[:, 0], at[:, 1]]
 
                 attribution = NeuronGradient(self.model, self.gate)
                 part = attribution.attribute(x.requires_grad_(), pick, attribute_to_neuron_input=self._into)

@@ -88,7 +88,7 @@ def guided_backprop(
     fit_policy(gan, settings.batchnorm)
     source, notes = look_at(gan, data, limit, seed, report or silent)
     known = is_rooms(gan) and source.name.startswith(("rooms", "samples"))
-    result = guided(gan, source, settings, load_rooms()["judge"] if known else None, report)
+    result = guided(gan, source, settings, load_rooms(device=gan.device)["judge"] if known else None, report)
     if units == "all":
         result.files["atlas.pdf"] = partial(atlas, result)
     result.remarks += notes

@@ -63,12 +63,11 @@ def randomised(model: nn.Module, layers: Sequence[int] | None, seed: int, images
     Kernels from N(0, 0.02), BatchNorm's gain from N(1, 0.02) and its statistics anew from images; layer k of a seed is
     the same whatever else is random.
     """
-    device = next(model.parameters()).device
-    twin = copy.deepcopy(model).cpu()  # whose random numbers are the same on every machine
+    twin = copy.deepcopy(model)
     for k, group in enumerate(groups(twin)):
         if layers is None or k in layers:
             initialise(group, seeds.RANDOM_LAYERS.of(seed, k))
-    estimate_statistics(twin.to(device), images)
+    estimate_statistics(twin, images)
     return twin
 
 

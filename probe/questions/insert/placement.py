@@ -124,7 +124,7 @@ class Donors:
         grid = torch.stack([x[:, None].expand(-1, len(v), -1), y[:, :, None].expand(-1, -1, len(u))], -1)
         rows = torch.tensor([r for r, _ in every])
         at = 2 * grid / self.size - 1
-        return F.grid_sample(maps[rows], at, padding_mode="border", align_corners=False).mean(0)
+        return F.grid_sample(maps[rows], at.to(maps.device), padding_mode="border", align_corners=False).mean(0)
 
 
 @dataclass(frozen=True)
