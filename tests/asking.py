@@ -26,6 +26,7 @@ from probe.edits import refinement, surgery, unlearning
 from probe.edits.scoring import Scorer
 from probe.measures.features import feature
 from probe.models import dcgan, gan, hooks
+from probe.models.replay import Replay
 from probe.training.adversaries import Run, Settings
 from probe.ui import painter, preview, suggest, workbench
 from tests.toy import toy_gan
@@ -57,20 +58,20 @@ def boxed(g: probe.GAN, folder: Path) -> Path:
 
 QUESTIONS: dict[str, Callable[[probe.GAN, Path], probe.Result]] = {
     "sample": lambda g, _: probe.sample(g, 4),
-    "walk": lambda g, _: probe.walk(g, 2, frames=1, limit=16),
+    "walk": lambda g, _: probe.walk(g, 2, frames=1, most_steps=16),
     "forget": lambda g, _: probe.forget(g, "window", samples=60, layer="8x8", draws=1),
-    "dissect": lambda g, _: probe.dissect(g, "4x4", samples=8, shuffles=2),
-    "ablate": lambda g, _: probe.ablate(g, "8x8", "0-7", draws=2, samples="0,1", where="0,0,32,32"),
+    "dissect": lambda g, _: probe.dissect(g, "4x4", samples=16, shuffles=50),
+    "ablate": lambda g, _: probe.ablate(g, "8x8", "0-7", draws=2, indices="0,1", where="0,0,32,32"),
     "insert": lambda g, _: probe.insert(g, "window", (12, 14, 32, 34), samples=60, layer="8x8", draws=1),
     "guided_backprop": lambda g, _: probe.guided_backprop(g, "samples:32", units="0,1", crops=2, batchnorm="data"),
     "arithmetic": lambda g, _: probe.arithmetic(g, "night - day + day", draws=4, samples=64),
     "turn": lambda g, _: probe.turn(
-        g, "day", "night", method=("means", "conditional", "pca", "sefa"), steps=3, scored=4, draws=4, samples=128
+        g, "day", "night", method=("means", "conditional", "pca", "sefa"), frames=3, scored=4, draws=4, samples=128
     ),
     "memorization": lambda g, _: probe.memorization(
         g, train="rooms:40@5", holdout_data="rooms:40@6", samples=40, permutations=199, targets=4
     ),
-    "evaluate": lambda g, _: probe.evaluate(g, "rooms:400@77", n=200),
+    "evaluate": lambda g, _: probe.evaluate(g, "rooms:400@77", samples=200),
     "classify": lambda g, folder: probe.classify(
         g, str(folder / "train"), str(folder / "test"), validation=8, costs=(1.0,), centroids=8, supervised_steps=3
     ),
@@ -178,7 +179,7 @@ def temporary_edits(device: str) -> Mapping[str, Any]:
     half = hooks.within(lambda x: x * 0.5, hooks.cover(region, 8))
     with hooks.edit(g.generator, {"layer2": half}):
         directly = g.sample(20)
-    replay = hooks.Replay(g, g.latents(20), ["layer1", "layer2"])
+    replay = Replay(g, g.latents(20), ["layer1", "layer2"])
     return {
         "directly": directly, "replayed": replay.images({"layer2": half}), "unedited": replay.unedited,
         "some": replay.take(torch.tensor([3, 1])).images({"layer1": half_of_all}),
@@ -199,7 +200,7 @@ def adjusted_patch(device: str) -> Mapping[str, Any]:
     z, has = g.latents(24), torch.tensor([i in boxes.boxes for i in range(24)])
     vectors = _maps(g, "layer2", 24).cpu()
     found = surgery.fit_patch((z[has], z[~has]), (vectors[has], vectors[~has]), 0.25, 1.0)
-    scorer = Scorer(hooks.Replay(g, g.latents(24, 5), ["layer2"]), known, boxes)
+    scorer = Scorer(Replay(g, g.latents(24, 5), ["layer2"]), known, boxes)
     few = refinement.Settings(directions=2, steps=2, batch=4)
     adjusted = refinement.refine(found, scorer, "layer2", few)
     scores = scorer.score(refinement.patch_edits(adjusted.patch().to(g.device), "layer2"))
@@ -234,11 +235,11 @@ def foreign_networks(device: str) -> Mapping[str, Any]:
     toy.discriminator = nn.Sequential(*(nn.Sequential(*layer) for layer in own.discriminator.layers()), nn.Flatten(0))
     toy.to(device)
     half = {"first": half_of_all}
-    replay = hooks.Replay(toy, toy.latents(20), ["first"])
+    replay = Replay(toy, toy.latents(20), ["first"])
     seen = probe.guided_backprop(toy, "samples:16", layer="-1", units="0,1", crops=2, batchnorm="batch")
     batched = small(device)
     gan.use_batch_statistics(batched.generator)
-    together = hooks.Replay(batched, batched.latents(12), ["layer2"])
+    together = Replay(batched, batched.latents(12), ["layer2"])
     return {
         "toy": replay.images(half), "guided": seen.arrays["gradients"].astype(int), "values": seen.arrays["values"],
         "together": together.images({"layer2": half_of_all}, torch.tensor([3, 1])),

@@ -95,7 +95,7 @@ class Declared:
         name = f"`{self.name}`"
         if self.among:
             if value not in self.among:
-                raise ProbeError(f"{name} {value}: expected {' or '.join(self.among)}")
+                raise ProbeError(f"{name} {value}: expected {_either(self.among)}")
             return value
         plain = [kind for kind in self.types if kind in _WORDS]
         others = [kind for kind in self.types if kind not in _WORDS and kind is not type(None)]
@@ -115,6 +115,10 @@ class Declared:
         low, high = -math.inf if p.least is None else p.least, math.inf if p.most is None else p.most
         if not (low <= value <= high and math.isfinite(value)):
             raise ProbeError(f"`{self.name}` {value}: expected {self.range or 'a finite number'}")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _plain(number: float) -> str:

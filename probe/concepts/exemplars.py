@@ -46,7 +46,7 @@ class Exemplars:
         if len(found) < n * times:
             sets = f"{n} exemplars" if times == 1 else f"{times} sets of {n} exemplars"
             raise ProbeError(
-                f"concept '{concept}': {len(found)} exemplars, but {sets} are asked for; add some (with --by-segmenter: raise --samples) or lower --exemplars"
+                f"concept '{concept}': {len(found)} exemplars, but {sets} are asked for; add some (with `by_segmenter`: raise `samples`) or lower `exemplars`"
             )
         if found.shape[1:] != (nz,):
             raise ProbeError(f"concept '{concept}': latents of {found.shape[-1]} numbers; this generator takes {nz}")

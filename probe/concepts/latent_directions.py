@@ -77,7 +77,7 @@ def logistic(e: Evidence) -> Tensor:
 def conditional(e: Evidence) -> Tensor:
     """The logistic normal, orthogonal to those of all other attributes; raises ProbeError where none are known."""
     if e.others is None:
-        raise ProbeError("method conditional: needs other attributes to stay orthogonal to, so --by-segmenter on rooms")
+        raise ProbeError("method conditional: needs other attributes to stay orthogonal to, so `by_segmenter` on rooms")
     z, attributes = e.others
     normals = [boundary(z, column) for column in attributes.T if 0 < column.sum() < len(column)]
     span, _ = torch.linalg.qr(torch.stack(normals, 1))  # (nz, K)

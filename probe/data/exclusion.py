@@ -36,7 +36,7 @@ class Exclusion:
         if (self.source, self.images) != (source, n):
             raise ProbeError(
                 f"{self.file}: made for {self.images} images of {self.source}, not for {n} of {source}; "
-                "make one for this source (and --limit) with probe dedup"
+                "make one for this source (and `limit`) with probe dedup"
             )
         if len(self.indices) == n:
             raise ProbeError(f"{self.file}: leaves out all {n} images of {source}; expected some to remain")

@@ -19,5 +19,5 @@ def pick_device(name: str) -> str:
     except RuntimeError:
         raise ProbeError(f"device {name}: expected auto, cpu, cuda or mps, or cuda:0 and so on") from None
     if not have[name.split(":")[0]]:
-        raise ProbeError(f"device {name}: torch sees none on this machine; use --device auto")
+        raise ProbeError(f"device {name}: torch sees none on this machine; use `device` auto")
     return name

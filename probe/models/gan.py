@@ -103,7 +103,7 @@ class GAN:
         """The discriminator; raises ProbeError where the checkpoint has none."""
         if self.discriminator is None:
             raise ProbeError(
-                "the checkpoint holds a generator only; a discriminator is needed: pass its file as --disc"
+                "the checkpoint holds a generator only; a discriminator is needed: pass its file as `disc`"
             )
         return self.discriminator
 

@@ -167,7 +167,7 @@ class Run:
             raise
         except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise ProbeError(
-                f"{path.name}: not a complete training state ({error}); start again without --resume"
+                f"{path.name}: not a complete training state ({error}); start again without `resume`"
             ) from error
         return about
 
@@ -186,4 +186,4 @@ def _same_run(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None
     different = [k for k in asked if k not in SCHEDULE and stored[k] != asked[k]]
     if different:
         found = ", ".join(f"{k} {stored[k]} (asked: {asked[k]})" for k in different)
-        raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another --out")
+        raise ProbeError(f"{path.name}: trained with {found}; resume with the same settings or choose another folder")

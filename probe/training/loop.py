@@ -61,7 +61,7 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     if not about.get("holdout"):
         raise ProbeError(
             f"{gan.provenance.get('checkpoint', 'checkpoint')}: held no images out (probe train --holdout does); "
-            "pass --train and --holdout-data, or --train alone for scores without a verdict"
+            "pass `train` and `holdout_data`, or `train` alone for scores without a verdict"
         )
     of, holdout, seed = about.get("of"), about["holdout"], (run.get("settings") or {}).get("seed")
     if isinstance(of, int) and isinstance(holdout, int) and isinstance(seed, int) and 0 < holdout < of and seed >= 0:
@@ -84,9 +84,9 @@ def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = No
     if (noted or {}).get("sha256") != (exclude.sha256 if exclude else None):
         where, given = gan.provenance.get("checkpoint", "checkpoint"), exclude.file if exclude else "no list"
         if noted is None:
-            raise ProbeError(f"{where}: trained with no image left out; {given} given: take --exclude away")
+            raise ProbeError(f"{where}: trained with no image left out; {given} given: take `exclude` away")
         found = f"trained without the {noted['images']} images of {noted['file']}"
-        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as --exclude")
+        raise ProbeError(f"{where}: {found}; {given} given: pass the same list as `exclude`")
     kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
     if len(kept) != total:
         source = run.get("source", "its source")
@@ -171,14 +171,14 @@ def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | N
         stored = run.restore(out / STATE)
         if (stored.get("source"), stored.get("images")) != (source, str(images)):
             found = f"{stored.get('images')} images of {stored.get('source')}"
-            raise ProbeError(f"{out}: trained on {found}, not on {images} of {source}; resume with the same --data")
+            raise ProbeError(f"{out}: trained on {found}, not on {images} of {source}; resume with the same `data`")
         if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
-            raise ProbeError(f"{out}: trained with another --exclude list, or none; resume with the same")
+            raise ProbeError(f"{out}: trained with another `exclude` list, or none; resume with the same")
         history = json.loads(stored["history"])
     else:
         whole = [name for name in ("checkpoint.safetensors", "training.gif", "result.json") if (out / name).exists()]
         if whole:
-            raise ProbeError(f"{out}: holds {whole[0]} but no run to go on with ({STATE}); choose another --out")
+            raise ProbeError(f"{out}: holds {whole[0]} but no run to go on with ({STATE}); choose another folder")
         for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
             stale.unlink()
     (out / "samples").mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def train(
     if images.shape[1:] != (s.channels, s.size, s.size):
         raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
     if (out / STATE).exists() and not resume:
-        raise ProbeError(f"{out}: holds a run already; go on with it by --resume, or choose another --out")
+        raise ProbeError(f"{out}: holds a run already; go on with it by `resume`, or choose another folder")
     kept = exclude.kept(len(images), source) if exclude else np.arange(len(images))
     batches = _Batches(images, kept[split(len(kept), s.holdout, s.seed)[0]], s)
     run = Run(s, torch.device(device))

@@ -249,7 +249,7 @@ def _refuse_foreign(path: Path, found: labels.Document, gan: GAN, seed: int) -> 
     if found.checkpoint and own not in (None, found.checkpoint):
         raise ProbeError(
             f"{path.name}: labels of samples of checkpoint {found.checkpoint[:12]}…, but this one is {own[:12]}…; "
-            "choose another --labels for this one"
+            "choose another `labels` file for this one"
         )
     if found.seed not in (None, seed):
         raise ProbeError(

@@ -191,7 +191,7 @@ def test_a_damaged_state(tmp_path, damage):
     path = tmp_path / "state.safetensors"
     damage(path, load_file(path), about(tmp_path))
     left = path.read_bytes()
-    message = r"^state\.safetensors: not a complete training state \(.+\); start again without --resume$"
+    message = r"^state\.safetensors: not a complete training state \(.+\); start again without `resume`$"
     with pytest.raises(ProbeError, match=message):
         train(pictures(20), TINY, tmp_path, resume=True)
     assert path.read_bytes() == left
@@ -210,7 +210,7 @@ def test_a_state_of_an_earlier_version_can_be_resumed(tmp_path):
 def test_a_run_is_not_overwritten_by_forgetting_to_resume(tmp_path):
     train(pictures(20), TINY, tmp_path)
     before = (tmp_path / "state.safetensors").read_bytes()
-    with pytest.raises(ProbeError, match=r"holds a run already; go on with it by --resume"):
+    with pytest.raises(ProbeError, match=r"holds a run already; go on with it by `resume`"):
         train(pictures(20), TINY, tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == before
 

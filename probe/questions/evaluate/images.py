@@ -32,7 +32,7 @@ def reals(gan: GAN, data: str, exclude: File | None, seed: int, tell: Report) ->
             f"held-out images of {images.name}; floor: its training images",
         )
     if exclude:
-        raise ProbeError("--exclude: is for --data that the checkpoint was trained on with images held out")
+        raise ProbeError("`exclude`: is for `data` that the checkpoint was trained on with images held out")
     order = rng.permutation(len(images.images))
     half = len(order) // 2
     parts = (images.images[np.sort(part)] for part in (order[:half], order[half:]))

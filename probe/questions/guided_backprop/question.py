@@ -91,5 +91,5 @@ def guided_backprop(
     result = guided(gan, source, settings, load_rooms(device=gan.device)["judge"] if known else None, report)
     if units == "all":
         result.files["atlas.pdf"] = partial(atlas, result)
-    result.remarks += notes
+    result.remarks += [note for note in notes if not note.startswith("data:")]  # images resized or left out
     return finished(result, gan, seed, notes)

@@ -43,7 +43,7 @@ _ASSUMED = (
     f"of the tried variants, layers, units and strengths whose mean change outside the dilated box is within the bound, the one "
     f"that succeeds on {ENOUGH:.0%} of the tuning latents, by the selector, with the least change inside; if none does, the largest "
     "success; if none is within the bound, the least change outside",
-    "map of positions: the edit as tuned at --where; beside it labelled exemplars pasted in pixels, since the judge may not "
+    "map of positions: the edit as tuned at `where`; beside it labelled exemplars pasted in pixels, since the judge may not "
     "recognise a concept where it never is",
     "random control: the same edit fitted to boxes moved to other images, its strength scaled until the mean change inside the "
     "box is the method's",
@@ -91,7 +91,7 @@ def _free(gan: GAN, segmenter: Segmenter, concept: str, box: Box, n: int, seed: 
     lacks = seen.float().mean(1) < FREE
     if lacks.sum() < LEAST:
         raise ProbeError(
-            f"insert: {concept}: {int(lacks.sum())} of {len(z)} samples lack it in that box; at least {LEAST} are needed: choose another --where"
+            f"insert: {concept}: {int(lacks.sum())} of {len(z)} samples lack it in that box; at least {LEAST} are needed: choose another `where`"
         )
     return z[lacks][:n], float(lacks.float().mean())
 
@@ -115,7 +115,7 @@ def places(gan: GAN, layer: str | None, box: Box) -> list[Site]:
     if not fitting:
         names = " and ".join(f"{s.name} ({gan.size / s.grid:g} px)" for s in wanted)
         raise ProbeError(
-            f"where {text}: smaller than a cell of {names}; enlarge it, or take a --layer nearer the pixels"
+            f"where {text}: smaller than a cell of {names}; enlarge it, or take a `layer` nearer the pixels"
         )
     return fitting
 

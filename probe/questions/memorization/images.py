@@ -25,19 +25,19 @@ def held_out(
 
     if train:
         if data:
-            raise ProbeError("--data and --train both given; --data is for a checkpoint that knows its split")
+            raise ProbeError("`data` and `train` both given; `data` is for a checkpoint that knows its split")
         if exclude:
-            raise ProbeError("--exclude with --train; it is for --data, of a checkpoint trained with such a list")
+            raise ProbeError("`exclude` with `train`; it is for `data`, of a checkpoint trained with such a list")
         known, held = read(train), read(holdout) if holdout else None
         note = f"training images: {known.name}; held out: {held.name if held else 'none'}, as given"
         return known.images, held.images if held else None, [note]
     if holdout:
-        raise ProbeError("--holdout-data without --train; pass the training images as --train")
+        raise ProbeError("`holdout_data` without `train`; pass the training images as `train`")
     known_split(gan)  # before images are read
     source = data or (gan.provenance.get("training") or {}).get("source", "")
     if not data and not source.startswith("rooms"):
         raise ProbeError(
-            "no images: pass --data (the source of `probe train --holdout`), or --train and --holdout-data"
+            "no images: pass `data` (the source of `probe train --holdout`), or `train` and `holdout_data`"
         )
     left_out = exclusion.load(path_of(exclude, "exclude")) if exclude else None
     images = read(source)

@@ -53,7 +53,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.points < 2:
-            raise ProbeError(f"points {self.points}: a walk needs at least 2 points; raise --points")
+            raise ProbeError(f"points {self.points}: a walk needs at least 2 points; raise `points`")
         if self.between and not all(0 <= seed < 2**31 for seed in self.between):
             raise ProbeError(f"between {self.between[0]} {self.between[1]}: expected two seeds from 0 to 2147483647")
         if self.between and self.between[0] == self.between[1]:

@@ -333,8 +333,8 @@ def test_command_from_training_to_verdict(
         (("--data", "rooms:50"), "rooms:50: 50 images; expected the 60 of rooms:60"),
         (("--holdout-data", "rooms:20"), "--holdout-data without --train"),
         (("--data", "rooms:60", "--train", "rooms:60"), "--data and --train both given"),
-        (("--distance", "vgg"), "feature vgg: expected pixels"),
-        (("--permutations", 99), "greater than or equal to 199"),
+        (("--distance", "vgg"), "--distance vgg: expected pixels"),
+        (("--permutations", 99), "--permutations 99: expected 199 to 100,000"),
     ):
         code, _, err = run("memorization", "--ckpt", ckpt, *words, "--out", "p")
         assert (code, err.count("\n")) == (2, 1)
