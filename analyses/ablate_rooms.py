@@ -20,7 +20,7 @@ def main() -> None:
     gan = load(args.ckpt)
     ranked = load_result(FIGURES / "dissect_rooms").metrics["concepts"][CONCEPT]["units"]
     units = tuple(unit["unit"] for unit in ranked[:UNITS])
-    settings = Settings(layer=LAYER, units=units, scale=0.0, samples=SAMPLES, draws=DRAWS, seed=SEED)
+    settings = Settings(layer=LAYER, units=units, scale=0.0, indices=SAMPLES, draws=DRAWS, seed=SEED)
     result = effect(gan, settings, None, load_rooms()["judge"])
     publish(result, gan, "ablate_rooms", args.out, SEED)
     for name, o in result.metrics["objects"].items():

@@ -22,7 +22,7 @@ from probe.data import loading as data
 from probe.measures.statistics import share_ci
 from probe.questions.dedup.matching import Hashed, Matches, Rule, leaders
 from probe.questions.dedup.run import Settings, dedup, recall
-from probe.results.result import versions
+from probe.results.provenance import versions
 
 SETTINGS = Settings()
 BASELINES = {

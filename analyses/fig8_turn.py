@@ -28,7 +28,7 @@ def main() -> None:
         settings = Settings(
             methods=("means",),
             exemplars=EXEMPLARS,
-            steps=STEPS,
+            frames=STEPS,
             reach=REACH,
             rows=ROWS,
             scored=SCORED,
@@ -52,7 +52,7 @@ def main() -> None:
         settings = Settings(
             methods=tuple(METHODS),
             exemplars=EXEMPLARS[2:3],
-            steps=STEPS,
+            frames=STEPS,
             reach=0.5,
             rows=1,
             scored=SCORED // 2,

@@ -18,8 +18,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from probe.results.tables import write_accuracies
-
 from analyses.common import arguments, publish
 from probe.checkpoints import load
 from probe.data import loading as data
@@ -55,7 +53,6 @@ def small(gan: GAN, images: Images, out: Path) -> None:
 
 def report(gan: GAN, ours: Result, recipe: str, out: Path) -> None:
     publish(ours, gan, recipe, out, SETTINGS.seed)
-    write_accuracies(ours, out / recipe)
     tell(ours)
 
 

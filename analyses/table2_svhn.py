@@ -14,8 +14,6 @@ Run: python -m analyses.table2_svhn --ckpt path/to/folder --train … --test …
 
 from __future__ import annotations
 
-from probe.results.tables import write_accuracies
-
 from analyses.common import arguments, publish
 from probe.checkpoints import load
 from probe.data import loading as data
@@ -34,7 +32,6 @@ def main() -> None:
     train, test = (data.load(source, gan.size, gan.channels) for source in (args.train, args.test))
     result = classify(gan, train, test, SVHN_1000)
     publish(result, gan, "table2_svhn", args.out, SVHN_1000.seed)
-    write_accuracies(result, args.out / "table2_svhn")
     low, high = (100 * (1 - v) for v in reversed(result.metrics["accuracy_ci"]))
     print(f"test error {100 * result.metrics['error']:.2f} % [{low:.2f}, {high:.2f}] over 100 draws (paper: {PAPER})")
 

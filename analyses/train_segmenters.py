@@ -16,7 +16,8 @@ from probe.concepts import segmenters as segmenters
 from probe.data.rooms import scenes as rooms
 from probe.measures.statistics import iou
 from probe.models.gan import from_bytes
-from probe.results.result import Result, versions
+from probe.results.provenance import versions
+from probe.results.result import Result
 
 RENDERS, STEPS = 6000, {"selector": 1500, "judge": 1200}
 SEEDS = {"selector": 102, "judge": 101}  # disjoint renders: training of the generator uses seed 0, tests 103

@@ -74,7 +74,6 @@ def classify(
         >>> probe.classify(gan, "parquet:train.parquet", "parquet:test.parquet")  # doctest: +SKIP
     """
     from dataclasses import replace
-    from functools import partial
 
     from probe.base.errors import ProbeError
     from probe.base.parameters import names, reals
@@ -82,7 +81,6 @@ def classify(
     from probe.data import loading
     from probe.questions.classify.run import SVHN_1000, Settings
     from probe.questions.classify.run import classify as run
-    from probe.questions.classify.tables import write_csv, write_latex
     from probe.results.provenance import finished
 
     values = () if costs is None else reals(costs, "costs")
@@ -113,6 +111,5 @@ def classify(
         )
 
     result = run(gan, read(data), read(test), settings, tell)
-    result.files |= {"table.csv": partial(write_csv, result), "table.tex": partial(write_latex, result)}
     result.remarks += result.metrics["notes"]
     return finished(result, gan, seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from probe.questions.classify.representation import (
     rows,
     untrained_discriminator,
 )
+from probe.questions.classify.tables import write_csv, write_latex
 from probe.questions.classify.tasks import Task
 from probe.results.result import Result
 
@@ -107,7 +109,9 @@ def classify(
     }  # fmt: skip
     arrays = {"confusion": _confusion(task, found.predicted)}
     arrays |= {f"curve_{n}": errors for n, errors in found.curve.items()}
-    return Result("classify", metrics, asdict(s), [*assumed(s), *task.notes], dict(gan.provenance), arrays)
+    result = Result("classify", metrics, asdict(s), [*assumed(s), *task.notes], dict(gan.provenance), arrays)
+    result.files |= {"table.csv": partial(write_csv, result), "table.tex": partial(write_latex, result)}
+    return result
 
 
 def _spread(errors: Array) -> dict[str, Any]:

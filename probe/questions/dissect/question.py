@@ -48,18 +48,14 @@ def dissect(
         >>> "window" in result.metrics["concepts"]
         True
     """
-    from functools import partial
-
     from probe.base.progress import silent
     from probe.models.hooks import resolve, usual
     from probe.questions.dissect.run import Settings, material
     from probe.questions.dissect.run import dissect as run
-    from probe.questions.dissect.tables import write_csv, write_latex
     from probe.results.provenance import finished
 
     site = usual(gan) if layer is None else resolve(gan, layer)
     settings = Settings(layer=str(layer) if layer is not None else site.name, top=top, shuffles=shuffles, seed=seed)
     known = material(gan, labels, label_seed, causal, segmenter, samples, seed, report or silent)
     result = run(gan, known, settings, report)
-    result.files |= {"units.csv": partial(write_csv, result), "units.tex": partial(write_latex, result)}
     return finished(result, gan, seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
 from probe.models.hooks import Site, feature_maps, resolve
+from probe.questions.dissect.tables import write_csv, write_latex
 from probe.results.result import Result
 
 SHOWN, CONCEPTS = 5, 8  # images of a unit and concepts that the figure shows
@@ -210,7 +212,9 @@ def dissect(gan: GAN, material: Material, settings: Settings, report: Report | N
     metrics = {"layer": site.name, "maps_total": site.maps, "images": len(maps), "concepts": concepts}
     arrays |= _shown(maps, images, masks, concepts, arrays["threshold"])
     notes = [*material.assumptions, *_ASSUMED]
-    return Result("dissect", metrics, asdict(settings), notes, dict(gan.provenance), arrays)
+    result = Result("dissect", metrics, asdict(settings), notes, dict(gan.provenance), arrays)
+    result.files |= {"units.csv": partial(write_csv, result), "units.tex": partial(write_latex, result)}
+    return result
 
 
 _ASSUMED = (

@@ -16,16 +16,13 @@ _COLOURS = {
     "paper": "#D55E00", "logistic": "#E69F00", "iou": "#009E73", "causal": "#CC79A7", "patch": "#0072B2",
     "lda": "#56B4E9", "leace": "#000000", "finetune": "#7F7F7F",
 }  # fmt: skip
-_NAMES = {
-    "paper": "paper's rule", "logistic": "logistic ranking", "iou": "IoU ranking", "causal": "causal ranking",
-    "lda": "one-sided erasure", "leace": "LEACE", "finetune": "fine-tuning",
+_WORDS = {
+    "paper": "every map of positive logistic weight", "logistic": "maps by that weight", "iou": "by overlap with the boxes",
+    "causal": "by causal effect", "patch": "activation patching", "lda": "one-sided erasure", "leace": "linear erasure",
+    "finetune": "fine-tuning",
 }  # fmt: skip
 _LEFT = 0.95
 _MATCHED_SHOWN = 6
-
-
-def _name(method: str) -> str:
-    return _NAMES.get(method, method)
 
 
 def _strips(figure: Figure, rows: list[tuple[str, Any]], box: tuple[float, float, float], count: int) -> None:
@@ -57,7 +54,7 @@ def _trade_off(axes: Any, result: Result) -> None:
         ]
         axes.errorbar(
             [x], [y], xerr=np.abs(spread[0]), yerr=np.abs(spread[1]), fmt="o", ms=5, color=colour, mec="white", mew=0.5,
-            lw=1, label=_name(name), zorder=5,
+            lw=1, label=name, zorder=5,
         )  # fmt: skip
     axes.axhline(0.95, color="0.6", lw=0.6, ls=":")
     axes.set(xlabel="collateral (mean |change| elsewhere, images in [0, 1])", ylabel="removal", xlim=(0, None))
@@ -73,7 +70,7 @@ def _numbers(name: str, m: dict[str, Any]) -> list[str]:
     p = f"{m['p_value']:.2g}" if m.get("p_value") is not None else ""
     where = ", ".join(layer.removeprefix("layer") for layer in m["layers"])
     return [
-        _name(name),
+        name,
         where,
         strength,
         f"{m['removal']:.2f} [{low:.2f}, {high:.2f}]",
@@ -101,7 +98,9 @@ def _table(figure: Figure, result: Result, top: float) -> None:
     text = (
         f"Held-out latents, read by the judge (IoU {known}). Images: the first held-out samples in which the judge sees {concept}, "
         "not chosen.\nCurves: every strength, band the 95 % interval over images; clouds: random edits scaled to their method's "
-        "collateral\non fewer samples than the dot's; dot: the strength chosen on other latents, by the selector."
+        "collateral\non fewer samples than the dot's; dot: the strength chosen on other latents, by the selector.\n"
+        + "; ".join(f"{name}: {_WORDS[name]}" for name in result.metrics["methods"] if name in _WORDS)
+        + "."
     )
     note(figure, 0.08, top - 0.13 * len(rows) - 0.06, text, va="top", color="0.25")
 
@@ -115,9 +114,9 @@ def draw(result: Result) -> Figure:
     top_rows = [("before", before)]
     for name in [n for n in ("paper", "patch") if n in methods] or list(methods)[:2]:
         share = f"{100 * methods[name]['removal']:.0f} %"
-        top_rows.append((f"{_name(name)}\n{share} of {concept}\narea removed", result.arrays[name]))
+        top_rows.append((f"{name}\n{share} of {concept}\narea removed", result.arrays[name]))
     side = (page() - _LEFT - 0.05) / count
-    matched = [(_name(n).replace(" ", "\n", 1), result.arrays[f"{n}_matched"]) for n in methods]
+    matched = [(n, result.arrays[f"{n}_matched"]) for n in methods]
     (x, width, _), (right, wide, row) = flow([(0, 0.5, 2.95, 3.5), (4.0, 4.6, 2.35, 7.0)])
     small = wide / _MATCHED_SHOWN
     middle = max(2.3, small * (len(matched) + 1) + 0.2)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from probe.plots.common import columns, flow, note, page, show, tile
 from probe.results.result import Result
 
-_NAMES = {"before": "before", "patch": "patch", "paper": "paper's rule", "narrow": "narrower gate"}
+_NAMES = {"before": "before", "patch": "patch", "paper": "paper", "narrow": "narrower gate"}
 _COLOURS = {"before": "0.55", "patch": "#0072B2", "paper": "#D55E00", "narrow": "#009E73"}
 _RATES = {
     "seen_on_positives": "{concept} seen\nin positives",

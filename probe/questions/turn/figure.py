@@ -19,10 +19,6 @@ _SIDES = {
     "lamp": ("nolamp", "lamp"),
     "yaw": ("left", "right"),
 }
-_NAMES = {
-    "means": "class means", "svm": "linear SVM", "logistic": "logistic", "conditional": "logistic,\nconditional",
-    "pca": "PCA of\nactivations", "sefa": "weights'\neigenvectors",
-}  # fmt: skip
 _SUCCESS = {
     "": "mean of exemplars", "norm_matched_single": "one exemplar, equal length", "norm_restored_mean": "mean, norm of the prior",
     "random_direction": "random direction", "shuffled": "labels shuffled", "pixel": "in pixel space",
@@ -90,7 +86,7 @@ def _rows(figure: Figure, result: Result, top: float, side: float) -> None:
         figure.text(
             (_LEFT - 0.05) / page(),
             1 - (y + rows * side / 2) / height,
-            _NAMES[method],
+            method,
             ha="right",
             va="center",
             fontsize=6,
@@ -170,7 +166,7 @@ def _score_panel(axes: Any, result: Result) -> None:
     axes.set(xlabel="step (lengths of the direction)", ylabel="judge's score\n(s.d. of samples)")
     axes.legend(frameon=False, fontsize=5.6, labelspacing=0.3, handlelength=1.4)
     m = result.metrics
-    axes.set_title(f"{_NAMES[method]}: R² {m['r2']:.2f}, monotone {m['monotone_share']:.2f}", fontsize=5.8, loc="left")
+    axes.set_title(f"{method}: R² {m['r2']:.2f}, monotone {m['monotone_share']:.2f}", fontsize=5.8, loc="left")
 
 
 def _methods_panel(axes: Any, result: Result) -> None:
@@ -182,7 +178,7 @@ def _methods_panel(axes: Any, result: Result) -> None:
         pairs = range(scores.shape[1] // 2)
         x = [np.abs(scores[:, -1 - i, kept] - scores[:, i, kept]).mean() for i in pairs]
         y = [np.mean([sign * (scores[:, -1 - i, k] - scores[:, i, k]).mean() for k, sign in targets]) for i in pairs]
-        axes.plot(x, y, "-o", color=colour, lw=1, ms=2.2, label=_NAMES[method])
+        axes.plot(x, y, "-o", color=colour, lw=1, ms=2.2, label=method)
     axes.set(
         xlabel="|change| of the others (s.d.)", ylabel="change of the target (s.d.)", xlim=(0, None), ylim=(0, None)
     )

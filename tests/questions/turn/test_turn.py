@@ -13,7 +13,7 @@ from torch import Tensor
 from probe.base.errors import ProbeError
 from probe.concepts.draws import prior_norm
 from probe.concepts.exemplars import Exemplars, LabelledLatents
-from probe.concepts.latent_directions import METHODS, Evidence, boundary, direction
+from probe.concepts.latent_directions import Evidence, boundary, direction
 from probe.models.gan import GAN, to_bytes
 from probe.questions.turn.run import Settings, r_squared, turn
 from probe.results.drawing import draw
@@ -219,9 +219,3 @@ def test_bad_input_is_one_line(command, case: str) -> None:  # noqa: F811
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert expected in err
     assert not Path("out").exists()
-
-
-def test_every_method_has_a_name_on_the_figure() -> None:
-    from probe.questions.turn.figure import _NAMES
-
-    assert set(_NAMES) == set(METHODS)
