@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from probe.questions.summaries import summarise
+from probe.results.summary import summarise
 
 from probe import __version__
 from probe.results.result import load

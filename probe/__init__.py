@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "GAN": "probe.models.gan",
     "hooks": "probe.models",
+    "surgery": "probe.edits",
     "load": "probe.checkpoints",
     "save": "probe.checkpoints",
     "describe": "probe.checkpoints",
@@ -48,7 +49,7 @@ def __getattr__(name: str) -> Any:
     """Public names are imported when first used: importing probe imports neither torch nor matplotlib."""
     if name in _PUBLIC:
         place = _PUBLIC[name]
-        return import_module(f"{place}.{name}") if name == "hooks" else getattr(import_module(place), name)
+        return import_module(f"{place}.{name}") if name in ("hooks", "surgery") else getattr(import_module(place), name)
     if name in _calls():
         return _plugins.function(_calls()[name].call)
     if name == "__all__":

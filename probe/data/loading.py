@@ -71,7 +71,7 @@ def prepare(image: Image.Image, size: int, channels: int) -> Array:
 def load(
     source: str, size: int = 64, channels: int = 3, limit: int | None = None, progress: Progress | None = None
 ) -> Images:
-    """Images of a source given as text: a folder, or a prefix of `SOURCES` and what its segmenter takes.
+    """Images of a source given as text: a folder, or a prefix of `SOURCES` and what its reader takes.
 
     `limit` keeps the first readable images. Pictures are decoded once, into the cache (`$PROBE_CACHE`, else
     `~/.cache/probe`; safe to delete), whose key holds paths, sizes and times of the source's files; for `hf` it

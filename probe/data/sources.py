@@ -160,4 +160,4 @@ SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "lmdb": _lmdb,
     "hf": _hf,
 }
-"""Prefix -> segmenter: what stands behind the prefix, the image size and the limit -> a `Reading`."""
+"""Prefix -> reader: what stands behind the prefix, the image size and the limit -> a `Reading`."""
