@@ -9,6 +9,7 @@ import builtins
 import functools
 import inspect
 import math
+import operator
 import os
 import re
 import types
@@ -72,6 +73,11 @@ class Declared:
     def among(self) -> tuple[str, ...]:
         """The names to choose from, none where any value will do."""
         return tuple(value for kind in self.types if get_origin(kind) is Literal for value in get_args(kind))
+
+    @property
+    def help(self) -> str:
+        """What it is, with its range, in a sentence."""
+        return f"{self.param.help[:-1]} ({self.range})." if self.range else self.param.help
 
     @property
     def file(self) -> bool:
@@ -159,7 +165,7 @@ def declared(call: Callable[..., Any]) -> dict[str, Declared]:
     """The parameters of a call that are declared with a Param, by name, in the order of its signature."""
     found = {}
     names = _Names(inspect.unwrap(call).__globals__)
-    for name, p in inspect.signature(call).parameters.items():
+    for name, p in inspect.signature(inspect.unwrap(call)).parameters.items():
         annotation = eval(p.annotation, {}, names) if isinstance(p.annotation, str) else p.annotation
         if get_origin(annotation) is not Annotated:
             continue
@@ -200,7 +206,25 @@ def question(call: _F) -> _F:
                 )
         return call(*given.args, **given.kwargs)
 
+    checked.__signature__ = _plain_signature(signature, known)  # type: ignore[attr-defined]
+    checked.__doc__ = _documented(call.__doc__ or "", known)
     return checked  # type: ignore[return-value]
+
+
+def _plain_signature(signature: inspect.Signature, known: Mapping[str, Declared]) -> inspect.Signature:
+    """A signature as people read it: types without what is declared of them."""
+    parameters = [
+        p.replace(annotation=functools.reduce(operator.or_, known[name].types)) if name in known else p
+        for name, p in signature.parameters.items()
+    ]
+    return signature.replace(parameters=parameters)
+
+
+def _documented(doc: str, known: Mapping[str, Declared]) -> str:
+    """A docstring with the declared parameters in it, before what the call raises."""
+    rows = [f"        {name}: {d.help}" for name, d in known.items()]
+    head, raises, tail = doc.partition("    Raises:")
+    return f"{head}    Args:\n" + "\n".join(rows) + f"\n\n{raises}{tail}" if rows else doc
 
 
 def check(call: Callable[..., Any], values: Mapping[str, Any]) -> None:

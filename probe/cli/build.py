@@ -85,13 +85,12 @@ def _parameter(d: Declared) -> inspect.Parameter:
     """A declared parameter as typer takes it."""
     p = d.param
     kind: Any = _kind(d)
-    words = f"{p.help[:-1]} ({d.range})." if d.range else p.help
     metavar = "|".join(d.among) if d.among else p.metavar or None
     if p.argument:
-        annotation: Any = Annotated[kind, typer.Argument(metavar=metavar, help=words)]
+        annotation: Any = Annotated[kind, typer.Argument(metavar=metavar, help=d.help)]
     else:
         names = [*([f"-{p.short}"] if p.short else []), d.flag]
-        annotation = Annotated[kind, typer.Option(*names, metavar=None if kind is bool else metavar, help=words)]
+        annotation = Annotated[kind, typer.Option(*names, metavar=None if kind is bool else metavar, help=d.help)]
     default: Any = d.default
     if d.required or d.several:
         default = inspect.Parameter.empty
