@@ -37,7 +37,7 @@ Where a latent stays as it is, both are the same, and such an edit must leave th
 """
 Role = Literal["generator", "discriminator"]
 _BATCH = 16  # images at a time: a CPU's cache holds their feature maps
-_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU)
 
 
 @dataclass(frozen=True)
