@@ -164,7 +164,7 @@ def same_edit(kind: str, verb: str) -> None:
     z, site = gan.latents(3), sites(gan)[0]
     gains, matrix, shift = torch.ones(site.maps), random(site.maps, site.maps), random(site.maps, seed=1)
     gains[1] = 0.0 if verb == "ablate" else 0.5
-    direction = surgery.Direction(random(site.maps), torch.zeros(site.maps), random(site.maps), boundary=0.0)
+    direction = surgery.Direction(torch.ones(site.maps), -torch.ones(site.maps), torch.ones(site.maps), boundary=0.0)
     if verb in ("ablate", "scale"):
         new, change = surgery.scale(gan, site.name, [1], gains[1].item()), lambda x: x * gains[:, None, None]
     elif verb == "fold":
