@@ -18,7 +18,8 @@ from typing import Any, get_args
 import torch
 
 from probe.base.errors import ProbeError
-from probe.checkpoints import conversion, factories, native, weightfiles
+from probe.checkpoints import containers, conversion, factories, native, weightfiles
+from probe.checkpoints.described import Described
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
 from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
@@ -26,7 +27,8 @@ from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics, us
 __all__ = ["BUILTIN", "describe", "load", "save"]
 
 BUILTIN = {"rooms": "rooms.safetensors"}
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl", ".pickle")
+SUFFIXES += (".h5", ".hdf5", ".keras", ".onnx", ".t7")
 _THEANO = re.compile(r"(\d+)_(gen|discrim)_params\.jl_(\d+)\.npy")
 
 
@@ -36,6 +38,7 @@ def load(
     disc: str | Path | None = None,
     model: str | None = None,
     prior: Prior | None = None,
+    label: int | None = None,
     device: str = "cpu",
 ) -> GAN:
     """Open a checkpoint; both networks are float32 and in eval mode.
@@ -45,6 +48,7 @@ def load(
         disc: the discriminator's file, where it is not in `path`.
         model: `pkg.module:factory`, which returns an nn.Module that takes the latent alone; `path` is loaded into it.
         prior: overrides the prior that is stored or assumed.
+        label: the class, from 0 on, that a conditional generator shall draw.
         device: where the networks go.
 
     Raises:
@@ -58,7 +62,7 @@ def load(
     elif place is None:
         raise ProbeError(f"no checkpoint: pass a file, a folder or a built-in name ({', '.join(BUILTIN)})")
     else:
-        gan = _from_folder(place, prior) if place.is_dir() else _from_file(place, prior)
+        gan = _from_folder(place, prior, label) if place.is_dir() else _from_file(place, prior, label)
     if disc is not None:
         _add_discriminator(gan, Path(disc))
     _require_finite(gan)
@@ -94,8 +98,10 @@ def _resolve(path: str | Path) -> Path:
     return Path(path)
 
 
-def _from_file(path: Path, prior: Prior | None) -> GAN:
-    tree, metadata = weightfiles.read(path)
+def _from_file(path: Path, prior: Prior | None, label: int | None = None) -> GAN:
+    described, tree, metadata = containers.read(path)
+    if described:
+        return containers.gan({path: described}, path.name, prior, label)
     if "probe" in metadata:
         return native.rebuild(path, tree, metadata["probe"], prior)
     _refuse_state(path, metadata)
@@ -179,8 +185,10 @@ def _add_discriminator(gan: GAN, path: Path) -> None:
     """Take the discriminator from a file (or a folder of the paper's arrays) of its own."""
     if not path.exists():
         raise ProbeError(f"{path}: no such file; --disc takes the discriminator's file")
-    tree, metadata = (_theano(path)[0], {}) if path.is_dir() else weightfiles.read(path)
-    if "probe" in metadata:
+    described, tree, metadata = ([], _theano(path)[0], {}) if path.is_dir() else containers.read(path)
+    if described:
+        containers.attach(gan, containers.discriminator_in(described, path.name))
+    elif "probe" in metadata:
         own = native.rebuild(path, tree, metadata["probe"], None)
         if own.discriminator is None or (own.size, own.channels) != (gan.size, gan.channels):
             raise ProbeError(f"{path.name}: no discriminator for {gan.size} px images of {gan.channels} channels in it")
@@ -199,7 +207,7 @@ def _add_discriminator(gan: GAN, path: Path) -> None:
 # Folders -------------------------------------------------------------------------------------------------------------
 
 
-def _from_folder(folder: Path, prior: Prior | None) -> GAN:
+def _from_folder(folder: Path, prior: Prior | None, label: int | None = None) -> GAN:
     """The GAN in a folder: the paper's arrays, probe's own file, or a generator's and a discriminator's file."""
     if any(_THEANO.fullmatch(path.name) for path in folder.iterdir()):
         return _from_theano(folder, prior)
@@ -212,11 +220,14 @@ def _from_folder(folder: Path, prior: Prior | None) -> GAN:
             newest[name] = path
     own: list[Path] = []
     found: dict[Path, list[Found]] = {}
+    full: dict[Path, list[Described]] = {}
     failures: list[ProbeError] = []
     for path in newest.values():
         try:
-            tree, metadata = weightfiles.read(path)
-            if "probe" in metadata:
+            described, tree, metadata = containers.read(path)
+            if described:
+                full[path] = described
+            elif "probe" in metadata:
                 own.append(path)
             else:
                 _refuse_state(path, metadata)
@@ -227,6 +238,10 @@ def _from_folder(folder: Path, prior: Prior | None) -> GAN:
             failures.append(error)
     if len(own) > 1:
         raise ProbeError(f"{folder}: {len(own)} checkpoints ({', '.join(path.name for path in own)}); pass one of them")
+    if full and not own and not found:
+        gan = containers.gan(full, folder.resolve().name, prior, label)
+        gan.provenance |= {"chosen": "the highest number of each file name"} if last else {}
+        return gan
     if own or found:
         gan = _from_file(own[0], prior) if own else _from_found(found, folder.resolve().name, prior)
         gan.provenance |= {"chosen": "the highest number of each file name"} if last else {}

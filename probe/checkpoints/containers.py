@@ -1,0 +1,175 @@
+"""Files that hold more than a state dict, and the GAN of the networks that they describe.
+
+    read(path)             the described networks of a file, or else the nested dicts in it (weightfiles)
+    gan(found, ...)        a GAN of described networks
+    attach(gan, network)   give a GAN a described discriminator
+
+| file | reader |
+|---|---|
+| Keras .h5, .hdf5, .keras | keras |
+| ONNX | onnx_graph |
+| TorchScript archive | torchscript |
+| Torch7 .t7 | torch7 |
+| torch file or pickle with whole modules | inert, modules |
+| any other | weightfiles |
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from probe.base.errors import ProbeError
+from probe.checkpoints import described as networks
+from probe.checkpoints import inert, modules, weightfiles
+from probe.checkpoints.described import Described
+from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
+
+_EXTRAS = {"h5py": "keras", "onnx": "onnx", "huggingface_hub": "hf"}
+
+
+def require(module: str, path: str | Path) -> Any:
+    """A package of an extra; raises ProbeError with the command that installs it where it is missing."""
+    if find_spec(module) is None:
+        command = f"pip install 'dcgan-probe[{_EXTRAS[module]}]'"
+        raise ProbeError(f"{path}: needs the package {module}; install it with {command}")
+    return importlib.import_module(module)
+
+
+def read(path: Path) -> tuple[list[Described], Any, dict[str, str]]:
+    """The networks that a file describes, or else none and what weightfiles.read gives: nested dicts and text metadata.
+
+    Raises ProbeError, one line, where the file cannot be read, is damaged, or describes no DCGAN.
+    """
+    reader = _reader(path)
+    if reader is not None:
+        found: list[Described] = importlib.import_module(f"probe.checkpoints.{reader}").read(path)
+        return found, None, {}
+    tree, metadata = weightfiles.read(path)
+    if not modules.is_tree(tree):
+        return [], tree, metadata
+    try:
+        return modules.networks(tree, path.name), None, {}
+    except ProbeError as error:
+        # the code of a class of one's own is not known; its weights may still tell
+        plain = modules.plain_tree(tree)
+        return [], {**plain, "": str(error)} if isinstance(plain, dict) else plain, {}
+
+
+def _reader(path: Path) -> str | None:
+    """The reader of a file that is no torch file: by its first bytes, and by its ending where its format has no mark."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return None  # weightfiles says why
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if path.suffix in (".index", ".pb") or ".data-0" in path.suffix or path.suffix in (".tflite", ".pdparams"):
+        raise ProbeError(_other_tool(path))
+    if head.startswith(b"PK\x03\x04"):
+        names = weightfiles.names_in(path)
+        if "config.json" in names and "model.weights.h5" in names:
+            return "keras"
+        return "torchscript" if any("/code/" in name or name.endswith("/constants.pkl") for name in names) else None
+    if path.suffix == ".onnx":
+        return "onnx_graph"
+    return "torch7" if path.suffix == ".t7" else None
+
+
+def _other_tool(path: Path) -> str:
+    """What to do with a file of TensorFlow or Paddle that is no Keras file."""
+    if path.suffix in (".tflite", ".pdparams"):
+        kind = "TensorFlow Lite" if path.suffix == ".tflite" else "PaddlePaddle"
+        return f"{path}: a {kind} file, which is not read; save the model as ONNX or Keras .h5 where it was made"
+    if path.suffix == ".pb":
+        return (
+            f"{path}: a TensorFlow SavedModel; with TensorFlow installed, convert it: "
+            f"python -m tf2onnx.convert --saved-model {path.parent} --output generator.onnx"
+        )
+    return (
+        f"{path}: a TensorFlow checkpoint, which holds no architecture; where the model was built, after restoring it, "
+        "run generator.save('generator.h5') and pass that file"
+    )
+
+
+# GANs ----------------------------------------------------------------------------------------------------------------
+
+
+def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, label: int | None = None) -> GAN:
+    """The GAN of the described networks in some files; `label` is the class that a conditional generator shall draw.
+
+    Raises ProbeError where there is no generator, more than one, or a conditional one without a class.
+    """
+    every = [item for items in found.values() for item in items]
+    best = _only(every, "generator", name)
+    if best is None:
+        reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
+        raise ProbeError(f"{name}: {reason}")
+    if label is not None:
+        best = networks.at_class(best, label)
+    generator, size = networks.generator(best)
+    channels, source = generator.blocks[-1].outputs, "given" if prior else "assumed"
+    made = GAN(generator, None, generator.nz, size, channels, prior or "normal", {"generator": "running"})
+    made.provenance = {"checkpoint": name, "sha256": "", "format": best.format, "prior_source": source}
+    if takes_batch_statistics(generator):
+        recalibrate(generator, made.nz, made.prior)
+        made.batchnorm["generator"] = "recalibrated"
+    if label is not None:
+        made.provenance["class"] = label
+    for key, lines in (("assumed", best.assumed), ("leftover", best.leftover)):
+        if lines:
+            made.provenance[key] = list(lines)
+    other = _only(every, "discriminator", name)
+    if other is not None:
+        attach(made, other)
+    used = [path for path, items in found.items() if best.place in (item.place for item in items) or other in items]
+    made.provenance["sha256"] = weightfiles.sha256(used)
+    if [path.name for path in used] != [name]:
+        made.provenance["files"] = [path.name for path in used]
+    return made
+
+
+def _only(every: Sequence[Described], role: str, name: str) -> Described | None:
+    """The one network of a role; the same weights in two places count once."""
+    candidates = [item for item in every if item.role == role]
+    distinct: list[Described] = []
+    for item in candidates:
+        if not any(_same(item, other) for other in distinct):
+            distinct.append(item)
+    if len(distinct) > 1:
+        places = ", ".join(item.place for item in distinct)
+        raise ProbeError(f"{name}: {len(distinct)} {role}s ({places}); expected one: pass the file of the one you want")
+    return distinct[0] if distinct else None
+
+
+def _same(one: Described, other: Described) -> bool:
+    a, b = ([tensor for op in item.ops for tensor in op.tensors.values()] for item in (one, other))
+    return len(a) == len(b) and all(x.shape == y.shape and torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def attach(made: GAN, network: Described) -> None:
+    """Give a GAN a described discriminator; raises ProbeError where it takes images of another size or other channels."""
+    discriminator, size = networks.discriminator(network, made.size)
+    channels = discriminator.blocks[0].inputs
+    if (channels, size) != (made.channels, made.size):
+        takes = f"takes images of {channels} channels and {size} px, the generator makes {made.channels} and {made.size}"
+        raise ProbeError(f"{network.place}: {takes}; pass the discriminator that was trained with it")
+    made.discriminator = discriminator
+    made.batchnorm["discriminator"] = "batch" if takes_batch_statistics(discriminator) else "running"
+
+
+def discriminator_in(every: Sequence[Described], name: str) -> Described:
+    """The discriminator among described networks; raises ProbeError where there is none."""
+    other = _only(every, "discriminator", name)
+    if other is None:
+        raise ProbeError(f"{name}: holds a generator; --disc takes the discriminator's file")
+    return other
+
+
+__all__ = ["attach", "discriminator_in", "gan", "inert", "read", "require"]
