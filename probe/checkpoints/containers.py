@@ -111,10 +111,13 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     if best is None:
         reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
         raise ProbeError(f"{name}: {reason}")
+    source = "given" if prior else "assumed"
+    if prior is None and best.condition is None:
+        prior, source = _prior(best)
     if label is not None:
         best = networks.at_class(best, label)
     generator, size = networks.generator(best)
-    channels, source = generator.blocks[-1].outputs, "given" if prior else "assumed"
+    channels = generator.blocks[-1].outputs
     made = GAN(generator, None, generator.nz, size, channels, prior or "normal", {"generator": "running"})
     made.provenance = {"checkpoint": name, "sha256": "", "format": best.format, "prior_source": source}
     if takes_batch_statistics(generator):
@@ -133,6 +136,16 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     if [path.name for path in used] != [name]:
         made.provenance["files"] = [path.name for path in used]
     return made
+
+
+def _prior(best: Described) -> tuple[Prior, str]:
+    """The prior that fits the statistics in the file: uniform where it does so by far, or else normal, as is usual."""
+    normal, uniform = networks.agreement(best), networks.agreement(best, "uniform")
+    if uniform < 0.5 * normal:
+        return "uniform", f"statistics (distance {uniform:.2f}; N(0, 1) {normal:.2f})"
+    if normal < 0.5 * uniform < float("inf"):
+        return "normal", f"statistics (distance {normal:.2f}; U(-1, 1) {uniform:.2f})"
+    return "normal", "assumed"
 
 
 def _only(every: Sequence[Described], role: str, name: str) -> Described | None:

@@ -18,8 +18,8 @@ Operations that no chain of blocks can hold are refused by name.
 | deconv | weight (in, out, k, k), bias | stride; before, after: rows cut from its output (after < 0: rows added) |
 | norm | weight, bias, mean, var | which: batch, instance or pixel; eps |
 | act | weight (prelu) | which: as in Block; slope (leaky) |
-| fold | order (maps·side·side), optional: which number goes where | maps, side |
-| flatten | order, optional | |
+| fold | order (maps·side·side), optional: the place in the file's vector of each number in torch's order | maps, side |
+| flatten | order, likewise | |
 | upsample | | factor, mode |
 | spread | | stride, before, after: zeros put between rows, and around them |
 | pad | | before, after: rows of zeros around maps (cut from them where negative) |
@@ -34,12 +34,13 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
 from probe.checkpoints.chains import CHANNELS, SIZES, Role
 from probe.checkpoints.conversion import assemble
 from probe.models.dcgan import Activation, Block, Discriminator, Generator
+from probe.models.gan import Prior, latents
 
 _ADVICE = "expected a chain of layers as in a DCGAN; open any other network with --model pkg.module:factory"
 _KEEPS_ZERO = ("none", "relu", "leaky", "prelu", "elu", "selu", "gelu", "silu", "tanh")
@@ -109,6 +110,7 @@ class Described:
 
 
 _WEIGHTED = ("linear", "conv", "deconv")
+_BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def _inputs(op: Op) -> int:
@@ -270,7 +272,7 @@ class _Chain:
             given = f"{self.maps} maps of {self.side} px" if self.side > 1 else f"{self.maps} numbers"
             raise self.refuse(op, f"takes {width} numbers where the layer before gives {given}")
         elif self.order is not None:
-            weight = weight[:, self.order.argsort()]
+            weight = weight[:, self.order]
         self._open(Op("linear", op.name, op.tensors | {"weight": weight}))
         self.order, self.averaged, self.side = None, 0, 1
 
@@ -551,6 +553,37 @@ def generator(described: Described) -> tuple[Generator, int]:
     if any(op.kind == "act" and op.settings["which"] == "sigmoid" for op in ops[last:]):
         model = _with_range(model)
     return model, chain.side
+
+
+def agreement(described: Described, prior: Prior = "normal") -> float:
+    """How far the inputs of a generator's BatchNorms are from the statistics in the file (0: not at all; 1: far).
+
+    The root mean square over maps of (mean - running mean) / sqrt(running variance + eps) plus the mean of
+    |log(variance / running variance)|, averaged over layers, for 256 latents of a prior (one of every class in turn);
+    infinite where no BatchNorm stores any.
+    """
+    labels = list(range(described.classes)) or [None]
+    share = max(1, 256 // len(labels))
+    inputs: dict[int, list[Tensor]] = {}
+    norms: list[Any] = []
+    for label in labels:
+        model, _ = generator(described if label is None else at_class(described, label))
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+        hooks = [m.register_forward_pre_hook(lambda m, x, i=i: inputs.setdefault(i, []).append(x[0])) for i, m in enumerate(norms)]
+        try:
+            with torch.no_grad():
+                model(latents(share, model.nz, label or 0, prior))
+        finally:
+            for hook in hooks:
+                hook.remove()
+    distances = []
+    for i, norm in enumerate(norms):
+        x = torch.cat(inputs[i]).transpose(0, 1).flatten(1)  # (maps, N·H·W)
+        mean, var = norm.running_mean, norm.running_var.clamp(min=1e-12)
+        off = (x.mean(1) - mean) / (var + norm.eps).sqrt()
+        distances.append(off.square().mean().sqrt() + (x.var(1).clamp(min=1e-12) / var).log().abs().mean())
+    value = float(torch.stack(distances).mean()) if distances else math.inf
+    return value if math.isfinite(value) else math.inf
 
 
 def _with_range(model: Generator) -> Generator:
