@@ -24,9 +24,9 @@ from probe.checkpoints.inert import Object, children, own_tensors, state_of, wal
 FORMAT = "PyTorch module"
 _TREE = "module tree"
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm", "InstanceNorm1d", "InstanceNorm2d")
-_PASSED = ("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "Flatten", "DataParallel")
-_SIMPLE = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SELU": "selu", "GELU": "gelu", "SiLU": "silu"}
-_SIMPLE |= {"Swish": "silu", "LogSigmoid": "sigmoid"}
+PASSED = ("Identity", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "Flatten", "DataParallel")
+SIMPLE = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "SELU": "selu", "GELU": "gelu", "SiLU": "silu"}
+SIMPLE |= {"Swish": "silu", "LogSigmoid": "sigmoid"}
 _WEIGHTED = ("linear", "conv", "deconv")
 _CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 
@@ -99,7 +99,7 @@ def read(place: str, module: Object) -> Described:
         if _class(part) == "Embedding":
             tables[name] = own_tensors(part)["weight"] if "weight" in own_tensors(part) else torch.zeros(0, 0)
         else:
-            ops += _ops(place, name, part)
+            ops += operations(place, name, part)
     if assumed and any(op.kind in _WEIGHTED for op in ops):
         ops = _activated(place, ops, assumed)
     described = network(place, ops, FORMAT, assumed=assumed, leftover=leftover)
@@ -180,22 +180,22 @@ def _ends(module: Object) -> tuple[int, int] | None:
 # One module ----------------------------------------------------------------------------------------------------------
 
 
-def _ops(place: str, name: str, module: Object) -> list[Op]:
+def operations(place: str, name: str, module: Object) -> list[Op]:
     """The operations that a module without submodules is."""
     kind, state, tensors = _class(module), module.state, own_tensors(module)
     if not _torch(module):
         return _own(place, name, module)
     for _, parametrization in children(module).items():
         tensors |= {f"parametrized.{key}": value for key, value in state_of(parametrization).items()}
-    if kind in _SIMPLE:
-        return [Op("act", name, settings={"which": _SIMPLE[kind]}, source=_TREE)]
-    if reader := _READERS.get(kind):
+    if kind in SIMPLE:
+        return [Op("act", name, settings={"which": SIMPLE[kind]}, source=_TREE)]
+    if reader := READERS.get(kind):
         try:
             return reader(name, state, tensors)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             reason = " ".join(str(error).split())[:80]
             raise ProbeError(f"{place}: {name}, a {kind}, is not as torch saves one ({reason}); save it again") from None
-    if kind in _PASSED:
+    if kind in PASSED:
         return []
     raise ProbeError(f"{place}: {name}, a {kind}, is no layer of a DCGAN; open it with --model pkg.module:factory")
 
@@ -317,7 +317,7 @@ def _average(name: str, state: dict[str, Any], tensors: dict[str, Tensor]) -> li
     return [Op("average", name, source=_TREE)]
 
 
-_READERS: dict[str, Callable[[str, dict[str, Any], dict[str, Tensor]], list[Op]]] = {
+READERS: dict[str, Callable[[str, dict[str, Any], dict[str, Tensor]], list[Op]]] = {
     "Linear": lambda name, state, tensors: [Op("linear", name, _weights(tensors, 0), {}, _TREE)],
     "Conv2d": _convolution,
     "ConvTranspose2d": lambda name, state, tensors: _convolution(name, state | {"transposed": True}, tensors),
