@@ -18,7 +18,7 @@ from typing import Any, get_args
 import torch
 
 from probe.base.errors import ProbeError
-from probe.checkpoints import containers, conversion, factories, native, weightfiles
+from probe.checkpoints import containers, conversion, factories, hub, native, weightfiles
 from probe.checkpoints.described import Described
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
@@ -44,7 +44,8 @@ def load(
     """Open a checkpoint; both networks are float32 and in eval mode.
 
     Args:
-        path: a file with the generator or both networks, a folder of such files, or a built-in name; None with `model`.
+        path: a file with the generator or both networks, a folder of such files, hf:owner/name[@revision][/file] on the
+            Hugging Face Hub, or a built-in name; None with `model`.
         disc: the discriminator's file, where it is not in `path`.
         model: `pkg.module:factory`, which returns an nn.Module that takes the latent alone; `path` is loaded into it.
         prior: overrides the prior that is stored or assumed.
@@ -64,7 +65,9 @@ def load(
     else:
         gan = _from_folder(place, prior, label) if place.is_dir() else _from_file(place, prior, label)
     if disc is not None:
-        _add_discriminator(gan, Path(disc))
+        _add_discriminator(gan, hub.fetch(str(disc), SUFFIXES) if str(disc).startswith(hub.PREFIX) else Path(disc))
+    if str(path).startswith(hub.PREFIX):
+        gan.provenance["source"] = str(path)
     _require_finite(gan)
     try:
         return gan.to(device)
@@ -88,6 +91,8 @@ def _require_finite(gan: GAN) -> None:
 
 def _resolve(path: str | Path) -> Path:
     """A checkpoint's path, or that of a built-in one."""
+    if str(path).startswith(hub.PREFIX):
+        return hub.fetch(str(path), SUFFIXES)
     if path in BUILTIN:
         builtin = Path(__file__).parents[1] / "weights" / BUILTIN[str(path)]
         if not builtin.is_file():

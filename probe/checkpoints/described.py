@@ -48,7 +48,7 @@ MAX_MAPS = 2**16  # features of one layer
 MAX_SIDE = 2 * SIZES.stop
 
 
-@dataclass
+@dataclass(eq=False)
 class Op:
     """One operation, by one of the kinds of the table above; `source` says where its settings are known from."""
 
@@ -78,7 +78,7 @@ class Condition:
     name: str = "embedding"
 
 
-@dataclass
+@dataclass(eq=False)
 class Described:
     """A network as its file describes it. `assumed` lists, in plain sentences, what the file does not say."""
 

@@ -357,7 +357,8 @@ def _activated(place: str, ops: list[Op], assumed: list[str]) -> list[Op]:
     assumed.append(f"{shared.what} follows every layer but the last")
     norms = [op for op in ops if op.kind == "norm" and op.tensors]
     out: list[Op] = []
-    for op in (op for op in ops if op not in acts and op not in norms):
+    core = [op for op in ops if op not in acts and op not in norms]
+    for op in core:
         out.append(op)
         if op.kind not in _WEIGHTED:
             continue

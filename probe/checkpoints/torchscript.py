@@ -9,6 +9,7 @@ known operations are followed.
 from __future__ import annotations
 
 import ast
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,8 @@ class _Follower:
         self.ops: list[Op] = []
         self.steps = 0
 
-    def module(self, name: str, module: Object, arguments: list[Any], depth: int) -> Any:
-        """What a module returns."""
+    def module(self, name: str, module: Object, arguments: list[Any], depth: int, method: str = "forward") -> Any:
+        """What a method of a module returns; a module traced in many places has one for each: forward, forward1, …"""
         self.steps += 1
         if depth > 16 or self.steps > 2000:
             raise _Refused("nests modules too deep for a DCGAN")
@@ -116,7 +117,7 @@ class _Follower:
             state["_parameters"] = {key: value for key, value in module.state.items() if isinstance(value, Tensor)}
             self.ops += modules.operations("TorchScript archive", name, Object(Name("torch.nn", kind), state=state))
             return _Flow(len(self.ops))
-        forward = next((node for node in code.body if isinstance(node, ast.FunctionDef) and node.name == "forward"), None)
+        forward = next((node for node in code.body if isinstance(node, ast.FunctionDef) and node.name == method), None)
         if forward is None:
             raise _Refused(f"has no forward in {kind}")
         names = [argument.arg for argument in forward.args.args]
@@ -145,7 +146,7 @@ class _Follower:
             owner = self.value(name, node.value, scope, depth)
             if isinstance(owner, Object):
                 return owner.state.get(node.attr)
-            return _dotted(node) if owner is None else None
+            return _dotted(node) if owner is None or isinstance(owner, str) else None
         if isinstance(node, ast.Call):
             return self.call(name, node, scope, depth)
         return None
@@ -155,11 +156,11 @@ class _Follower:
         arguments = [self.value(name, part, scope, depth) for part in node.args]
         if isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(arguments) == 2:
             return arguments[0].state.get(arguments[1]) if isinstance(arguments[0], Object) else None
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "forward":
+        if isinstance(node.func, ast.Attribute) and re.fullmatch(r"forward\d*", node.func.attr):
             module = self.value(name, node.func.value, scope, depth)
             if not isinstance(module, Object):
                 raise _Refused("calls what is no module")
-            return self.module(_path(name, node.func.value, scope, module), module, arguments, depth + 1)
+            return self.module(_path(name, node.func.value, scope, module), module, arguments, depth + 1, node.func.attr)
         function = self.value(name, node.func, scope, depth)
         if not any(isinstance(part, _Flow) for part in arguments):
             return None
@@ -168,7 +169,8 @@ class _Follower:
             return None
         if arguments[0] != _Flow(len(self.ops)) or any(isinstance(part, _Flow) for part in arguments[1:]):
             raise _Refused(f"joins two branches by {kind or 'code of its own'}")
-        if kind not in _SHAPING:
+        whole = kind == "slice" and all(part in (None, 0) or part >= 2**31 for part in arguments[2:4])
+        if kind not in _SHAPING and not whole:
             self.ops.append(_operation(kind, name, arguments[1:]))
         return _Flow(len(self.ops))
 
@@ -222,6 +224,11 @@ def _operation(kind: str, name: str, rest: list[Any]) -> Op:
     if kind == "instance_norm":
         weight, bias, _, _, _, _, eps = rest[:7]
         return Op("norm", name, _held(weight=weight, bias=bias), {"which": "instance", "eps": float(eps)}, "code")
+    if kind in ("pad", "constant_pad_nd"):
+        sides, how, value = rest[0], rest[1] if kind == "pad" else "constant", rest[-1] if len(rest) > 1 else None
+        if how != "constant" or (value if isinstance(value, int | float) else 0) != 0 or sides[:2] != sides[2:]:
+            raise _Refused("pads with other than zeros, or rows and columns differently")
+        return Op("pad", name, settings={"before": int(sides[0]), "after": int(sides[1])}, source="code")
     if kind in ("upsample_nearest2d", "upsample_bilinear2d"):
         factors = next((part for part in reversed(rest) if isinstance(part, list) and part and isinstance(part[0], float)), [])
         if len(set(factors)) != 1 or factors[0] != int(factors[0]) or True in rest[1:2]:
