@@ -822,7 +822,7 @@ def _strides(convolutions: list[_Layer], dense: list[_Layer], grid: int) -> tupl
         return [], 0
     if grid or convolutions[0].kind == "deconv":
         kept = 0 if convolutions[-1].kind == "deconv" else 1
-        for once in range(kept, n):
+        for once in dict.fromkeys((kept, 0, *range(1, n))):
             side = (grid or 1) * 2 ** (n - once)
             if side in _USUAL_SIDES:
                 ones = [1] * once
