@@ -112,7 +112,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
         reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
         raise ProbeError(f"{name}: {reason}")
     source = "given" if prior else "assumed"
-    if prior is None and best.condition is None:
+    if prior is None:
         prior, source = _prior(best)
     if label is not None:
         best = networks.at_class(best, label)

@@ -555,15 +555,15 @@ def generator(described: Described) -> tuple[Generator, int]:
     return model, chain.side
 
 
-def agreement(described: Described, prior: Prior = "normal") -> float:
+def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> float:
     """How far the inputs of a generator's BatchNorms are from the statistics in the file (0: not at all; 1: far).
 
     The root mean square over maps of (mean - running mean) / sqrt(running variance + eps) plus the mean of
-    |log(variance / running variance)|, averaged over layers, for 256 latents of a prior (one of every class in turn);
+    |log(variance / running variance)|, averaged over layers, for n latents of a prior (as many of every class);
     infinite where no BatchNorm stores any.
     """
     labels = list(range(described.classes)) or [None]
-    share = max(1, 256 // len(labels))
+    share = max(1, n // len(labels))
     inputs: dict[int, list[Tensor]] = {}
     norms: list[Any] = []
     for label in labels:

@@ -704,7 +704,8 @@ def _best(name: str, layers: list[_Layer]) -> Described:
     orders = ["norm-act"] if _shows_acts(layers) else ["norm-act", "act-norm"]
     for which, slope in slopes:
         candidates += [_usual(name, layers, which, slope, order) for order in orders]
-    scores = [agreement(candidate) for candidate in candidates]
+    candidates = candidates if _shows_acts(layers) else candidates[1:]  # the first of them is the usual one again
+    scores = [agreement(candidate, n=60) for candidate in candidates]
     best = min(range(len(scores)), key=scores.__getitem__)
     if scores[best] < 0.7 * scores[0]:
         candidates[best].assumed.append(
