@@ -33,12 +33,11 @@ from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
 _EXTRAS = {"h5py": "keras", "onnx": "onnx", "huggingface_hub": "hf"}
 
 
-def require(module: str, path: str | Path) -> Any:
-    """A package of an extra; raises ProbeError with the command that installs it where it is missing."""
+def require(module: str, path: str | Path) -> None:
+    """Raise ProbeError, with the command that installs it, where the package of an extra is missing."""
     if find_spec(module) is None:
         command = f"pip install 'dcgan-probe[{_EXTRAS[module]}]'"
         raise ProbeError(f"{path}: needs the package {module}; install it with {command}")
-    return importlib.import_module(module)
 
 
 def read(path: Path) -> tuple[list[Described], Any, dict[str, str]]:

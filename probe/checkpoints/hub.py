@@ -32,7 +32,9 @@ def fetch(spec: str, suffixes: Sequence[str]) -> Path:
     match = _SPEC.fullmatch(spec)
     if match is None or ".." in spec:
         raise ProbeError(f"{spec}: expected hf:owner/name, hf:owner/name@revision or hf:owner/name/file")
-    hub = require("huggingface_hub", spec)
+    require("huggingface_hub", spec)
+    import huggingface_hub as hub
+
     repository, revision, file = match.groups()
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:

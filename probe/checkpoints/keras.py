@@ -7,15 +7,18 @@ A file with a configuration says everything; one of weights alone holds the laye
 activations are the usual ones for them (said as assumed). Maps come last in Keras: kernels (k, k, in, out), those of
 Conv2DTranspose (k, k, out, in), of Dense (in, out); Reshape and Flatten order numbers by row, column and map.
 
-HDF5 is read by hard links alone: no link out of the file, no external or virtual data set, none larger than its file.
+HDF5 is read by a process of its own (hdf5_worker), bounded in time and memory: by hard links alone, no link out of the file,
+no external or virtual data set, none larger than its file.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +33,7 @@ from probe.checkpoints.described import Condition, Described, Op, agreement, net
 from probe.checkpoints.weightfiles import names_in
 
 _CONFIG = "config"
+_PATIENCE = 60  # seconds until reading is given up; hdf5_worker bounds its own time on a processor
 _ADVICE = "fetch or save it again"
 _USE = "open it with --model pkg.module:factory"
 _PASSED = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity")
@@ -45,18 +49,18 @@ def read(path: Path) -> list[Described]:
     """The networks in a Keras file; raises ProbeError, one line, where there is none or the file is damaged."""
     from probe.checkpoints.containers import require
 
-    h5py = require("h5py", path)
+    require("h5py", path)
     try:
-        config, weights = _contents(h5py, path)
+        config, weights = _contents(path)
     except ProbeError:
         raise
-    except Exception as error:  # HDF5 files that are damaged make h5py raise anything
+    except Exception as error:  # an archive that is damaged can be anything
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ProbeError(f"{path}: truncated or damaged Keras file ({reason}); {_ADVICE}") from None
     try:
         found = _from_config(path.name, config, weights) if config is not None else [_from_names(path.name, weights)]
-    except ProbeError:
-        raise
+    except ProbeError as error:
+        raise error if path.name in str(error) else ProbeError(f"{path}: {error}") from None
     except RecursionError:
         raise ProbeError(f"{path}: models nested too deep; {_ADVICE}") from None
     except Exception as error:  # a configuration that is damaged can be anything
@@ -109,24 +113,17 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdigit() and len(digits) < 9 else 0
 
 
-def _contents(h5py: Any, path: Path) -> tuple[dict[str, Any] | None, _Weights]:
+def _contents(path: Path) -> tuple[dict[str, Any] | None, _Weights]:
     """The configuration of a file, where it has one, and its weights."""
-    size = path.stat().st_size
     with path.open("rb") as file:
         archive = file.read(4) == b"PK\x03\x04"
     if not archive:
-        with h5py.File(path, "r") as file:
-            root = file
-            text = file.attrs.get("model_config") if "model_config" in file.attrs else None
-            if isinstance(file.get("model_weights", getlink=True), h5py.HardLink):
-                root = file["model_weights"]
-            return _parsed(path, text), _collect(h5py, path, root, size)
+        text, weights = _hdf5(path)
+        return _parsed(path, text), weights
     names_in(path)  # refuses bombs
     with zipfile.ZipFile(path) as held:
         config = _parsed(path, held.read("config.json"))
-        data = io.BytesIO(held.read("model.weights.h5"))
-    with h5py.File(data, "r") as file:
-        weights = _collect(h5py, path, file, size)
+        _, weights = _hdf5(path, held.read("model.weights.h5"))
     weights.numbered = True
     return config, weights
 
@@ -134,64 +131,37 @@ def _contents(h5py: Any, path: Path) -> tuple[dict[str, Any] | None, _Weights]:
 def _parsed(path: Path, text: Any) -> dict[str, Any] | None:
     if text is None:
         return None
-    config = json.loads(text if isinstance(text, str | bytes) else bytes(text))
+    config = json.loads(text)
     if not isinstance(config, dict):
         raise ProbeError(f"{path}: its configuration is a {type(config).__name__}; {_ADVICE}")
     return config
 
 
-def _collect(h5py: Any, path: Path, root: Any, size: int) -> _Weights:
-    """All arrays below a group, by hard links alone, each no larger than its file can hold."""
-    weights = _Weights()
-    if "layer_names" in root.attrs:
-        weights.layers = _names(root, "layer_names")
-    budget = [20 * size + 2**20]
-    seen: set[Any] = set()
-
-    def visit(group: Any, where: tuple[str, ...]) -> None:
-        if len(where) > 16 or len(weights.arrays) > 5000:
-            raise ProbeError(f"{path}: more than 5,000 arrays, or groups nested too deep; {_ADVICE}")
-        key = h5py.h5o.get_info(group.id).addr
-        if key in seen:
-            return
-        seen.add(key)
-        listed = _names(group, "weight_names") if "weight_names" in group.attrs else []
-        for name in [*dict.fromkeys(part.partition("/")[0] for part in listed), *group]:
-            if (*where, name) in weights.arrays:
-                continue
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise ProbeError(f"{path}: {name} is a link to somewhere else; refused; save the model in one file")
-            item = group.get(name)
-            if isinstance(item, h5py.Group):
-                visit(item, (*where, name))
-            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and not {"optimizer", "metrics"} & set(where):
-                weights.arrays[*where, name] = _array(path, item, budget)
-        # a nested model lists its weights in the order of its layers
-        ranks = {tuple(part.split("/")): i for i, part in enumerate(listed)}
-        if ranks:
-            below = [key for key in weights.arrays if key[: len(where)] == where]
-            below.sort(key=lambda key: ranks.get(key[len(where) :], len(ranks)))
-            moved = {key: weights.arrays.pop(key) for key in below}
-            weights.arrays |= moved
-
-    visit(root, ())
-    return weights
-
-
-def _names(group: Any, key: str) -> list[str]:
-    values = np.asarray(group.attrs[key]).ravel()[:5000]
-    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _array(path: Path, item: Any, budget: list[int]) -> Tensor:
-    if item.external or item.is_virtual:
-        raise ProbeError(f"{path}: {item.name} lies in another file; refused; save the model in one file")
-    needed = math.prod(item.shape) * item.dtype.itemsize
-    budget[0] -= needed
-    if budget[0] < 0 or len(item.shape) > 6:
-        raise ProbeError(f"{path}: {item.name} declares shape {item.shape}, more than the file can hold; {_ADVICE}")
-    return torch.from_numpy(np.ascontiguousarray(item[()], dtype=np.float32 if item.dtype.kind == "f" else np.int64))
+def _hdf5(path: Path, data: bytes | None = None) -> tuple[str | None, _Weights]:
+    """The configuration and the arrays in an HDF5 file, or in its bytes, read by a process of its own."""
+    size = path.stat().st_size if data is None else len(data)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("hdf5_worker.py"))]
+    command += [str(path.absolute()) if data is None else "-", str(size)]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, env=environment, check=False, **given)
+        out = done.stdout
+        length = int.from_bytes(out[:8], "little")
+        about = json.loads(out[8 : 8 + length])
+    except (subprocess.TimeoutExpired, ValueError):
+        raise ProbeError(f"{path}: damaged Keras file, on which the HDF5 library fails; {_ADVICE}") from None
+    if "refused" in about:
+        raise ProbeError(f"{path}: {about['refused']}")
+    if "damaged" in about:
+        raise ProbeError(f"{path}: truncated or damaged Keras file ({about['damaged']}); {_ADVICE}")
+    weights, at = _Weights(layers=about["layers"]), 8 + length
+    for place, shape, dtype in about["arrays"]:
+        count = math.prod(shape)
+        array = np.frombuffer(out, dtype, count, at).reshape(shape).copy()
+        weights.arrays[tuple(place)] = torch.from_numpy(array)
+        at += count * array.dtype.itemsize
+    return about["config"], weights
 
 
 # Padding -------------------------------------------------------------------------------------------------------------

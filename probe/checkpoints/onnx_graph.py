@@ -48,7 +48,9 @@ def read(path: Path) -> list[Described]:
     """The network in an ONNX file; raises ProbeError, one line, where it is damaged or no DCGAN."""
     from probe.checkpoints.containers import require
 
-    onnx = require("onnx", path)
+    require("onnx", path)
+    import onnx
+
     size = path.stat().st_size
     if size > 2**31:
         raise ProbeError(f"{path}: an ONNX file of {size:,} bytes; expected less than 2 GiB")

@@ -190,7 +190,9 @@ class _Graph:
 def _to_onnx(gan: GAN, generator: Generator, path: Path) -> list[Path]:
     from probe.checkpoints.containers import require
 
-    onnx = require("onnx", path)
+    require("onnx", path)
+    import onnx
+
     if takes_batch_statistics(generator):
         raise ProbeError(f"{path}: BatchNorm takes the statistics of the batch at hand, which ONNX cannot; recalibrate it first")
     graph, at = _Graph(onnx), generator.patched

@@ -17,7 +17,7 @@ from probe.base.errors import ProbeError
 from probe.checkpoints import containers
 from tests.originals import main_d, main_g, same
 
-hub = pytest.importorskip("huggingface_hub")
+constants = pytest.importorskip("huggingface_hub.constants")
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -83,9 +83,9 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made = Hub({"README.md": b"# A DCGAN", "config.json": b"{}", **files})
     monkeypatch.setenv("HF_ENDPOINT", made.address)
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        monkeypatch.setattr(hub.constants, name, str(tmp_path / "cache"), raising=False)
-    monkeypatch.setattr(hub.constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    monkeypatch.setattr(hub.constants, "HF_HUB_DISABLE_PROGRESS_BARS", True, raising=False)
+        monkeypatch.setattr(constants, name, str(tmp_path / "cache"), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True, raising=False)
     yield made
     made.server.shutdown()
     made.server.server_close()
@@ -136,7 +136,8 @@ def test_no_weights_in_it(served: Hub) -> None:
     refused("hf:me/dcgan", r"no weights in this repository \(found README.md, config.json\)")
 
 
-def test_offline(served: Hub) -> None:
+def test_offline(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the Hub's package waits before it tries again
     served.server.shutdown()
     served.server.server_close()
     for spec in ("hf:me/dcgan", "hf:me/dcgan/generator.pth"):
