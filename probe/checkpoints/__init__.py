@@ -243,6 +243,8 @@ def _from_folder(folder: Path, prior: Prior | None, label: int | None = None) ->
             failures.append(error)
     if len(own) > 1:
         raise ProbeError(f"{folder}: {len(own)} checkpoints ({', '.join(path.name for path in own)}); pass one of them")
+    if not own and not found and not full and (newest_checkpoint := containers.in_folder(folder)):
+        full, last = {newest_checkpoint: containers.read(newest_checkpoint)[0]}, True
     if full and not own and not found:
         gan = containers.gan(full, folder.resolve().name, prior, label)
         gan.provenance |= {"chosen": "the highest number of each file name"} if last else {}

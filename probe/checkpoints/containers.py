@@ -10,6 +10,7 @@
 | ONNX | onnx_graph |
 | TorchScript archive | torchscript |
 | Torch7 .t7 | torch7 |
+| TensorFlow checkpoint .index, .data-… | tensorflow |
 | torch file or pickle with whole modules | inert, modules |
 | any other | weightfiles |
 """
@@ -17,6 +18,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +71,9 @@ def _reader(path: Path) -> str | None:
         return None  # weightfiles says why
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return "keras"
-    if path.suffix in (".index", ".pb") or ".data-0" in path.suffix or path.suffix in (".tflite", ".pdparams"):
+    if path.suffix == ".index":
+        return "tensorflow"
+    if path.suffix in (".pb", ".tflite", ".pdparams") or path.suffix.startswith(".data-0"):
         raise ProbeError(_other_tool(path))
     if head.startswith(b"PK\x03\x04"):
         names = weightfiles.names_in(path)
@@ -91,10 +95,15 @@ def _other_tool(path: Path) -> str:
             f"{path}: a TensorFlow SavedModel; with TensorFlow installed, convert it: "
             f"python -m tf2onnx.convert --saved-model {path.parent} --output generator.onnx"
         )
-    return (
-        f"{path}: a TensorFlow checkpoint, which holds no architecture; where the model was built, after restoring it, "
-        "run generator.save('generator.h5') and pass that file"
-    )
+    return f"{path}: the arrays of a TensorFlow checkpoint; pass {path.stem}.index, which lists them and lies beside it"
+
+
+def in_folder(folder: Path) -> Path | None:
+    """The newest TensorFlow checkpoint in a folder; raises ProbeError for a SavedModel, which is a folder, too."""
+    if (folder / "saved_model.pb").is_file():
+        raise ProbeError(_other_tool(folder / "saved_model.pb"))
+    listed = [path for path in folder.glob("*.index") if any(folder.glob(f"{path.stem}.data-*"))]
+    return max(listed, key=lambda path: [int(n) for n in re.findall(r"\d+", path.stem)], default=None)
 
 
 # GANs ----------------------------------------------------------------------------------------------------------------

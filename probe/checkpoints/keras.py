@@ -41,8 +41,8 @@ _PASSED += ("ActivityRegularization",)
 _MODELS = ("Sequential", "Functional", "Model")
 _ACTS = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "selu": "selu", "elu": "elu", "gelu": "gelu"}
 _ACTS |= {"swish": "silu", "silu": "silu"}
-_LEAVES = {"kernel": "kernel", "bias": "bias", "gamma": "gamma", "beta": "beta", "moving_mean": "mean"}
-_LEAVES |= {"moving_variance": "var", "moving_var": "var", "alpha": "alpha", "embeddings": "table", "depthwise_kernel": "other"}
+LEAVES = {"kernel": "kernel", "bias": "bias", "gamma": "gamma", "beta": "beta", "moving_mean": "mean"}
+LEAVES |= {"moving_variance": "var", "moving_var": "var", "alpha": "alpha", "embeddings": "table", "depthwise_kernel": "other"}
 
 
 def read(path: Path) -> list[Described]:
@@ -88,7 +88,7 @@ class _Weights:
         for path, array in self.arrays.items():
             leaf = path[-1].partition(":")[0]
             if name in path[:-1] and path[-2] == name and (not scope or scope[0] in path or path[0] == name):
-                found[_LEAVES.get(leaf, leaf)] = array
+                found[LEAVES.get(leaf, leaf)] = array
         return found
 
     def _numbered(self, scope: tuple[str, ...], kind: str, at: int) -> dict[str, Tensor]:
@@ -626,13 +626,16 @@ _USUAL_SIDES = (28, 32, 64, 48, 96, 128, 256)
 
 
 @dataclass
-class _Layer:
+class WeightLayer:
+    """A layer of which weights alone are known: its name, its kind (or "") and its arrays by `LEAVES`."""
+
     name: str
     kind: str  # of _KINDS or _SHOWN, or ""
     held: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def kernel(self) -> Tensor:
+        """Its kernel, in Keras' layout."""
         return self.held["kernel"]
 
 
@@ -643,15 +646,15 @@ def _kind(name: str) -> str:
 
 def _from_names(name: str, weights: _Weights) -> Described:
     """The network of a file of weights alone: kinds of layers by their names, the rest by their shapes or as is usual."""
-    layers: list[_Layer] = []
-    groups: dict[str, dict[str, _Layer]] = {top: {} for top in weights.layers}
+    layers: list[WeightLayer] = []
+    groups: dict[str, dict[str, WeightLayer]] = {top: {} for top in weights.layers}
     for path, array in weights.arrays.items():
         if len(path) >= 2:
             leaf = path[-1].partition(":")[0]
             below = groups.setdefault(path[0], {})
-            below.setdefault(path[-2], _Layer(path[-2], _kind(path[-2]))).held[_LEAVES.get(leaf, leaf)] = array
+            below.setdefault(path[-2], WeightLayer(path[-2], _kind(path[-2]))).held[LEAVES.get(leaf, leaf)] = array
     for top, below in groups.items():
-        layers += list(below.values()) or [_Layer(top, _kind(top))]
+        layers += list(below.values()) or [WeightLayer(top, _kind(top))]
     held = [layer for layer in layers if layer.held]
     unknown = next((layer for layer in held if layer.kind not in _KINDS.values()), None)
     if not held or unknown is not None:
@@ -661,10 +664,10 @@ def _from_names(name: str, weights: _Weights) -> Described:
         dims = {"linear": 2, "conv": 4, "deconv": 4}.get(layer.kind)
         if dims and ("kernel" not in layer.held or layer.kernel.dim() != dims):
             raise ProbeError(f"{name}: layer {layer.name} has no kernel of {dims} dimensions; {_ADVICE}")
-    return _best(name, layers)
+    return network_of(name, layers)
 
 
-def _best(name: str, layers: list[_Layer]) -> Described:
+def network_of(name: str, layers: list[WeightLayer]) -> Described:
     """The usual reading, unless another fits the BatchNorm statistics in the file clearly better."""
     first = _usual(name, layers, "relu", 0.2, "norm-act")
     if first.role != "generator" or not any(op.kind == "norm" for op in first.ops):
@@ -685,13 +688,13 @@ def _best(name: str, layers: list[_Layer]) -> Described:
     return first
 
 
-def _shows_acts(layers: list[_Layer]) -> bool:
+def _shows_acts(layers: list[WeightLayer]) -> bool:
     return any(layer.kind in ("leaky", "relu", "elu") for layer in layers)
 
 
-def _usual(name: str, layers: list[_Layer], which: str, slope: float, order: str) -> Described:
+def _usual(name: str, layers: list[WeightLayer], which: str, slope: float, order: str) -> Described:
     """Layers in their order, with activations of a kind where their names show none, and strides for a usual image size."""
-    blocks: list[tuple[_Layer, list[_Layer]]] = []
+    blocks: list[tuple[WeightLayer, list[WeightLayer]]] = []
     for layer in layers:
         if layer.kind in ("linear", "conv", "deconv"):
             blocks.append((layer, []))
@@ -762,15 +765,15 @@ def _usual(name: str, layers: list[_Layer], which: str, slope: float, order: str
     return made
 
 
-def _maps_in(layer: _Layer) -> int:
+def _maps_in(layer: WeightLayer) -> int:
     return layer.kernel.shape[3 if layer.kind == "deconv" else 2]
 
 
-def _bias(layer: _Layer) -> dict[str, Tensor]:
+def _bias(layer: WeightLayer) -> dict[str, Tensor]:
     return {"bias": layer.held["bias"]} if "bias" in layer.held else {}
 
 
-def _tail(layer: _Layer, slope: float) -> Op:
+def _tail(layer: WeightLayer, slope: float) -> Op:
     """A norm or an activation that the names of a file show."""
     if layer.kind != "norm":
         settings = {"which": layer.kind} | ({"slope": slope or 0.2} if layer.kind == "leaky" else {})
@@ -782,7 +785,7 @@ def _tail(layer: _Layer, slope: float) -> Op:
     return Op("norm", layer.name, held, {"which": "batch", "eps": 1e-3}, "name")
 
 
-def _strides(convolutions: list[_Layer], dense: list[_Layer], grid: int) -> tuple[list[int], int]:
+def _strides(convolutions: list[WeightLayer], dense: list[WeightLayer], grid: int) -> tuple[list[int], int]:
     """A stride (or, before a convolution of a generator, an enlargement) for each convolution, and the first side.
 
     A generator doubles at every one but, where that leads to an unusual size, not at the first ones (transposed) or the

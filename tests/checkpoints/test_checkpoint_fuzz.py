@@ -67,9 +67,9 @@ def keras(path: Path) -> bytes:
 
 def keras_weights(path: Path) -> bytes:
     pytest.importorskip("h5py")
-    from tests.checkpoints.test_checkpoint_keras import discriminator, write
+    from tests.checkpoints.test_checkpoint_keras import tutorial, write
 
-    write(path, discriminator(), [None, 28, 28, 1], config=False)
+    write(path, tutorial(), [None, 6], config=False)
     return path.read_bytes()
 
 
@@ -95,6 +95,14 @@ def torch7(path: Path) -> bytes:
     return bytes(writer.out)
 
 
+def tensorflow(path: Path) -> bytes:
+    from tests.checkpoints.test_checkpoint_keras import tutorial
+    from tests.checkpoints.test_checkpoint_tensorflow import objects, write
+
+    write(path.with_suffix(""), objects("g", tutorial()))
+    return path.read_bytes()
+
+
 FORMATS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "module": (module, ".pth"),
     "legacy": (legacy, ".pth"),
@@ -105,6 +113,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "keras archive": (keras_archive, ".keras"),
     "onnx": (onnx, ".onnx"),
     "torch7": (torch7, ".t7"),
+    "tensorflow": (tensorflow, ".index"),
 }
 
 
