@@ -179,7 +179,9 @@ def attach(made: GAN, network: Described) -> None:
     discriminator, size = networks.discriminator(network, made.size)
     channels = discriminator.blocks[0].inputs
     if (channels, size) != (made.channels, made.size):
-        takes = f"takes images of {channels} channels and {size} px, the generator makes {made.channels} and {made.size}"
+        takes = (
+            f"takes images of {channels} channels and {size} px, the generator makes {made.channels} and {made.size}"
+        )
         raise ProbeError(f"{network.place}: {takes}; pass the discriminator that was trained with it")
     made.discriminator = discriminator
     made.batchnorm["discriminator"] = "batch" if takes_batch_statistics(discriminator) else "running"

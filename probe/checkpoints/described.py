@@ -61,7 +61,9 @@ class Op:
     @property
     def what(self) -> str:
         """The operation in a few words."""
-        shown = ", ".join(f"{key} {value}" for key, value in self.settings.items() if isinstance(value, str | int | float))
+        shown = ", ".join(
+            f"{key} {value}" for key, value in self.settings.items() if isinstance(value, str | int | float)
+        )
         return f"{self.kind} ({shown})" if shown else self.kind
 
 
@@ -295,7 +297,9 @@ class _Chain:
         if op.settings["stride"] != 1 or self.upsample > 1:
             raise self.refuse(op, "has a stride over maps with zeros between their rows")
         kernel = op.tensors["weight"].shape[-1]
-        cut = [kernel - 1 - waiting - op.settings[key] for key, waiting in (("before", self.before), ("after", self.after))]
+        cut = [
+            kernel - 1 - waiting - op.settings[key] for key, waiting in (("before", self.before), ("after", self.after))
+        ]
         weight = op.tensors["weight"].flip(2, 3).transpose(0, 1)
         settings = {"stride": self.spread, "before": cut[0], "after": cut[1]}
         self.clear()
@@ -458,7 +462,7 @@ class _Chain:
         factor, mode = op.settings["factor"], op.settings["mode"]
         if factor == 1:
             return
-        if self.upsample > 1 and self.mode != mode or factor < 1 or self.upsample * factor > 64:
+        if (self.upsample > 1 and self.mode != mode) or factor < 1 or self.upsample * factor > 64:
             raise self.refuse(op, "follows another interpolation")
         self.upsample, self.mode = self.upsample * factor, mode
 
@@ -479,7 +483,9 @@ class _Chain:
         if block["kind"] == "deconv":
             crop = block.get("crop", (0, 0))
             extra = block.get("output_padding", 0)
-            fields = _cut(block["padding"] + crop[0] - before, block["padding"] + crop[1] - extra - after, block["stride"])
+            fields = _cut(
+                block["padding"] + crop[0] - before, block["padding"] + crop[1] - extra - after, block["stride"]
+            )
             block |= {"output_padding": 0, "crop": (0, 0)} | fields
         elif block["kind"] == "conv" and block["stride"] == 1:
             pads = [block["padding"] + pad + cut for pad, cut in zip(block["pad"], (before, after), strict=True)]
@@ -569,7 +575,10 @@ def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> fl
     for label in labels:
         model, _ = generator(described if label is None else at_class(described, label))
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
-        hooks = [m.register_forward_pre_hook(lambda m, x, i=i: inputs.setdefault(i, []).append(x[0])) for i, m in enumerate(norms)]
+        hooks = [
+            m.register_forward_pre_hook(lambda m, x, i=i: inputs.setdefault(i, []).append(x[0]))
+            for i, m in enumerate(norms)
+        ]
         try:
             with torch.no_grad():
                 model(latents(share, model.nz, label or 0, prior))
@@ -601,7 +610,9 @@ def discriminator(described: Described, size: int | None = None) -> tuple[Discri
     images of that size do not lead to one number.
     """
     ops = list(described.ops)
-    while ops and ops[-1].kind in ("flatten", "average", "fold") or ops[-1].kind == "act" and ops[-1].settings["which"] == "sigmoid":
+    while (ops and ops[-1].kind in ("flatten", "average", "fold")) or (
+        ops[-1].kind == "act" and ops[-1].settings["which"] == "sigmoid"
+    ):
         ops.pop()
     tried = [size] if size else [described.size] if described.size else [64, 32, 28, 128, 96, 48, 16, *SIZES]
     reasons = []

@@ -61,7 +61,9 @@ def contents(file: Any, size: int) -> tuple[dict[str, Any], list[Any]]:
             raise RefusedError(f"{item.name} lies in another file; refused; save the model in one file")
         budget[0] -= math.prod(item.shape) * item.dtype.itemsize
         if budget[0] < 0 or len(item.shape) > 6:
-            raise RefusedError(f"{item.name} declares shape {item.shape}, more than the file can hold; fetch or save it again")
+            raise RefusedError(
+                f"{item.name} declares shape {item.shape}, more than the file can hold; fetch or save it again"
+            )
         return np.ascontiguousarray(item[()], dtype="<f4" if item.dtype.kind == "f" else "<i8")
 
     def visit(group: Any, where: tuple[str, ...]) -> None:
@@ -80,7 +82,11 @@ def contents(file: Any, size: int) -> tuple[dict[str, Any], list[Any]]:
             item = group.get(name)
             if isinstance(item, h5py.Group):
                 visit(item, (*where, name))
-            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and not {"optimizer", "metrics"} & set(where):
+            elif (
+                isinstance(item, h5py.Dataset)
+                and item.dtype.kind in "fiu"
+                and not {"optimizer", "metrics"} & set(where)
+            ):
                 found[*where, name] = array(item)
         ranks = {tuple(part.split("/")): i for i, part in enumerate(listed)}
         if ranks:  # a nested model lists its weights in the order of its layers
@@ -90,7 +96,11 @@ def contents(file: Any, size: int) -> tuple[dict[str, Any], list[Any]]:
 
     visit(root, ())
     layers = names(root, "layer_names") if "layer_names" in root.attrs else []
-    about = {"config": config, "layers": layers, "arrays": [[list(path), list(a.shape), a.dtype.str] for path, a in found.items()]}
+    about = {
+        "config": config,
+        "layers": layers,
+        "arrays": [[list(path), list(a.shape), a.dtype.str] for path, a in found.items()],
+    }
     return about, list(found.values())
 
 

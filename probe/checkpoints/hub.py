@@ -41,7 +41,9 @@ def fetch(spec: str, suffixes: Sequence[str]) -> Path:
         if file is not None:
             return Path(hub.hf_hub_download(repository, file, revision=revision, endpoint=endpoint))
         found = hub.HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
-        wanted = {one.rfilename: one.size or 0 for one in found.siblings or [] if one.rfilename.endswith(tuple(suffixes))}
+        wanted = {
+            one.rfilename: one.size or 0 for one in found.siblings or [] if one.rfilename.endswith(tuple(suffixes))
+        }
         if not wanted:
             names = ", ".join(one.rfilename for one in (found.siblings or [])[:5]) or "nothing"
             raise ProbeError(f"{spec}: no weights in this repository (found {names}); expected {', '.join(suffixes)}")
@@ -68,8 +70,16 @@ def _reason(error: Exception) -> str:
         return "no such repository, or a private one; check the name, or set HF_TOKEN"
     if "RevisionNotFoundError" in kinds:
         return "no such revision; check what stands behind @"
-    if "RemoteEntryNotFoundError" in kinds or ("EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds):
+    if "RemoteEntryNotFoundError" in kinds or (
+        "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds
+    ):
         return "no such file in the repository; leave it out to see what there is"
-    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "TimeoutException"}:
+    if kinds & {
+        "LocalEntryNotFoundError",
+        "OfflineModeIsEnabled",
+        "ConnectError",
+        "ConnectionError",
+        "TimeoutException",
+    }:
         return "the Hub cannot be reached, and nothing of it is in the cache; go online, or pass a local file"
     return " ".join(str(error).split())[:160] or type(error).__name__

@@ -43,7 +43,20 @@ _REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2")
 _WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 _ADVICE = "fetch or save it again"
 # A call of one of these is not weights; it would never run here, but the file is not to be trusted anywhere else.
-_HOSTILE = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "importlib", "ctypes", "pty", "pickle"}
+_HOSTILE = {
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "sys",
+    "shutil",
+    "socket",
+    "runpy",
+    "importlib",
+    "ctypes",
+    "pty",
+    "pickle",
+}
 _HOSTILE_BUILTINS = {"eval", "exec", "compile", "__import__", "getattr", "setattr", "open", "globals", "breakpoint"}
 
 
@@ -208,9 +221,14 @@ class _Inert(pickle._Unpickler):  # the one in Python: its memo is a dict, and e
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(state, tuple) and len(state) == 2:  # of a class with slots
-            state = {**(state[0] if isinstance(state[0], dict) else {}), **(state[1] if isinstance(state[1], dict) else {})}
+            state = {
+                **(state[0] if isinstance(state[0], dict) else {}),
+                **(state[1] if isinstance(state[1], dict) else {}),
+            }
         if isinstance(target, Object):
-            target.state |= {str(key): value for key, value in state.items()} if isinstance(state, dict) else {"": state}
+            target.state |= (
+                {str(key): value for key, value in state.items()} if isinstance(state, dict) else {"": state}
+            )
         elif not isinstance(target, dict | _Slice | _Storage):
             raise _DamagedError(f"a state for a {type(target).__name__}")
 
@@ -382,7 +400,9 @@ def read_torch(path: Path) -> Any:
             return _settled(_legacy(data))
         return _settled(_loaded(data))
     except _HostileError as error:
-        raise ProbeError(f"{path}: holds {error}, made to run code where it is opened; refused, and nothing ran") from None
+        raise ProbeError(
+            f"{path}: holds {error}, made to run code where it is opened; refused, and nothing ran"
+        ) from None
     except MemoryError:
         raise ProbeError(f"{path}: declares more than the memory holds; {_ADVICE}") from None
     except Exception as error:  # a hostile pickle can make the machine of pickles raise anything
@@ -395,7 +415,11 @@ def read_torch(path: Path) -> Any:
 
 def children(module: Object) -> dict[str, Object]:
     """The submodules of a module, in the order in which they were registered."""
-    return {str(key): value for key, value in module.state["_modules"].items() if isinstance(value, Object) and value.is_module}
+    return {
+        str(key): value
+        for key, value in module.state["_modules"].items()
+        if isinstance(value, Object) and value.is_module
+    }
 
 
 def own_tensors(module: Object) -> dict[str, Tensor]:

@@ -42,7 +42,13 @@ _MODELS = ("Sequential", "Functional", "Model")
 _ACTS = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "selu": "selu", "elu": "elu", "gelu": "gelu"}
 _ACTS |= {"swish": "silu", "silu": "silu"}
 LEAVES = {"kernel": "kernel", "bias": "bias", "gamma": "gamma", "beta": "beta", "moving_mean": "mean"}
-LEAVES |= {"moving_variance": "var", "moving_var": "var", "alpha": "alpha", "embeddings": "table", "depthwise_kernel": "other"}
+LEAVES |= {
+    "moving_variance": "var",
+    "moving_var": "var",
+    "alpha": "alpha",
+    "embeddings": "table",
+    "depthwise_kernel": "other",
+}
 
 
 def read(path: Path) -> list[Described]:
@@ -96,9 +102,9 @@ class _Weights:
         places: dict[tuple[str, ...], dict[str, Tensor]] = {}
         for path, array in self.arrays.items():
             inner = tuple(part for part in path if part not in ("layers", "_layer_checkpoint_dependencies"))
-            if len(inner) >= 3 and inner[-2] == "vars" and re.fullmatch(rf"{prefix}(_\d+)?", inner[-3]):
-                if inner[:-3] == scope:
-                    places.setdefault(inner[:-2], {})[inner[-1]] = array
+            named = len(inner) >= 3 and inner[-2] == "vars" and re.fullmatch(rf"{prefix}(_\d+)?", inner[-3])
+            if named and inner[:-3] == scope:
+                places.setdefault(inner[:-2], {})[inner[-1]] = array
         order = sorted(places, key=lambda place: _number(place[-1]))
         return places[order[at]] if at < len(order) else {}
 
@@ -361,14 +367,21 @@ class _Reader:
         outputs = [str(part[0]) for part in _nodes(model[_CONFIG]["output_layers"])]
         flows = [flow_of(name) for name in outputs]
         single = [flow for flow in flows if flow.shape == (1,)] or flows
-        self.leftover += [f"{name}, another output" for name, flow in zip(outputs, flows, strict=True) if flow is not single[0]]
+        self.leftover += [
+            f"{name}, another output" for name, flow in zip(outputs, flows, strict=True) if flow is not single[0]
+        ]
         return single[0]
 
     def _join(self, layer: dict[str, Any], flows: list[_Flow]) -> _Flow:
         """A latent that a label is multiplied with, or stands before or behind."""
-        kind, config = layer.get("class_name"), layer[_CONFIG]
+        kind = layer.get("class_name")
         labels = [flow for flow in flows if flow.table is not None]
-        if not labels and len(flows) == 2 and kind == "Concatenate" and all(not flow.ops and len(flow.shape) == 1 for flow in flows):
+        if (
+            not labels
+            and len(flows) == 2
+            and kind == "Concatenate"
+            and all(not flow.ops and len(flow.shape) == 1 for flow in flows)
+        ):
             marked = [flow for flow in flows if re.search(r"label|class|cond|one_?hot", flow.source, re.IGNORECASE)]
             label = marked[0] if len(marked) == 1 else min(flows, key=lambda flow: flow.shape[0])
             label.table = torch.eye(label.shape[0])
@@ -464,7 +477,10 @@ class _Reader:
     def _conv2d(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> tuple[list[Op], tuple[int, ...]]:
         side, maps = self._maps(layer, shape)
         kernel, bias = self._weights(layer, held, 4)
-        size, stride = self._square(layer, list(kernel.shape[:2]), "kernels"), self._square(layer, config["strides"], "strides")
+        size, stride = (
+            self._square(layer, list(kernel.shape[:2]), "kernels"),
+            self._square(layer, config["strides"], "strides"),
+        )
         if self._square(layer, config.get("dilation_rate", 1), "dilation") != 1 or config.get("groups", 1) != 1:
             raise self.refuse(layer, "is dilated or grouped")
         if kernel.shape[2] != maps or stride < 1:
@@ -475,10 +491,15 @@ class _Reader:
         settings = {"stride": stride, "before": before, "after": after}
         return [Op("conv", "", {"weight": weight, **bias}, settings)], (out, out, kernel.shape[3])
 
-    def _conv2d_transpose(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> tuple[list[Op], tuple[int, ...]]:
+    def _conv2d_transpose(
+        self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]
+    ) -> tuple[list[Op], tuple[int, ...]]:
         side, maps = self._maps(layer, shape)
         kernel, bias = self._weights(layer, held, 4)
-        size, stride = self._square(layer, list(kernel.shape[:2]), "kernels"), self._square(layer, config["strides"], "strides")
+        size, stride = (
+            self._square(layer, list(kernel.shape[:2]), "kernels"),
+            self._square(layer, config["strides"], "strides"),
+        )
         if self._square(layer, config.get("dilation_rate", 1), "dilation") != 1:
             raise self.refuse(layer, "is dilated")
         if kernel.shape[3] != maps or stride < 1:
@@ -491,7 +512,9 @@ class _Reader:
         settings = {"stride": stride, "before": before, "after": after}
         return [Op("deconv", "", {"weight": weight, **bias}, settings)], (out, out, kernel.shape[2])
 
-    def _batch_normalization(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> tuple[list[Op], tuple[int, ...]]:
+    def _batch_normalization(
+        self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]
+    ) -> tuple[list[Op], tuple[int, ...]]:
         axis = config.get("axis", -1)
         axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
         if axis not in (-1, len(shape)):
@@ -620,7 +643,13 @@ def _inbound(layer: dict[str, Any]) -> list[str]:
 
 # Weights alone -------------------------------------------------------------------------------------------------------
 
-_KINDS = {"dense": "linear", "conv2d_transpose": "deconv", "conv2d": "conv", "batch_normalization": "norm", "embedding": "table"}
+_KINDS = {
+    "dense": "linear",
+    "conv2d_transpose": "deconv",
+    "conv2d": "conv",
+    "batch_normalization": "norm",
+    "embedding": "table",
+}
 _SHOWN = {"leaky_re_lu": "leaky", "re_lu": "relu", "elu": "elu", "up_sampling2d": "upsample"}
 _USUAL_SIDES = (28, 32, 64, 48, 96, 128, 256)
 
@@ -659,7 +688,9 @@ def _from_names(name: str, weights: _Weights) -> Described:
     unknown = next((layer for layer in held if layer.kind not in _KINDS.values()), None)
     if not held or unknown is not None:
         found = f"{unknown.name}, which names no layer of a DCGAN" if unknown else "no weights in it"
-        raise ProbeError(f"{name}: Keras weights without a configuration: {found}; save the model with its configuration")
+        raise ProbeError(
+            f"{name}: Keras weights without a configuration: {found}; save the model with its configuration"
+        )
     for layer in held:
         dims = {"linear": 2, "conv": 4, "deconv": 4}.get(layer.kind)
         if dims and ("kernel" not in layer.held or layer.kernel.dim() != dims):
@@ -673,7 +704,9 @@ def network_of(name: str, layers: list[WeightLayer]) -> Described:
     if first.role != "generator" or not any(op.kind == "norm" for op in first.ops):
         return first
     candidates = [first]
-    slopes = [("relu", 0.0), ("leaky", 0.2), ("leaky", 0.3)] if not _shows_acts(layers) else [("leaky", 0.2), ("leaky", 0.3)]
+    slopes = (
+        [("relu", 0.0), ("leaky", 0.2), ("leaky", 0.3)] if not _shows_acts(layers) else [("leaky", 0.2), ("leaky", 0.3)]
+    )
     orders = ["norm-act"] if _shows_acts(layers) else ["norm-act", "act-norm"]
     for which, slope in slopes:
         candidates += [_usual(name, layers, which, slope, order) for order in orders]
@@ -753,13 +786,17 @@ def _usual(name: str, layers: list[WeightLayer], which: str, slope: float, order
         ops.append(Op("act", "tanh", settings={"which": "tanh"}, source="assumed"))
     if not shown:
         words = f"{which} {slope:g}" if which == "leaky" else which
-        assumed.append(f"{words} follows every layer but the last{', and BatchNorm that' if order == 'act-norm' else ''}")
+        assumed.append(
+            f"{words} follows every layer but the last{', and BatchNorm that' if order == 'act-norm' else ''}"
+        )
     made = network(name, ops, "Keras weights", assumed=assumed)
     tables = [layer for layer in layers if layer.kind == "table"]
     if tables and made.role == "generator":
         table = tables[0].held.get("table", torch.zeros(0, 0))
         if table.dim() != 2 or not 0 < table.shape[1] <= made.nz:
-            raise ProbeError(f"{name}: {tables[0].name} of shape {tuple(table.shape)} joins no latent of {made.nz}; {_USE}")
+            raise ProbeError(
+                f"{name}: {tables[0].name} of shape {tuple(table.shape)} joins no latent of {made.nz}; {_USE}"
+            )
         how = "multiply" if table.shape[1] == made.nz else "behind"
         made.condition = Condition(how, table, tables[0].name)
     return made

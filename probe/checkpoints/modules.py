@@ -106,7 +106,9 @@ def read(place: str, module: Object) -> Described:
     if tables and described.role == "generator":
         described.condition = _condition(described, tables, assumed)
     elif tables:
-        raise ProbeError(f"{place}: a conditional discriminator ({', '.join(tables)}); only unconditional ones can be read")
+        raise ProbeError(
+            f"{place}: a conditional discriminator ({', '.join(tables)}); only unconditional ones can be read"
+        )
     return described
 
 
@@ -185,7 +187,7 @@ def operations(place: str, name: str, module: Object) -> list[Op]:
     kind, state, tensors = _class(module), module.state, own_tensors(module)
     if not _torch(module):
         return _own(place, name, module)
-    for _, parametrization in children(module).items():
+    for parametrization in children(module).values():
         tensors |= {f"parametrized.{key}": value for key, value in state_of(parametrization).items()}
     if kind in SIMPLE:
         return [Op("act", name, settings={"which": SIMPLE[kind]}, source=_TREE)]
@@ -194,7 +196,9 @@ def operations(place: str, name: str, module: Object) -> list[Op]:
             return reader(name, state, tensors)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             reason = " ".join(str(error).split())[:80]
-            raise ProbeError(f"{place}: {name}, a {kind}, is not as torch saves one ({reason}); save it again") from None
+            raise ProbeError(
+                f"{place}: {name}, a {kind}, is not as torch saves one ({reason}); save it again"
+            ) from None
     if kind in PASSED:
         return []
     raise ProbeError(f"{place}: {name}, a {kind}, is no layer of a DCGAN; open it with --model pkg.module:factory")
@@ -233,7 +237,9 @@ def _weights(tensors: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
             weight = original / (u.float().flatten() @ matrix @ v.float().flatten())
         elif "weight_g" in tensors and "weight_v" in tensors:
             direction = tensors["weight_v"].float()
-            weight = direction * (tensors["weight_g"] / direction.flatten(1).norm(dim=1).view(tensors["weight_g"].shape))
+            weight = direction * (
+                tensors["weight_g"] / direction.flatten(1).norm(dim=1).view(tensors["weight_g"].shape)
+            )
         else:
             raise KeyError("weight")
     return {"weight": weight} | ({"bias": tensors["bias"]} if "bias" in tensors else {})
@@ -325,7 +331,9 @@ READERS: dict[str, Callable[[str, dict[str, Any], dict[str, Tensor]], list[Op]]]
     **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d"), _instance),
     "Upsample": _upsample,
     "UpsamplingNearest2d": lambda name, state, tensors: _upsample(name, state | {"mode": "nearest"}, tensors),
-    "UpsamplingBilinear2d": lambda name, state, tensors: _upsample(name, state | {"mode": "bilinear", "align_corners": True}, tensors),
+    "UpsamplingBilinear2d": lambda name, state, tensors: _upsample(
+        name, state | {"mode": "bilinear", "align_corners": True}, tensors
+    ),
     "ZeroPad2d": _pad,
     "Unflatten": _unflatten,
     "LeakyReLU": _act("leaky", "negative_slope"),
@@ -370,7 +378,9 @@ def _activated(place: str, ops: list[Op], assumed: list[str]) -> list[Op]:
         if op is not ops[layers[-1]]:
             out.append(Op("act", f"{op.name}.act", shared.tensors, shared.settings, "assumed"))
     if norms:
-        raise ProbeError(f"{place}: which layer {norms[0].name} follows only its code says; use --model pkg.module:factory")
+        raise ProbeError(
+            f"{place}: which layer {norms[0].name} follows only its code says; use --model pkg.module:factory"
+        )
     if draws and not ends:
         assumed.append("the image is the tanh of the last layer")
         ends = [Op("act", "tanh", settings={"which": "tanh"}, source="assumed")]

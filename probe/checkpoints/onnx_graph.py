@@ -85,7 +85,9 @@ class _Reader:
         for tensor in graph.initializer:
             budget -= 8 * math.prod(tensor.dims)
             if budget < 0 or any(n < 0 for n in tensor.dims):
-                raise ProbeError(f"{path}: {tensor.name} declares shape {tuple(tensor.dims)}, more than the file holds; {_ADVICE}")
+                raise ProbeError(
+                    f"{path}: {tensor.name} declares shape {tuple(tensor.dims)}, more than the file holds; {_ADVICE}"
+                )
             self.values[tensor.name] = self._array(tensor)
         self._inputs([value for value in graph.input if value.name not in self.values])
 
@@ -110,11 +112,15 @@ class _Reader:
                 shapes[value.name] = dims
         if len(shapes) != 1 or len(labels) > 1:
             names = ", ".join(value.name for value in inputs) or "none"
-            raise ProbeError(f"{self.path}: a graph of inputs {names}; expected latents or images, and at most a label; {_USE}")
+            raise ProbeError(
+                f"{self.path}: a graph of inputs {names}; expected latents or images, and at most a label; {_USE}"
+            )
         (name, dims), *_ = shapes.items()
         rest = dims[1:]
         if len(dims) not in (2, 4) or any(not 0 < n < 2**16 for n in rest) or math.prod(rest) > _LARGEST:
-            raise ProbeError(f"{self.path}: input {name} of shape {dims}; expected (N, nz) or (N, channels, size, size); {_USE}")
+            raise ProbeError(
+                f"{self.path}: input {name} of shape {dims}; expected (N, nz) or (N, channels, size, size); {_USE}"
+            )
         self.batch = dims[0]
         self.base = rest if len(rest) == 1 or rest[1:] != (1, 1) else rest[:1]
         if len(self.base) == 3:
@@ -277,7 +283,11 @@ class _Reader:
             self._arrange(live, 4)
             shape = self.base[:1]
             out = self._emit("average", name, shape, {})
-            return _Live(out.index.reshape(1, *shape, 1, 1), out.version) if kind != "ReduceMean" or get.number("keepdims", 1) else out
+            return (
+                _Live(out.index.reshape(1, *shape, 1, 1), out.version)
+                if kind != "ReduceMean" or get.number("keepdims", 1)
+                else out
+            )
         raise _Unknown("is no layer of a DCGAN")
 
     def _conv(self, name: str, live: _Live, inputs: Sequence[Any], get: _Attributes) -> _Live:
@@ -353,7 +363,9 @@ class _Reader:
         keeps = kind == "act" and settings["which"] != "sigmoid"
         if not keeps and not live.index.all():
             raise _Unknown("follows zeros that were put between numbers")
-        if kind == "norm" and not np.array_equal(self._maps(live), np.broadcast_to(_along(live.index), live.index.shape)):
+        if kind == "norm" and not np.array_equal(
+            self._maps(live), np.broadcast_to(_along(live.index), live.index.shape)
+        ):
             raise _Unknown("normalises along another axis than that of the maps")
         index, base = live.index, self.base
         self._emit(kind, name, base, tensors, **settings)

@@ -80,16 +80,24 @@ def _to_torch(gan: GAN, generator: Generator, path: Path) -> list[Path]:
     lines, state, used = [], {}, set[type[nn.Module]]()
     for i, layer in enumerate(generator.layers(), 1):
         parts = list(layer.named_children())
-        lines += [f"        self.layer{i} = nn.Sequential(", *(f"            {_code(part)}," for _, part in parts), "        )"]
+        lines += [
+            f"        self.layer{i} = nn.Sequential(",
+            *(f"            {_code(part)}," for _, part in parts),
+            "        )",
+        ]
         used |= {type(part) for _, part in parts} & {PixelNorm, FromUnit, Erase}
         for at, (_, part) in enumerate(parts):
             state |= {f"layer{i}.{at}.{key}": tensor for key, tensor in part.state_dict().items()}
     at = generator.patched
     if at:
         used.add(Patch)
-        lines.append(f"        self.patch = Patch({generator.nz}, {generator.blocks[at - 1].outputs}, {generator.blocks[at - 1].patch})")
+        lines.append(
+            f"        self.patch = Patch({generator.nz}, {generator.blocks[at - 1].outputs}, {generator.blocks[at - 1].patch})"
+        )
         state |= {f"patch.{key}": tensor for key, tensor in generator.patch.state_dict().items()}
-    what = f"A DCGAN generator of {gan.size} px images" + (", with a patch in it that its latent switches on." if at else ".")
+    what = f"A DCGAN generator of {gan.size} px images" + (
+        ", with a patch in it that its latent switches on." if at else "."
+    )
     prior = "U(-1, 1)" if gan.prior == "uniform" else "N(0, 1)"
     text = _HEAD.format(what=what, prior=prior, stem=path.stem, nz=gan.nz, channels=gan.channels, size=gan.size)
     for kind in sorted(used, key=lambda kind: kind.__name__):
@@ -121,7 +129,11 @@ def _forward(generator: Generator) -> str:
         lines.append(f"        x = z.flatten(1){enter}")
         lines += [f"        x = self.layer{i}(x)" for i in range(1, n + 1)]
     else:
-        lines += ["        z = z.flatten(1)", f"        x = z{enter}", f"        other = self.patch.counterfactual(z){enter}"]
+        lines += [
+            "        z = z.flatten(1)",
+            f"        x = z{enter}",
+            f"        other = self.patch.counterfactual(z){enter}",
+        ]
         for i in range(1, at + 1):
             lines.append(f"        x, other = self.layer{i}(x), self.layer{i}(other)")
         lines.append("        x = self.patch(x, other)")
@@ -194,7 +206,9 @@ def _to_onnx(gan: GAN, generator: Generator, path: Path) -> list[Path]:
     import onnx
 
     if takes_batch_statistics(generator):
-        raise ProbeError(f"{path}: BatchNorm takes the statistics of the batch at hand, which ONNX cannot; recalibrate it first")
+        raise ProbeError(
+            f"{path}: BatchNorm takes the statistics of the batch at hand, which ONNX cannot; recalibrate it first"
+        )
     graph, at = _Graph(onnx), generator.patched
     x = other = _entered(graph, generator, "z")
     if at:
@@ -233,7 +247,7 @@ def _entered(graph: _Graph, generator: Generator, z: str) -> str:
 
 def _drawn(graph: _Graph, layer: nn.Module, block: Block, name: str, x: str, side: int) -> str:
     """One layer's nodes."""
-    inner = {key: part for key, part in layer.named_children()}
+    inner = dict(layer.named_children())
     for key, part in inner.items():
         if key in ("pad", "crop"):
             continue  # in the convolution's own node
@@ -247,7 +261,11 @@ def _part(graph: _Graph, part: nn.Module, name: str, x: str, block: Block, side:
     if isinstance(part, nn.ConvTranspose2d | nn.Conv2d):
         margins = block.crop if isinstance(part, nn.ConvTranspose2d) else block.pad
         pads = [block.padding + margin for margin in margins]
-        settings = {"strides": [block.stride] * 2, "pads": [pads[0]] * 2 + [pads[1]] * 2, "kernel_shape": [block.kernel] * 2}
+        settings = {
+            "strides": [block.stride] * 2,
+            "pads": [pads[0]] * 2 + [pads[1]] * 2,
+            "kernel_shape": [block.kernel] * 2,
+        }
         if isinstance(part, nn.Conv2d):
             return graph.node("Conv", x, *inputs, **settings)
         return graph.node("ConvTranspose", x, *inputs, output_padding=[block.output_padding] * 2, **settings)
@@ -257,7 +275,9 @@ def _part(graph: _Graph, part: nn.Module, name: str, x: str, block: Block, side:
         width = part.num_features
         gain = held.get("weight") or graph.known(f"{name}.weight", np.ones(width))
         bias = held.get("bias") or graph.known(f"{name}.bias", np.zeros(width))
-        return graph.node("BatchNormalization", x, gain, bias, held["running_mean"], held["running_var"], epsilon=part.eps)
+        return graph.node(
+            "BatchNormalization", x, gain, bias, held["running_mean"], held["running_var"], epsilon=part.eps
+        )
     if isinstance(part, nn.InstanceNorm2d):
         gain = held.get("weight") or graph.known(f"{name}.weight", np.ones(part.num_features))
         bias = held.get("bias") or graph.known(f"{name}.bias", np.zeros(part.num_features))
@@ -273,7 +293,9 @@ def _part(graph: _Graph, part: nn.Module, name: str, x: str, block: Block, side:
         settings["coordinate_transformation_mode"] = "half_pixel" if part.mode == "bilinear" else "asymmetric"
         if part.mode == "nearest":
             settings["nearest_mode"] = "floor"
-        return graph.node("Resize", x, "", graph.known(f"{name}.scales", np.array([1, 1, factor, factor], np.float32)), **settings)
+        return graph.node(
+            "Resize", x, "", graph.known(f"{name}.scales", np.array([1, 1, factor, factor], np.float32)), **settings
+        )
     if isinstance(part, FromUnit):
         doubled = graph.node("Mul", x, graph.known("two", np.array(2.0)))
         return graph.node("Sub", doubled, graph.known("one", np.array(1.0)))
@@ -300,7 +322,7 @@ def _activation(graph: _Graph, part: nn.Module, x: str, inputs: list[str]) -> st
 
 
 def _erased(graph: _Graph, part: Erase, name: str, x: str) -> str:
-    """x -> max(min(x, 0), x - Σ_k max(0, w_k·x + b_k) v_k) at every place."""
+    """X -> max(min(x, 0), x - Σ_k max(0, w_k·x + b_k) v_k) at every place."""
     weight = graph.known(f"{name}.kernel", part.weight[:, :, None, None])
     step = graph.known(f"{name}.steps", part.step.T[:, :, None, None])
     excess = graph.node("Relu", graph.node("Conv", x, weight, f"{name}.bias"))
@@ -311,7 +333,12 @@ def _erased(graph: _Graph, part: Erase, name: str, x: str) -> str:
 
 
 def _counterfactual(graph: _Graph, patch: Patch, z: str) -> str:
-    excess = graph.node("Relu", graph.node("Gemm", z, graph.known("patch.weight", patch.weight), graph.known("patch.bias", patch.bias), transB=1))
+    excess = graph.node(
+        "Relu",
+        graph.node(
+            "Gemm", z, graph.known("patch.weight", patch.weight), graph.known("patch.bias", patch.bias), transB=1
+        ),
+    )
     moved = graph.node("Sub", z, graph.node("MatMul", excess, graph.known("patch.step", patch.step)))
     return graph.node("Clip", moved, graph.known("patch.least", -patch.limit), graph.known("patch.limit", patch.limit))
 

@@ -187,7 +187,11 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         shape: list[int] = []
         for key, value in _fields(held):
             if key == 2 and isinstance(value, bytes):
-                sizes = [dict(_fields(dim)).get(1, 0) for field, dim in _fields(value) if field == 2 and isinstance(dim, bytes)]
+                sizes = [
+                    dict(_fields(dim)).get(1, 0)
+                    for field, dim in _fields(value)
+                    if field == 2 and isinstance(dim, bytes)
+                ]
                 shape = [size for size in sizes if isinstance(size, int)]
             elif isinstance(value, int):
                 numbers[key] = value

@@ -244,7 +244,11 @@ def _operations(place: str, name: str, kind: str, held: dict[Any, Any]) -> list[
         return [Op("deconv" if transposed else "conv", name, tensors, settings, source)]
     if kind in ("SpatialBatchNormalization", "BatchNormalization"):
         eps = float(held.get("eps", 1e-5))
-        statistics = {new: held[old] for old, new in (("running_mean", "mean"), ("running_var", "var")) if isinstance(held.get(old), Tensor)}
+        statistics = {
+            new: held[old]
+            for old, new in (("running_mean", "mean"), ("running_var", "var"))
+            if isinstance(held.get(old), Tensor)
+        }
         if "var" not in statistics and isinstance(held.get("running_std"), Tensor):  # old files: 1 / sqrt(var + eps)
             statistics["var"] = held["running_std"].double().pow(-2).sub(eps).float()
         return [Op("norm", name, tensors | statistics, {"which": "batch", "eps": eps}, source)]

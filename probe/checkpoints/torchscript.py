@@ -25,9 +25,28 @@ from probe.checkpoints.weightfiles import names_in
 
 _ADVICE = "fetch or save it again"
 _USE = "open it with --model pkg.module:factory"
-_SHAPING = ("view", "reshape", "flatten", "unsqueeze", "squeeze", "contiguous", "dropout", "dropout_", "_unsafe_view", "to")
+_SHAPING = (
+    "view",
+    "reshape",
+    "flatten",
+    "unsqueeze",
+    "squeeze",
+    "contiguous",
+    "dropout",
+    "dropout_",
+    "_unsafe_view",
+    "to",
+)
 _SHAPING += ("feature_dropout", "detach", "unflatten", "alpha_dropout")
-_ACTS = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "selu": "selu", "elu": "elu", "gelu": "gelu", "silu": "silu"}
+_ACTS = {
+    "relu": "relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "selu": "selu",
+    "elu": "elu",
+    "gelu": "gelu",
+    "silu": "silu",
+}
 _MAX_CODE = 2**20
 
 
@@ -63,7 +82,15 @@ def read(path: Path) -> list[Described]:
         raise ProbeError(f"{path}: a TorchScript archive that {reason}; {_USE}") from None
     except ProbeError:
         raise
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, SyntaxError, RecursionError, MemoryError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise ProbeError(f"{path}: truncated or damaged TorchScript archive ({reason}); {_ADVICE}") from None
     except Exception as error:  # code that is damaged can be anything
@@ -101,7 +128,7 @@ class _Follower:
         self.steps = 0
 
     def module(self, name: str, module: Object, arguments: list[Any], depth: int, method: str = "forward") -> Any:
-        """What a method of a module returns; a module traced in many places has one for each: forward, forward1, …"""
+        """What a method of a module returns; one traced in many places has forward, forward1 and so on."""
         self.steps += 1
         if depth > 16 or self.steps > 2000:
             raise _Refused("nests modules too deep for a DCGAN")
@@ -160,7 +187,9 @@ class _Follower:
             module = self.value(name, node.func.value, scope, depth)
             if not isinstance(module, Object):
                 raise _Refused("calls what is no module")
-            return self.module(_path(name, node.func.value, scope, module), module, arguments, depth + 1, node.func.attr)
+            return self.module(
+                _path(name, node.func.value, scope, module), module, arguments, depth + 1, node.func.attr
+            )
         function = self.value(name, node.func, scope, depth)
         if not any(isinstance(part, _Flow) for part in arguments):
             return None
@@ -220,7 +249,13 @@ def _operation(kind: str, name: str, rest: list[Any]) -> Op:
         return Op("deconv" if transposed else "conv", name, _held(weight=weight, bias=bias), settings, "code")
     if kind == "batch_norm":
         weight, bias, mean, var, _, _, eps = rest[:7]
-        return Op("norm", name, _held(weight=weight, bias=bias, mean=mean, var=var), {"which": "batch", "eps": float(eps)}, "code")
+        return Op(
+            "norm",
+            name,
+            _held(weight=weight, bias=bias, mean=mean, var=var),
+            {"which": "batch", "eps": float(eps)},
+            "code",
+        )
     if kind == "instance_norm":
         weight, bias, _, _, _, _, eps = rest[:7]
         return Op("norm", name, _held(weight=weight, bias=bias), {"which": "instance", "eps": float(eps)}, "code")
@@ -230,7 +265,9 @@ def _operation(kind: str, name: str, rest: list[Any]) -> Op:
             raise _Refused("pads with other than zeros, or rows and columns differently")
         return Op("pad", name, settings={"before": int(sides[0]), "after": int(sides[1])}, source="code")
     if kind in ("upsample_nearest2d", "upsample_bilinear2d"):
-        factors = next((part for part in reversed(rest) if isinstance(part, list) and part and isinstance(part[0], float)), [])
+        factors = next(
+            (part for part in reversed(rest) if isinstance(part, list) and part and isinstance(part[0], float)), []
+        )
         if len(set(factors)) != 1 or factors[0] != int(factors[0]) or True in rest[1:2]:
             raise _Refused(f"has an {kind} by no whole factor, or one that aligns corners")
         mode = "bilinear" if "bilinear" in kind else "nearest"

@@ -41,9 +41,15 @@ class Draw:
 
     def dense(self, inputs: int, units: int, **config: Any) -> Layer:
         weights = {"kernel": self.rng.normal(0, 0.4, (inputs, units)), "bias": self.rng.normal(0, 0.3, units)}
-        return "Dense", {"name": self.name("dense"), "units": units, "activation": "linear", "use_bias": True, **config}, weights
+        return (
+            "Dense",
+            {"name": self.name("dense"), "units": units, "activation": "linear", "use_bias": True, **config},
+            weights,
+        )
 
-    def conv(self, a: int, b: int, kernel: int, stride: int, padding: str, transposed: bool = False, **config: Any) -> Layer:
+    def conv(
+        self, a: int, b: int, kernel: int, stride: int, padding: str, transposed: bool = False, **config: Any
+    ) -> Layer:
         shape = (kernel, kernel, b, a) if transposed else (kernel, kernel, a, b)
         weights = {"kernel": self.rng.normal(0, 0.3, shape), "bias": self.rng.normal(0, 0.3, b)}
         settings = {"filters": b, "kernel_size": [kernel] * 2, "strides": [stride] * 2, "padding": padding}
@@ -55,7 +61,13 @@ class Draw:
     def norm(self, maps: int, axis: int, **config: Any) -> Layer:
         weights = {"gamma": self.rng.uniform(0.5, 1.5, maps), "beta": self.rng.normal(0, 0.3, maps)}
         weights |= {"moving_mean": self.rng.normal(0, 0.3, maps), "moving_variance": self.rng.uniform(0.3, 1.5, maps)}
-        settings = {"name": self.name("batch_normalization"), "axis": [axis], "epsilon": 1e-3, "scale": True, "center": True}
+        settings = {
+            "name": self.name("batch_normalization"),
+            "axis": [axis],
+            "epsilon": 1e-3,
+            "scale": True,
+            "center": True,
+        }
         return "BatchNormalization", settings | config, weights
 
     def plain(self, kind: str, name: str, **config: Any) -> Layer:
@@ -70,7 +82,14 @@ def reference(layers: list[Layer], x: Array) -> Array:
         elif kind == "Conv2D":
             x = convolve(x, weights["kernel"], weights["bias"], config["strides"][0], config["padding"])
         elif kind == "Conv2DTranspose":
-            x = transpose(x, weights["kernel"], weights["bias"], config["strides"][0], config["padding"], config.get("output_padding"))
+            x = transpose(
+                x,
+                weights["kernel"],
+                weights["bias"],
+                config["strides"][0],
+                config["padding"],
+                config.get("output_padding"),
+            )
         elif kind == "BatchNormalization":
             x = (x - weights["moving_mean"]) / np.sqrt(weights["moving_variance"] + config["epsilon"])
             x = x * weights.get("gamma", 1) + weights.get("beta", 0)
@@ -338,7 +357,9 @@ def test_a_combined_model_holds_both(tmp_path: Path) -> None:
     torch.testing.assert_close(gan.images(z), images(g, z), atol=2e-5, rtol=0)
     wanted = reference(d, images(g, z).permute(0, 2, 3, 1).double().numpy())[:, 0]
     with torch.no_grad():
-        torch.testing.assert_close(gan.discriminator(gan.images(z)).sigmoid(), torch.from_numpy(wanted).float(), atol=2e-5, rtol=0)
+        torch.testing.assert_close(
+            gan.discriminator(gan.images(z)).sigmoid(), torch.from_numpy(wanted).float(), atol=2e-5, rtol=0
+        )
 
 
 @pytest.mark.parametrize("how", ["multiply", "before", "behind", "one-hot"])
@@ -439,7 +460,9 @@ def test_weights_alone_tell_order_and_slope_by_their_statistics(tmp_path: Path) 
     assert gan.prior == "normal"
     latents = gan.latents(2)
     torch.testing.assert_close(gan.images(latents), images(layers, latents), atol=2e-5, rtol=0)
-    assert any("leaky 0.2 follows every layer but the last, and BatchNorm that" in line for line in gan.provenance["assumed"])
+    assert any(
+        "leaky 0.2 follows every layer but the last, and BatchNorm that" in line for line in gan.provenance["assumed"]
+    )
 
 
 def test_a_uniform_prior_is_told_by_the_statistics(tmp_path: Path) -> None:
@@ -518,7 +541,9 @@ def test_a_declared_shape_costs_no_memory(tmp_path: Path) -> None:
     write(path, tutorial(), [None, 6])
     with h5py.File(path, "a") as file:
         del file["model_weights/dense/dense/kernel:0"]
-        file["model_weights/dense/dense"].create_dataset("kernel:0", (2**20, 2**20), "f4", chunks=(64, 64), compression="gzip")
+        file["model_weights/dense/dense"].create_dataset(
+            "kernel:0", (2**20, 2**20), "f4", chunks=(64, 64), compression="gzip"
+        )
     refused(path, r"kernel:0 declares shape \(1048576, 1048576\), more than the file can hold")
 
 

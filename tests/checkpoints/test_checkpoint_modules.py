@@ -87,7 +87,11 @@ class TwoHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            spectral_norm(nn.Conv2d(3, 8, 4, 2, 1)), nn.LeakyReLU(0.1), nn.Conv2d(8, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.ReLU()
+            spectral_norm(nn.Conv2d(3, 8, 4, 2, 1)),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(8, 8, 4, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
         )
         self.real = nn.Sequential(nn.Linear(8 * 49, 1), nn.Sigmoid())
         self.classes = nn.Sequential(nn.Linear(8 * 49, 10), nn.Softmax(1))
@@ -100,7 +104,9 @@ class Conditional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.emb = nn.Embedding(3, 4)
-        self.main = nn.Sequential(nn.ConvTranspose2d(NZ + 4, 8, 4, 1, 0), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 4, 0), nn.Tanh())
+        self.main = nn.Sequential(
+            nn.ConvTranspose2d(NZ + 4, 8, 4, 1, 0), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 4, 0), nn.Tanh()
+        )
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return self.main(torch.cat([z, self.emb(label)], 1)[:, :, None, None])
@@ -128,7 +134,9 @@ def test_a_whole_generator(tmp_path: Path, kind: type[nn.Module], write: Callabl
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_both_networks_in_a_dict_and_a_discriminator_of_two_heads(tmp_path: Path, write: Callable[[object, Path], None]) -> None:
+def test_both_networks_in_a_dict_and_a_discriminator_of_two_heads(
+    tmp_path: Path, write: Callable[[object, Path], None]
+) -> None:
     g, d = randomised(Rich()), TwoHeads()
     d(torch.rand(2, 3, 28, 28))
     randomised(d.main[3:])
@@ -290,9 +298,17 @@ def test_torchscript_of_branches_is_refused(tmp_path: Path) -> None:
 def test_lightning(tmp_path: Path) -> None:
     """A .ckpt as Lightning writes it: state_dict beside hyper-parameters, loops and callbacks of its own classes."""
     g, d = main_g(), main_d()
-    state = {f"generator.{k}": v for k, v in g.state_dict().items()} | {f"discriminator.{k}": v for k, v in d.state_dict().items()}
+    state = {f"generator.{k}": v for k, v in g.state_dict().items()} | {
+        f"discriminator.{k}": v for k, v in d.state_dict().items()
+    }
     loops = {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 3}}}}
-    checkpoint = {"epoch": 3, "global_step": 30, "pytorch-lightning_version": "2.1.0", "state_dict": state, "loops": loops}
+    checkpoint = {
+        "epoch": 3,
+        "global_step": 30,
+        "pytorch-lightning_version": "2.1.0",
+        "state_dict": state,
+        "loops": loops,
+    }
     checkpoint |= {"optimizer_states": [{"state": {}, "param_groups": []}], "hyper_parameters": {"latent_dim": NZ}}
     torch.save(checkpoint, tmp_path / "epoch=3.ckpt")
     same(checkpoints.load(tmp_path / "epoch=3.ckpt"), g, d)
@@ -364,15 +380,25 @@ def lua(module: nn.Module) -> tuple[str, dict[Any, Any]]:
     kind = type(module).__name__
     if isinstance(module, nn.Sequential):
         return "nn.Sequential", {"modules": {i: lua(part) for i, part in enumerate(module, 1)}, "train": False}
-    held: dict[Any, Any] = {name: p for name, p in module.named_parameters()}
+    held: dict[Any, Any] = dict(module.named_parameters())
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        held |= {"kW": module.kernel_size[0], "kH": module.kernel_size[0], "dW": module.stride[0], "dH": module.stride[0]}
+        held |= {
+            "kW": module.kernel_size[0],
+            "kH": module.kernel_size[0],
+            "dW": module.stride[0],
+            "dH": module.stride[0],
+        }
         held |= {"padW": module.padding[0], "padH": module.padding[0]}
         if kind == "ConvTranspose2d":
             held |= {"adjW": module.output_padding[0], "adjH": module.output_padding[0]}
         return "nn.SpatialConvolution" if kind == "Conv2d" else "nn.SpatialFullConvolution", held
     if isinstance(module, nn.BatchNorm2d):
-        held |= {"running_mean": module.running_mean, "running_var": module.running_var, "eps": module.eps, "affine": True}
+        held |= {
+            "running_mean": module.running_mean,
+            "running_var": module.running_var,
+            "eps": module.eps,
+            "affine": True,
+        }
         return "nn.SpatialBatchNormalization", held
     return f"nn.{kind}", {"negval": getattr(module, "negative_slope", 0)} | held
 

@@ -85,9 +85,19 @@ def test_as_torch_exports_it(tmp_path: Path) -> None:
     batch = g.node("Gather", g.node("Shape", x), g.known(np.array(0)), axis=0)
     shape = g.node("Concat", g.node("Unsqueeze", batch, g.known([0])), g.known([6]), g.known([7]), g.known([7]), axis=0)
     x = g.node("LeakyRelu", g.norm(g.node("Reshape", x, shape), 6), alpha=0.2)
-    x = g.node("ConvTranspose", x, g.random(6, 5, 3, 3), g.random(5), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])
+    x = g.node(
+        "ConvTranspose", x, g.random(6, 5, 3, 3), g.random(5), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]
+    )
     x = g.norm(g.node("Relu", x), 5)
-    x = g.node("Resize", x, "", g.known(np.array([1, 1, 2, 2.0])), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    x = g.node(
+        "Resize",
+        x,
+        "",
+        g.known(np.array([1, 1, 2, 2.0])),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
     x = g.node("Tanh", g.node("Conv", x, g.random(3, 5, 3, 3), g.random(3), pads=[1, 1, 1, 1]))
     model = g.save(tmp_path / "g.onnx", {"z": (["N", 5], FLOAT)}, x)
     gan = same(tmp_path / "g.onnx", model, (1, 5))
@@ -147,7 +157,9 @@ def test_a_discriminator(tmp_path: Path) -> None:
     export(GAN(randomised(Generator(generator_blocks(16, 3, 5, 4))), None, 5, 16, 3), tmp_path / "netG.onnx", "onnx")
     g = Graph(4)
     x = g.node("LeakyRelu", g.node("Conv", "x", g.random(4, 3, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1]), alpha=0.2)
-    x = g.node("LeakyRelu", g.norm(g.node("Conv", x, g.random(6, 4, 5, 5), strides=[2, 2], pads=[1, 1, 2, 2]), 6), alpha=0.1)
+    x = g.node(
+        "LeakyRelu", g.norm(g.node("Conv", x, g.random(6, 4, 5, 5), strides=[2, 2], pads=[1, 1, 2, 2]), 6), alpha=0.1
+    )
     x = g.node("Flatten", g.node("Transpose", x, perm=[0, 2, 3, 1]))
     x = g.node("Sigmoid", g.node("MatMul", x, g.random(6 * 16, 1)))
     model = g.save(tmp_path / "netD.onnx", {"x": (["N", 3, 16, 16], FLOAT)}, x)
@@ -185,7 +197,9 @@ def test_what_we_export_we_read(tmp_path: Path) -> None:
     gan = GAN(randomised(Generator(blocks)), None, 5, 16, 3, "uniform")
     export(gan, tmp_path / "g.onnx", "onnx")
     z = gan.latents(4)
-    torch.testing.assert_close(checkpoints.load(tmp_path / "g.onnx", prior="uniform").images(z), gan.images(z), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        checkpoints.load(tmp_path / "g.onnx", prior="uniform").images(z), gan.images(z), atol=1e-5, rtol=0
+    )
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
@@ -203,7 +217,14 @@ def odd(kind: str) -> tuple[Graph, str]:
     elif kind == "part":
         x = g.node("Conv", g.node("Slice", x, g.known([0]), g.known([2]), g.known([1])), g.random(4, 2, 3, 3))
     elif kind == "corners":
-        x = g.node("Resize", x, "", g.known(np.array([1, 1, 2, 2.0])), mode="linear", coordinate_transformation_mode="align_corners")
+        x = g.node(
+            "Resize",
+            x,
+            "",
+            g.known(np.array([1, 1, 2, 2.0])),
+            mode="linear",
+            coordinate_transformation_mode="align_corners",
+        )
     return g, g.node("Tanh", g.node("ConvTranspose", x, g.random(4, 3, 4, 4), strides=[4, 4]))
 
 

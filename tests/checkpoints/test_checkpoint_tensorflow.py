@@ -67,7 +67,9 @@ def objects(name: str, layers: list[Layer]) -> dict[str, np.ndarray]:
     for i, weights in enumerate(held):
         for leaf, array in weights.items():
             found[f"{name}/layer_with_weights-{i}/{leaf}{end}"] = array.astype(np.float32)
-            found[f"{name}/layer_with_weights-{i}/{leaf}/.OPTIMIZER_SLOT/generator_optimizer/m{end}"] = 0 * array.astype(np.float32)
+            found[f"{name}/layer_with_weights-{i}/{leaf}/.OPTIMIZER_SLOT/generator_optimizer/m{end}"] = (
+                0 * array.astype(np.float32)
+            )
     return found
 
 
@@ -110,7 +112,9 @@ def test_the_tutorials_checkpoint(tmp_path: Path, folder: bool) -> None:
     torch.testing.assert_close(gan.images(z), images(g, z), atol=2e-5, rtol=0)
     wanted = reference(d, images(g, z).permute(0, 2, 3, 1).double().numpy())[:, 0]
     with torch.no_grad():
-        torch.testing.assert_close(gan.discriminator(gan.images(z)), torch.from_numpy(wanted).float(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            gan.discriminator(gan.images(z)), torch.from_numpy(wanted).float(), atol=1e-4, rtol=1e-4
+        )
     assert any("leaky 0.3 follows every layer but the last" in line for line in gan.provenance["assumed"])
 
 
@@ -135,7 +139,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ckpt-1.index").write_bytes(b"no table" * 10)
     refused(tmp_path / "ckpt-1.index", r"damaged TensorFlow checkpoint \(no table of names\)")
     write(path, {"g/w": np.zeros((2, 2), np.float32)})
-    refused(tmp_path / "ckpt-1.index", r"without Keras layers \(found g/w\); where the model was built, .* generator.save")
+    refused(
+        tmp_path / "ckpt-1.index", r"without Keras layers \(found g/w\); where the model was built, .* generator.save"
+    )
 
 
 def test_a_saved_model_names_the_command(tmp_path: Path) -> None:
