@@ -49,7 +49,10 @@ def read(path: Path) -> tuple[list[Described], Any, dict[str, str]]:
     """
     reader = _reader(path)
     if reader is not None:
-        found: list[Described] = importlib.import_module(f"probe.checkpoints.{reader}").read(path)
+        try:
+            found: list[Described] = importlib.import_module(f"probe.checkpoints.{reader}").read(path)
+        except ProbeError as error:
+            raise error if path.name in str(error) else ProbeError(f"{path}: {error}") from None
         return found, None, {}
     tree, metadata = weightfiles.read(path)
     if not modules.is_tree(tree):
@@ -176,13 +179,19 @@ def _same(one: Described, other: Described) -> bool:
 
 def attach(made: GAN, network: Described) -> None:
     """Give a GAN a described discriminator; raises ProbeError where it takes images of another size or other channels."""
-    discriminator, size = networks.discriminator(network, made.size)
+    # a generator whose images end in a sigmoid was trained beside a discriminator of images in [0, 1]
+    unit = any(block.unit_range for block in getattr(made.generator, "blocks", ()))
+    discriminator, size = networks.discriminator(network, made.size, unit)
     channels = discriminator.blocks[0].inputs
     if (channels, size) != (made.channels, made.size):
         takes = (
             f"takes images of {channels} channels and {size} px, the generator makes {made.channels} and {made.size}"
         )
         raise ProbeError(f"{network.place}: {takes}; pass the discriminator that was trained with it")
+    if unit:
+        made.provenance.setdefault("assumed", []).append(
+            "the discriminator takes images in [0, 1], as its generator makes them"
+        )
     made.discriminator = discriminator
     made.batchnorm["discriminator"] = "batch" if takes_batch_statistics(discriminator) else "running"
 

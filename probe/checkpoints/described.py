@@ -25,6 +25,7 @@ Operations that no chain of blocks can hold are refused by name.
 | pad | | before, after: rows of zeros around maps (cut from them where negative) |
 | resize | | side |
 | average | | |
+| pool | | side: of the squares of which the largest number is kept |
 """
 
 from __future__ import annotations
@@ -152,6 +153,9 @@ def network(place: str, ops: list[Op], format: str, **facts: Any) -> Described:
 def _check(place: str, ops: list[Op]) -> None:
     """Refuse tensors and settings that are not what the table says, whoever wrote them."""
     for op in ops:
+        for key, value in op.settings.items():
+            if isinstance(value, float) and not abs(value) < 1e6:
+                raise ProbeError(f"{place}: layer {op.name} has {key} {value:g}; fetch or save it again")
         bad = next((key for key, tensor in op.tensors.items() if key != "order" and not _sound(tensor)), None)
         if bad:
             raise ProbeError(
@@ -222,8 +226,9 @@ def at_class(described: Described, label: int) -> Described:
 class _Chain:
     """Blocks in the making: what has been read of the current one, and what waits for the next."""
 
-    def __init__(self, place: str, side: int) -> None:
+    def __init__(self, place: str, side: int, unit: bool = False) -> None:
         self.place, self.side = place, side  # of the feature maps at hand, 1 for latents
+        self.unit = unit  # whether it takes images in [0, 1]
         self.blocks: list[dict[str, Any]] = []
         self.state: list[dict[str, Tensor]] = []
         self.sides: list[int] = []  # before each block
@@ -288,6 +293,8 @@ class _Chain:
             raise self.refuse(op, "follows maps that were cut")
         padding = min(before, after)
         fields = {"kernel": kernel, "stride": stride, "padding": padding, "pad": (before - padding, after - padding)}
+        if self.unit and not self.blocks:
+            fields["unit_input"] = True
         self._open(op, **fields, upsample=self.upsample, interpolation=self.mode)
         self.clear()
         self._close(op)
@@ -335,7 +342,7 @@ class _Chain:
         block, which = self._pointwise(op), op.settings["which"]
         if self.upsample > 1 and which != "batch" and self.mode == "bilinear":
             raise self.refuse(op, "follows maps that were interpolated")
-        if block["norm"] != "none":
+        if block["norm"] != "none" or "pool" in block:
             self._identity(op)
             block = self.blocks[-1]
         if op.tensors:
@@ -366,7 +373,8 @@ class _Chain:
             raise self.refuse(op, "is not among the activations that are known")
         if self.upsample > 1 and self.mode == "bilinear":
             raise self.refuse(op, "follows maps that were interpolated")
-        if block["activation"] != "none" or block.get("order") == "act-norm":
+        rises = "pool" not in block or which in ("relu", "leaky", "elu", "selu", "tanh", "sigmoid")
+        if block["activation"] != "none" or block.get("order") == "act-norm" or not rises:
             self._identity(op)
             block = self.blocks[-1]
         block["activation"] = which
@@ -456,6 +464,13 @@ class _Chain:
             raise self.refuse(op, "does not follow a layer")
         self.averaged = self.side
 
+    def _pool(self, op: Op) -> None:
+        side = op.settings["side"]
+        if not self.blocks or self.waiting or self.blocks[-1]["kind"] != "conv" or not 1 <= side <= self.side:
+            raise self.refuse(op, "does not follow a convolution")
+        self.blocks[-1]["pool"] = self.blocks[-1].get("pool", 1) * side
+        self.side //= side
+
     def _upsample(self, op: Op) -> None:
         if not self.blocks or self.before or self.after or self.spread > 1:
             raise self.refuse(op, "does not follow a layer")
@@ -531,8 +546,10 @@ def _cut(before: int, after: int, stride: int) -> dict[str, Any]:
     return {"padding": padding, "crop": (before - padding, after - padding)}
 
 
-def _assembled(described: Described, ops: list[Op], kind: type[Any], side: int) -> tuple[Any, _Chain]:
-    chain = _Chain(described.place, side)
+def _assembled(
+    described: Described, ops: list[Op], kind: type[Any], side: int, unit: bool = False
+) -> tuple[Any, _Chain]:
+    chain = _Chain(described.place, side, unit)
     for op in ops:
         chain.add(op)
     try:
@@ -603,10 +620,11 @@ def _with_range(model: Generator) -> Generator:
     return assemble("", Generator, blocks, model.state_dict())
 
 
-def discriminator(described: Described, size: int | None = None) -> tuple[Discriminator, int]:
+def discriminator(described: Described, size: int | None = None, unit: bool = False) -> tuple[Discriminator, int]:
     """A described discriminator as probe's own module for images of a size in pixels, and that size.
 
-    Without a size, the one that the file names or that its layers fit. Its last sigmoid is left out. ProbeError where
+    Without a size, the one that the file names or that its layers fit. Its last sigmoid is left out. `unit` says that it was
+    trained on images in [0, 1]; those that it is given lie in [-1, 1] all the same. ProbeError where
     images of that size do not lead to one number.
     """
     ops = list(described.ops)
@@ -618,7 +636,7 @@ def discriminator(described: Described, size: int | None = None) -> tuple[Discri
     reasons = []
     for side in tried:
         try:
-            model, chain = _assembled(described, ops, Discriminator, side)
+            model, chain = _assembled(described, ops, Discriminator, side, unit)
         except ProbeError as error:
             reasons.append(error)
             continue

@@ -65,8 +65,8 @@ def read(path: Path) -> list[Described]:
         raise ProbeError(f"{path}: truncated or damaged Keras file ({reason}); {_ADVICE}") from None
     try:
         found = _from_config(path.name, config, weights) if config is not None else [_from_names(path.name, weights)]
-    except ProbeError as error:
-        raise error if path.name in str(error) else ProbeError(f"{path}: {error}") from None
+    except ProbeError:
+        raise
     except RecursionError:
         raise ProbeError(f"{path}: models nested too deep; {_ADVICE}") from None
     except Exception as error:  # a configuration that is damaged can be anything
@@ -602,6 +602,14 @@ class _Reader:
 
     def _cropping2d(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> Any:
         return self._zero_padding2d(layer, config, held, shape, -1)
+
+    def _max_pooling2d(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> Any:
+        side, maps = self._maps(layer, shape)
+        size = self._square(layer, config.get("pool_size", 2), "pool size")
+        stride = self._square(layer, config.get("strides") or size, "strides")
+        if size != stride or size < 1 or (config.get("padding") == "same" and side % size):
+            raise self.refuse(layer, f"pools {size} x {size} with stride {stride}")
+        return [Op("pool", "", settings={"side": size})], (side // size, side // size, maps)
 
     def _global_average_pooling2d(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> Any:
         _, maps = self._maps(layer, shape)

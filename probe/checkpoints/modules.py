@@ -323,6 +323,13 @@ def _average(name: str, state: dict[str, Any], tensors: dict[str, Tensor]) -> li
     return [Op("average", name, source=_TREE)]
 
 
+def _pool(name: str, state: dict[str, Any], tensors: dict[str, Tensor]) -> list[Op]:
+    side, stride = _one(state["kernel_size"], "kernel"), _one(state["stride"], "stride")
+    if stride != side or _one(state.get("padding", 0), "padding") or state.get("ceil_mode"):
+        raise ValueError(f"kernel {side}, stride {stride} and padding {state.get('padding')}")
+    return [Op("pool", name, settings={"side": side}, source=_TREE)]
+
+
 READERS: dict[str, Callable[[str, dict[str, Any], dict[str, Tensor]], list[Op]]] = {
     "Linear": lambda name, state, tensors: [Op("linear", name, _weights(tensors, 0), {}, _TREE)],
     "Conv2d": _convolution,
@@ -340,6 +347,7 @@ READERS: dict[str, Callable[[str, dict[str, Any], dict[str, Tensor]], list[Op]]]
     "PReLU": _act("prelu"),
     "ELU": _act("elu", "alpha"),
     "AdaptiveAvgPool2d": _average,
+    "MaxPool2d": _pool,
 }
 
 

@@ -276,6 +276,13 @@ class _Reader:
             return self._affine(name, kind, live, inputs, known[0])
         if kind in ("Resize", "Upsample"):
             return self._upsample(name, live, inputs, get)
+        if kind == "MaxPool":
+            window, strides = get.numbers("kernel_shape"), get.numbers("strides") or [1, 1]
+            if len(set(window)) != 1 or window != strides or any(get.numbers("pads")) or get.number("ceil_mode", 0):
+                raise _Unknown("pools with a stride other than its side, or with padding")
+            live = self._arrange(live, 4)
+            maps, side = live.index.shape[1], live.index.shape[2] // window[0]
+            return self._emit("pool", name, (maps, side, side), {}, side=window[0])
         if kind == "GlobalAveragePool" or (kind == "ReduceMean" and live.index.ndim == 4):
             axes = get.numbers("axes") or ([int(n) for n in known[0].ravel()] if known else [2, 3])
             if {axis % 4 for axis in axes} != {2, 3}:

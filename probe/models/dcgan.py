@@ -44,7 +44,8 @@ class Block:
     `upsample` is the factor by which maps are enlarged before the convolution. `pad` counts the rows and columns of zeros
     put (before, after) the maps of a convolution besides `padding`, `crop` those cut (before, after) from what a
     transposed one gives. `unit_range` says that its images are in [0, 1], to be brought to [-1, 1], and `resize` the side to
-    which they are then interpolated (bilinear).
+    which they are then interpolated (bilinear). `pool` is the side of the squares of which a discriminator's layer keeps the
+    largest number; `unit_input` says that it was trained on images in [0, 1], to which those in [-1, 1] are brought first.
     `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind it, which an ordinary DCGAN does not have;
     one layer at most carries a patch.
     """
@@ -73,20 +74,22 @@ class Block:
     crop: tuple[int, int] = (0, 0)
     unit_range: bool = False
     resize: int = 0
+    pool: int = 1
+    unit_input: bool = False
 
     def __post_init__(self) -> None:
         for name in ("pad", "crop"):  # JSON knows no tuples
             before, after = getattr(self, name)
             object.__setattr__(self, name, (int(before), int(after)))
-        if min(*self.pad, *self.crop, self.resize) < 0 or self.upsample < 1:
+        if min(*self.pad, *self.crop, self.resize) < 0 or self.upsample < 1 or self.pool < 1:
             raise ValueError("a layer with negative margins or sides")
 
     def side(self, before: int) -> int:
         """The side of its feature maps where those before have side `before`, latents 1."""
-        return self.resize or self.convolved(before)
+        return self.resize or self.convolved(before) // self.pool
 
     def convolved(self, before: int) -> int:
-        """The side of its feature maps ahead of `resize`."""
+        """The side of its feature maps ahead of `resize` and `pool`."""
         if self.kind == "linear":
             return self.grid
         before *= self.upsample
@@ -141,6 +144,13 @@ class FromUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x - 1
+
+
+class ToUnit(nn.Module):
+    """Images in [-1, 1] -> [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * x + 0.5
 
 
 class Erase(nn.Module):
@@ -205,13 +215,15 @@ class Patch(nn.Module):
 class Layer(nn.Sequential):
     """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them, in the block's order.
 
-    Before and behind them stand, where the block has them, `upsample`, `pad`, `crop`, `fold`, `signed` (from [0, 1]),
-    `resize` and `erase`.
+    Before and behind them stand, where the block has them, `unit` (to [0, 1]), `upsample`, `pad`, `crop`, `fold`, `signed`
+    (from [0, 1]), `resize`, `pool` and `erase`.
     """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         b = block
+        if b.unit_input:
+            self.add_module("unit", ToUnit())
         if b.upsample > 1:
             self.add_module("upsample", Resize(factor=b.upsample, mode=b.interpolation))
         if any(b.pad):
@@ -237,6 +249,8 @@ class Layer(nn.Sequential):
             self.add_module("signed", FromUnit())
         if b.resize:
             self.add_module("resize", Resize(side=b.resize))
+        if b.pool > 1:
+            self.add_module("pool", nn.MaxPool2d(b.pool))
         if b.erase:
             self.add_module("erase", Erase(b.outputs, b.erase))
 

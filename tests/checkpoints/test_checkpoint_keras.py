@@ -109,6 +109,9 @@ def reference(layers: list[Layer], x: Array) -> Array:
         elif kind == "Cropping2D":
             (top, bottom), (left, right) = config["cropping"]
             x = x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+        elif kind == "MaxPooling2D":
+            side = x.shape[1] // 2
+            x = x[:, : 2 * side, : 2 * side].reshape(len(x), side, 2, side, 2, -1).max((2, 4))
         elif kind == "GlobalAveragePooling2D":
             x = x.mean((1, 2))
         x = activate(x, config.get("activation", "linear"))
@@ -318,6 +321,23 @@ def test_both_networks(tmp_path: Path, writer: Any) -> None:
         torch.testing.assert_close(folder.discriminator(x), gan.discriminator(x))
 
 
+def test_a_discriminator_of_images_in_the_unit_range(tmp_path: Path) -> None:
+    """A sigmoid at the generator's end: its discriminator was trained on [0, 1], and takes [-1, 1] here all the same."""
+    g, d = tutorial(), discriminator()
+    g[-1][1]["activation"] = "sigmoid"
+    d.insert(3, ("MaxPooling2D", {"name": "pool", "pool_size": [2, 2], "strides": [2, 2], "padding": "valid"}, {}))
+    d[-1] = Draw(9).dense(8 * 4, 1, activation="sigmoid")
+    write(tmp_path / "g.h5", g, [None, 6])
+    write(tmp_path / "d.h5", d, [None, 28, 28, 1])
+    gan = checkpoints.load(tmp_path / "g.h5", disc=tmp_path / "d.h5", prior="normal")
+    x = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    wanted = reference(d, x.permute(0, 2, 3, 1).double().numpy())[:, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            gan.discriminator(2 * x - 1).sigmoid(), torch.from_numpy(wanted).float(), atol=1e-5, rtol=0
+        )
+
+
 @pytest.mark.parametrize("side", [7, 8])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -499,7 +519,11 @@ def test_the_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("kind", "config", "message"),
     [
-        ("MaxPooling2D", {}, r"x, a MaxPooling2D, is no layer of a DCGAN; open it with --model"),
+        (
+            "MaxPooling2D",
+            {"pool_size": [3, 3], "strides": [2, 2]},
+            r"x, a MaxPooling2D, pools 3 x 3 with stride 2; open it",
+        ),
         ("Lambda", {"function": "os.system"}, r"x, a Lambda, is no layer of a DCGAN"),
         ("ReLU", {"max_value": 6.0}, r"a ReLU with a ceiling"),
         ("Activation", {"activation": "softmax"}, r"has the activation 'softmax'"),

@@ -39,12 +39,14 @@ def field(blocks: tuple[Block, ...]) -> Field:
         size += (b.kernel - 1) * stride
         start -= (b.padding + b.pad[0]) * stride
         stride *= b.stride
+        size += (b.pool - 1) * stride
+        stride *= b.pool
     return Field(size, stride, start)
 
 
 def is_local(blocks: tuple[Block, ...]) -> bool:
     """Whether `Cells` computes the last of some blocks: convolutions on the maps as they are, and norms with statistics."""
-    return all(b.kind == "conv" and b.upsample == 1 and b.norm in ("none", "map") for b in blocks)
+    return all(b.kind == "conv" and b.upsample == b.pool == 1 and b.norm in ("none", "map") for b in blocks)
 
 
 def trunk(model: Discriminator, layer: str) -> nn.Sequential:
