@@ -27,8 +27,10 @@ from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics, us
 __all__ = ["BUILTIN", "describe", "load", "save"]
 
 BUILTIN = {"rooms": "rooms.safetensors"}
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl", ".pickle")
-SUFFIXES += (".h5", ".hdf5", ".keras", ".onnx", ".t7")
+SUFFIXES = (
+    *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl", ".pickle"),
+    *(".h5", ".hdf5", ".keras", ".onnx", ".t7"),
+)
 _THEANO = re.compile(r"(\d+)_(gen|discrim)_params\.jl_(\d+)\.npy")
 
 

@@ -129,7 +129,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
         best = networks.at_class(best, label)
     generator, size = networks.generator(best)
     channels = generator.blocks[-1].outputs
-    made = GAN(generator, None, generator.nz, size, channels, prior or "normal", {"generator": "running"})
+    made = GAN(generator, None, generator.nz, size, channels, prior, {"generator": "running"})
     made.provenance = {"checkpoint": name, "sha256": "", "format": best.format, "prior_source": source}
     if takes_batch_statistics(generator):
         recalibrate(generator, made.nz, made.prior)

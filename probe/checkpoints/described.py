@@ -529,7 +529,8 @@ class _Chain:
             self.clear()
         if self.waiting:
             raise ProbeError(f"{self.place}: ends in padding of its maps; {_ADVICE}")
-        blocks, state = [], {}
+        blocks: list[Block] = []
+        state: dict[str, Tensor] = {}
         for i, (fields, entries) in enumerate(zip(self.blocks, self.state, strict=True), 1):
             blocks.append(Block(**{key: value for key, value in fields.items() if key != "folded"}))
             state |= {f"layer{i}.{key}": tensor for key, tensor in entries.items()}
@@ -585,7 +586,7 @@ def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> fl
     |log(variance / running variance)|, averaged over layers, for n latents of a prior (as many of every class);
     infinite where no BatchNorm stores any.
     """
-    labels = list(range(described.classes)) or [None]
+    labels: list[int | None] = [*range(described.classes)] or [None]
     share = max(1, n // len(labels))
     inputs: dict[int, list[Tensor]] = {}
     norms: list[Any] = []

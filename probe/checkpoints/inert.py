@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -158,6 +158,12 @@ class _Slice:
 class _Inert(pickle._Unpickler):  # the one in Python: its memo is a dict, and every step can be replaced
     """An unpickler that looks no name up and calls nothing but the makers of records."""
 
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+
     def __init__(self, file: io.BytesIO, storage: Callable[[Any], Any] | None = None) -> None:
         super().__init__(file, encoding="utf-8", errors="replace")
         self.storage = storage
@@ -238,7 +244,7 @@ class _Inert(pickle._Unpickler):  # the one in Python: its memo is a dict, and e
             raise _DamagedError(f"an array of {length:,} bytes")
         self.append(bytearray(self.read(length)))
 
-    dispatch = {  # noqa: RUF012
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
         **pickle._Unpickler.dispatch,
         pickle.REDUCE[0]: _reduce,
         pickle.NEWOBJ[0]: _newobj,
@@ -316,7 +322,7 @@ def _legacy(file: io.BytesIO) -> Any:
         if len(head) < 8 or struct.unpack("<q", head)[0] != held.numel:
             raise _DamagedError(f"storage {key} has another length than declared")
         data = file.read(max(0, held.numel) * torch.empty(0, dtype=held.dtype).element_size())
-        held.fetch = lambda _, data=data: data  # type: ignore[misc]
+        held.fetch = lambda _, data=data: data
         held.tensor()
     return tree
 

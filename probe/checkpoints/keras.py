@@ -36,8 +36,10 @@ _CONFIG = "config"
 _PATIENCE = 60  # seconds until reading is given up; hdf5_worker bounds its own time on a processor
 _ADVICE = "fetch or save it again"
 _USE = "open it with --model pkg.module:factory"
-_PASSED = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity")
-_PASSED += ("ActivityRegularization",)
+_PASSED = (
+    *("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity"),
+    "ActivityRegularization",
+)
 _MODELS = ("Sequential", "Functional", "Model")
 _ACTS = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "selu": "selu", "elu": "elu", "gelu": "gelu"}
 _ACTS |= {"swish": "silu", "silu": "silu"}
@@ -456,12 +458,11 @@ class _Reader:
 
     def _dense(self, layer: Any, config: Any, held: Any, shape: tuple[int, ...]) -> tuple[list[Op], tuple[int, ...]]:
         kernel, bias = self._weights(layer, held, 2)
-        ops = []
         if len(shape) == 3 and shape[:2] == (1, 1):
             shape = shape[2:]
         if len(shape) != 1 or shape[0] != kernel.shape[0]:
             raise self.refuse(layer, f"takes {kernel.shape[0]} numbers where the layer before gives {shape}")
-        return [*ops, Op("linear", "", {"weight": kernel.T, **bias})], (kernel.shape[1],)
+        return [Op("linear", "", {"weight": kernel.T, **bias})], (kernel.shape[1],)
 
     def _square(self, layer: Any, value: Any, what: str) -> int:
         values = list(value) if isinstance(value, list | tuple) else [value, value]
@@ -520,8 +521,8 @@ class _Reader:
         if axis not in (-1, len(shape)):
             raise self.refuse(layer, f"normalises along axis {axis}, not over maps")
         if self.weights.numbered:
-            names = ["gamma"] * bool(config.get("scale", True)) + ["beta"] * bool(config.get("center", True))
-            held = {name: held[str(i)] for i, name in enumerate([*names, "mean", "var"]) if str(i) in held}
+            learned = ["gamma"] * bool(config.get("scale", True)) + ["beta"] * bool(config.get("center", True))
+            held = {name: held[str(i)] for i, name in enumerate([*learned, "mean", "var"]) if str(i) in held}
         if not {"mean", "var"} <= held.keys():
             raise self.refuse(layer, "has no statistics in the file")
         names = {"gamma": "weight", "beta": "bias", "mean": "mean", "var": "var"}
@@ -772,14 +773,14 @@ def _usual(name: str, layers: list[WeightLayer], which: str, slope: float, order
                 ops.append(Op("upsample", layer.name, settings={"factor": stride, "mode": "nearest"}, source="assumed"))
                 side, stride = side * stride, 1
             before, after = same(side, size, stride) if layer.kind == "conv" else transposed(side, size, stride, "same")
-            settings = {"stride": stride, "before": before, "after": after}
+            form = {"stride": stride, "before": before, "after": after}
             tensors = {"weight": layer.kernel.permute(3, 2, 0, 1)} | _bias(layer)
-            ops.append(Op(layer.kind, layer.name, tensors, settings, "assumed"))
+            ops.append(Op(layer.kind, layer.name, tensors, form, "assumed"))
             side = side * stride if layer.kind == "deconv" else -(-side // stride)
             maps = layer.kernel.shape[2 if layer.kind == "deconv" else 3]
         tail = [_tail(part, slope) for part in parts]
         if not shown and i < len(blocks) - 1:
-            settings = {"which": which} | ({"slope": slope} if which == "leaky" else {})
+            settings: dict[str, Any] = {"which": which} | ({"slope": slope} if which == "leaky" else {})
             act = Op("act", f"{layer.name}.act", settings=settings, source="assumed")
             tail = [act, *tail] if order == "act-norm" else [*tail, act]
         if draws and grid and layer is dense[-1]:

@@ -274,7 +274,7 @@ def _norm(name: str, state: dict[str, Any], tensors: dict[str, Tensor]) -> list[
 def _instance(name: str, state: dict[str, Any], tensors: dict[str, Tensor]) -> list[Op]:
     if "running_mean" in tensors:  # in eval mode it normalises as BatchNorm does
         return _norm(name, state, tensors)
-    held = {key: tensors[key] for key in ("weight", "bias") if key in tensors}
+    held = {key: tensor for key, tensor in tensors.items() if key in ("weight", "bias")}
     return [Op("norm", name, held, {"which": "instance", "eps": float(state["eps"])}, _TREE)]
 
 

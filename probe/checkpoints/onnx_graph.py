@@ -136,9 +136,9 @@ class _Reader:
         for node in self.graph.node:
             try:
                 self._node(node)
-            except _Unknown as reason:
+            except _Unknown as refusal:
                 name = node.name or (node.output[0] if node.output else "")
-                raise ProbeError(f"{self.path}: node {name}, {node.op_type}, {reason}; {_USE}") from None
+                raise ProbeError(f"{self.path}: node {name}, {node.op_type}, {refusal}; {_USE}") from None
             except ProbeError:
                 raise
             except Exception as error:  # shapes and attributes of a damaged file can be anything

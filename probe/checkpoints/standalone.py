@@ -77,7 +77,9 @@ def _to_torch(gan: GAN, generator: Generator, path: Path) -> list[Path]:
         raise ProbeError(f"{path}: a generator for PyTorch is a .py file; expected a name that ends in .py")
     if not path.stem.isidentifier():
         raise ProbeError(f"{path}: {path.stem!r} cannot be imported; expected a name of letters, digits and _")
-    lines, state, used = [], {}, set[type[nn.Module]]()
+    lines: list[str] = []
+    state: dict[str, Tensor] = {}
+    used = set[type[nn.Module]]()
     for i, layer in enumerate(generator.layers(), 1):
         parts = list(layer.named_children())
         lines += [
@@ -86,8 +88,8 @@ def _to_torch(gan: GAN, generator: Generator, path: Path) -> list[Path]:
             "        )",
         ]
         used |= {type(part) for _, part in parts} & {PixelNorm, FromUnit, Erase}
-        for at, (_, part) in enumerate(parts):
-            state |= {f"layer{i}.{at}.{key}": tensor for key, tensor in part.state_dict().items()}
+        for place, (_, part) in enumerate(parts):
+            state |= {f"layer{i}.{place}.{key}": tensor for key, tensor in part.state_dict().items()}
     at = generator.patched
     if at:
         used.add(Patch)
@@ -183,7 +185,7 @@ class _Graph:
     """Nodes and constants in the making."""
 
     def __init__(self, onnx: Any) -> None:
-        self.onnx, self.nodes, self.constants = onnx, [], dict[str, Any]()
+        self.onnx, self.nodes, self.constants = onnx, list[Any](), dict[str, Any]()
 
     def known(self, name: str, value: Tensor | np.ndarray[Any, Any] | Sequence[float] | Sequence[int]) -> str:
         """A constant; its name."""
@@ -289,12 +291,12 @@ def _part(graph: _Graph, part: nn.Module, name: str, x: str, block: Block, side:
         return graph.node("Reshape", x, graph.known(f"{name}.shape", [0, *part.unflattened_size]))
     if isinstance(part, Resize):
         factor = part.side / block.convolved(side) if part.side else float(part.factor or 1)
-        settings = {"mode": "linear" if part.mode == "bilinear" else "nearest"}
-        settings["coordinate_transformation_mode"] = "half_pixel" if part.mode == "bilinear" else "asymmetric"
+        how = {"mode": "linear" if part.mode == "bilinear" else "nearest"}
+        how["coordinate_transformation_mode"] = "half_pixel" if part.mode == "bilinear" else "asymmetric"
         if part.mode == "nearest":
-            settings["nearest_mode"] = "floor"
+            how["nearest_mode"] = "floor"
         return graph.node(
-            "Resize", x, "", graph.known(f"{name}.scales", np.array([1, 1, factor, factor], np.float32)), **settings
+            "Resize", x, "", graph.known(f"{name}.scales", np.array([1, 1, factor, factor], np.float32)), **how
         )
     if isinstance(part, FromUnit):
         doubled = graph.node("Mul", x, graph.known("two", np.array(2.0)))

@@ -198,8 +198,9 @@ def _walk(place: str, item: _Item, name: str, ops: list[Op], above: set[int]) ->
     if not isinstance(held, dict) or id(item) in above or len(ops) > 500:
         raise ProbeError(f"{place}: {name or 'the module'}, a {item.kind}, is damaged; {_ADVICE}")
     if kind == "Sequential":
-        parts = held.get("modules")
-        for i in range(len(parts) if isinstance(parts, dict) else 0):
+        listed = held.get("modules")
+        parts = listed if isinstance(listed, dict) else {}
+        for i in range(len(parts)):
             part = parts.get(float(i + 1))
             if not isinstance(part, _Item):
                 raise ProbeError(f"{place}: {name or 'the module'} lacks its part {i + 1}; {_ADVICE}")

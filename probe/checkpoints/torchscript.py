@@ -26,18 +26,9 @@ from probe.checkpoints.weightfiles import names_in
 _ADVICE = "fetch or save it again"
 _USE = "open it with --model pkg.module:factory"
 _SHAPING = (
-    "view",
-    "reshape",
-    "flatten",
-    "unsqueeze",
-    "squeeze",
-    "contiguous",
-    "dropout",
-    "dropout_",
-    "_unsafe_view",
-    "to",
+    *("view", "reshape", "flatten", "unsqueeze", "squeeze", "contiguous", "dropout", "dropout_", "_unsafe_view", "to"),
+    *("feature_dropout", "detach", "unflatten", "alpha_dropout"),
 )
-_SHAPING += ("feature_dropout", "detach", "unflatten", "alpha_dropout")
 _ACTS = {
     "relu": "relu",
     "tanh": "tanh",
@@ -78,8 +69,8 @@ def read(path: Path) -> list[Described]:
         result = follower.module("", module, [_Flow(0)], 0)
         if result != _Flow(len(follower.ops)):
             raise _Refused("returns something else than its last layer gives")
-    except _Refused as reason:
-        raise ProbeError(f"{path}: a TorchScript archive that {reason}; {_USE}") from None
+    except _Refused as refusal:
+        raise ProbeError(f"{path}: a TorchScript archive that {refusal}; {_USE}") from None
     except ProbeError:
         raise
     except (
@@ -236,10 +227,12 @@ def _operation(kind: str, name: str, rest: list[Any]) -> Op:
     if kind in ("conv2d", "conv_transpose2d", "_convolution"):
         weight, bias, stride, padding, *more = rest
         if kind == "conv_transpose2d":
-            output, group, dilation = [*more, *[[0, 0], 1, [1, 1]][len(more) :]]
+            usual: list[Any] = [[0, 0], 1, [1, 1]]
+            output, group, dilation = [*more, *usual[len(more) :]]
             transposed = True
         elif kind == "conv2d":
-            dilation, group = [*more, *[[1, 1], 1][len(more) :]][:2]
+            usual = [[1, 1], 1]
+            dilation, group = [*more, *usual[len(more) :]][:2]
             transposed, output = False, [0, 0]
         else:
             dilation, transposed, output, group = more[:4]
