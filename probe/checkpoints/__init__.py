@@ -66,6 +66,8 @@ def load(
         raise ProbeError(f"no checkpoint: pass a file, a folder or a built-in name ({', '.join(BUILTIN)})")
     else:
         gan = _from_folder(place, prior, label) if place.is_dir() else _from_file(place, prior, label)
+    if label is not None and "class" not in gan.provenance:
+        raise ProbeError(f"{path or model}: class {label} of a generator without classes; leave --class out")
     if disc is not None:
         _add_discriminator(gan, hub.fetch(str(disc), SUFFIXES) if str(disc).startswith(hub.PREFIX) else Path(disc))
     if str(path).startswith(hub.PREFIX):

@@ -30,6 +30,7 @@ from probe.base.errors import ProbeError
 from probe.checkpoints import described as networks
 from probe.checkpoints import inert, modules, weightfiles
 from probe.checkpoints.described import Described
+from probe.checkpoints.formats import find_networks
 from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
 
 _EXTRAS = {"h5py": "keras", "onnx": "onnx", "huggingface_hub": "hf"}
@@ -62,7 +63,11 @@ def read(path: Path) -> tuple[list[Described], Any, dict[str, str]]:
     except ProbeError as error:
         # the code of a class of one's own is not known; its weights may still tell
         plain = modules.plain_tree(tree)
-        return [], {**plain, "": str(error)} if isinstance(plain, dict) else plain, {}
+        try:
+            find_networks(plain, path.name)
+        except ProbeError:
+            raise error from None
+        return [], plain, {}
 
 
 def _reader(path: Path) -> str | None:
@@ -122,20 +127,20 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     if best is None:
         reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
         raise ProbeError(f"{name}: {reason}")
-    source = "given" if prior else "assumed"
-    if prior is None:
-        prior, source = _prior(best)
+    reading = best
     if label is not None:
         best = networks.at_class(best, label)
     generator, size = networks.generator(best)
+    prior, source, verdict = _judged(reading, prior)
     channels = generator.blocks[-1].outputs
     made = GAN(generator, None, generator.nz, size, channels, prior, {"generator": "running"})
     made.provenance = {"checkpoint": name, "sha256": "", "format": best.format, "prior_source": source}
+    made.provenance["consistency"] = {"generator": verdict | {"layers": best.layers}}
     if takes_batch_statistics(generator):
         recalibrate(generator, made.nz, made.prior)
         made.batchnorm["generator"] = "recalibrated"
     if label is not None:
-        made.provenance["class"] = label
+        made.provenance |= {"class": label, "classes": reading.classes}
     for key, lines in (("assumed", best.assumed), ("leftover", best.leftover)):
         if lines:
             made.provenance[key] = list(lines)
@@ -149,14 +154,41 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     return made
 
 
-def _prior(best: Described) -> tuple[Prior, str]:
-    """The prior that fits the statistics in the file: uniform where it does so by far, or else normal, as is usual."""
-    normal, uniform = networks.agreement(best), networks.agreement(best, "uniform")
-    if uniform < 0.5 * normal:
-        return "uniform", f"statistics (distance {uniform:.2f}; N(0, 1) {normal:.2f})"
-    if normal < 0.5 * uniform < float("inf"):
-        return "normal", f"statistics (distance {normal:.2f}; U(-1, 1) {uniform:.2f})"
-    return "normal", "assumed"
+LIKELY = 0.3
+"""A generator's distance from its BatchNorm statistics up to which it counts as read right."""
+
+
+def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str, Any]]:
+    """The prior, where it is known from, and what the statistics in the file say to the network as it was read.
+
+    Uniform latents are taken where they fit far better; normal ones are the usual.
+    """
+    stored = [op for op in best.ops if op.kind == "norm" and "var" in op.tensors and op.settings["eps"] > 0]
+    source = "given" if given else "assumed"
+    if not any(op.tensors["mean"].any() for op in stored):
+        reason = "its running statistics were never updated" if stored else "it has no BatchNorm with statistics"
+        return given or "normal", source, {"verdict": "unchecked", "reason": reason}
+    kinds: list[Prior] = [given] if given else ["normal", "uniform"]
+    found = {kind: networks.distances(best, kind) for kind in kinds}
+    scores = {kind: sum(one.mean + one.variance for one in some) / len(some) for kind, some in found.items()}
+    prior = min(kinds, key=lambda kind: scores[kind] * (1 if kind == kinds[0] else 2))
+    if not given and 2 * scores[prior] < max(scores.values()):
+        source = "statistics"
+    rows = [
+        {"layer": one.layer, "mean": round(one.mean, 4), "variance": round(one.variance, 4)} for one in found[prior]
+    ]
+    verdict: dict[str, Any] = {"verdict": "consistent", "score": round(scores[prior], 4), "distances": rows}
+    if not scores[prior] <= LIKELY:
+        worst = max(rows, key=lambda row: float(row["mean"]) + float(row["variance"]))  # type: ignore[arg-type]
+        verdict |= {
+            "verdict": "inconsistent",
+            "worst": worst["layer"],
+            "tried": "the layers as the file says, both priors",
+        }
+    elif prior != kinds[0]:
+        verdict |= {"verdict": "identified", "before": round(scores[kinds[0]], 4)}
+        verdict["changed"] = ["latents from U(-1, 1), not N(0, 1)"]
+    return prior, source, verdict
 
 
 def _only(every: Sequence[Described], role: str, name: str) -> Described | None:
@@ -182,6 +214,12 @@ def attach(made: GAN, network: Described) -> None:
     # a generator whose images end in a sigmoid was trained beside a discriminator of images in [0, 1]
     unit = any(block.unit_range for block in getattr(made.generator, "blocks", ()))
     discriminator, size = networks.discriminator(network, made.size, unit)
+    verdict = {
+        "verdict": "unchecked",
+        "reason": "its statistics are those of real images, too",
+        "layers": network.layers,
+    }
+    made.provenance.setdefault("consistency", {})["discriminator"] = verdict
     channels = discriminator.blocks[0].inputs
     if (channels, size) != (made.channels, made.size):
         takes = (

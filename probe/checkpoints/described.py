@@ -83,7 +83,10 @@ class Condition:
 
 @dataclass(eq=False)
 class Described:
-    """A network as its file describes it. `assumed` lists, in plain sentences, what the file does not say."""
+    """A network as its file describes it. `assumed` lists, in plain sentences, what the file does not say.
+
+    `layers` has a row for each block: what it is, and where that is known from.
+    """
 
     place: str
     role: Role
@@ -92,11 +95,8 @@ class Described:
     size: int = 0  # of a discriminator's images where the file says it
     assumed: list[str] = field(default_factory=list)
     leftover: list[str] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)  # filled in when blocks are made
     condition: Condition | None = None
-
-    def evidence(self) -> list[dict[str, str]]:
-        """One row an operation: its name, what it is, and where that is known from."""
-        return [{"name": op.name, "what": op.what, "from": op.source or "the file"} for op in self.ops]
 
     @property
     def nz(self) -> int:
@@ -189,9 +189,9 @@ def at_class(described: Described, label: int) -> Described:
     """
     condition = described.condition
     if condition is None:
-        raise ProbeError(f"{described.place}: takes no label; leave the class out")
+        raise ProbeError(f"{described.place}: class {label} of a generator without classes; leave --class out")
     if not 0 <= label < len(condition.table):
-        raise ProbeError(f"{described.place}: class {label} of {len(condition.table)}; they are numbered from 0")
+        raise ProbeError(f"{described.place}: class {label}: expected 0 to {len(condition.table) - 1}")
     row = condition.table[label].float()
     at = next(i for i, op in enumerate(described.ops) if op.kind in _WEIGHTED)
     first, rest = described.ops[at], described.ops[at + 1 :]
@@ -230,6 +230,7 @@ class _Chain:
         self.place, self.side = place, side  # of the feature maps at hand, 1 for latents
         self.unit = unit  # whether it takes images in [0, 1]
         self.blocks: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []  # what each block is, and from where that is known
         self.state: list[dict[str, Tensor]] = []
         self.sides: list[int] = []  # before each block
         self.order: Tensor | None = None  # of the numbers that the next linear layer takes
@@ -266,6 +267,7 @@ class _Chain:
         self.state.append({f"{prefix}.{key}": op.tensors[key].detach().float() for key in keys})
         block = {"kind": op.kind, "inputs": _inputs(op), "outputs": _outputs(op), "bias": "bias" in keys}
         self.blocks.append(block | {"norm": "none", "activation": "none"} | fields)
+        self.rows.append({"layer": op.name, "geometry_from": op.source or "file"})
         self.sides.append(self.side)
 
     def _linear(self, op: Op) -> None:
@@ -351,6 +353,7 @@ class _Chain:
         linear = block["kind"] == "linear" and not block.get("folded")
         width = block["outputs"] * (1 if block.get("folded") else grid**2)
         kind = which if which != "batch" else "unit" if linear else "map"
+        self.rows[-1]["norm_from"] = op.source or "file"
         block |= {"norm": kind, "eps": float(op.settings["eps"])}
         block["order"] = "act-norm" if block["activation"] != "none" else "norm-act"
         found = {key: tensor for key, tensor in op.tensors.items() if tensor.numel() != width}
@@ -378,6 +381,7 @@ class _Chain:
             self._identity(op)
             block = self.blocks[-1]
         block["activation"] = which
+        self.rows[-1]["activation_from"] = op.source or "file"
         if which == "leaky":
             block["slope"] = float(op.settings["slope"])
         if which == "prelu":
@@ -447,6 +451,25 @@ class _Chain:
             self.state[i] = {"conv.weight": weight.T[:, :, None, None], **kept}
             norm = "map" if block["norm"] == "unit" else block["norm"]
             block |= {"kind": "deconv", "kernel": 1, "stride": 1, "padding": 0, "norm": norm}
+
+    def said(self, blocks: list[Block]) -> list[dict[str, Any]]:
+        """A row for each block: what it is, and from where that is known."""
+        found = []
+        for row, block in zip(self.rows, blocks, strict=True):
+            entry: dict[str, Any] = {"layer": row["layer"], "kind": block.kind, "inputs": block.inputs}
+            entry |= {"outputs": block.outputs, "activation": block.activation}
+            if block.activation == "leaky":
+                entry["activation"] = f"leaky {block.slope:g}"
+            entry["activation_from"] = row.get("activation_from", row["geometry_from"])
+            if block.kind != "linear":
+                entry |= {"kernel": block.kernel, "stride": block.stride, "padding": block.padding}
+                usual = {"output_padding": 0, "crop": (0, 0), "pad": (0, 0), "upsample": 1, "resize": 0, "pool": 1}
+                entry |= {key: getattr(block, key) for key, value in usual.items() if getattr(block, key) != value}
+                entry["geometry_from"] = row["geometry_from"]
+            if block.norm != "none":
+                entry |= {"norm": block.norm, "order": block.order, "eps": block.eps, "norm_from": row["norm_from"]}
+            found.append(entry)
+        return found
 
     def _flatten(self, op: Op) -> None:
         if not self.blocks:
@@ -557,6 +580,7 @@ def _assembled(
         blocks, state = chain.finish()
     except (TypeError, ValueError, OverflowError) as error:
         raise ProbeError(f"{described.place}: layers that cannot be ({error}); fetch or save it again") from None
+    described.layers = chain.said(blocks)
     norms = [i for i, block in enumerate(blocks, 1) if block.norm in ("map", "unit")]
     stored = [i for i in norms if f"layer{i}.norm.running_mean" in state]
     if stored and stored != norms:
@@ -568,8 +592,8 @@ def generator(described: Described) -> tuple[Generator, int]:
     """A described generator as probe's own module, float32, in eval mode, and the side of its images in pixels."""
     ops = list(described.ops)
     if described.condition is not None:
-        found = f"is conditional ({described.classes} classes, {described.condition.name})"
-        raise ProbeError(f"{described.place}: {found}; pass the class that it shall draw")
+        found = f"a conditional generator of {described.classes} classes ({described.condition.name})"
+        raise ProbeError(f"{described.place}: {found}; choose one with --class 0 to {described.classes - 1}")
     last = max(i for i, op in enumerate(ops) if op.kind in _WEIGHTED)
     model, chain = _assembled(described, ops, Generator, 1)
     if chain.side not in SIZES:
@@ -579,23 +603,33 @@ def generator(described: Described) -> tuple[Generator, int]:
     return model, chain.side
 
 
-def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> float:
-    """How far the inputs of a generator's BatchNorms are from the statistics in the file (0: not at all; 1: far).
+@dataclass(frozen=True)
+class Distance:
+    """How far the input of a BatchNorm is from the statistics in the file.
 
-    The root mean square over maps of (mean - running mean) / sqrt(running variance + eps) plus the mean of
-    |log(variance / running variance)|, averaged over layers, for n latents of a prior (as many of every class);
-    infinite where no BatchNorm stores any.
+    `mean` is the root mean square over maps of (mean - running mean) / sqrt(running variance + eps), `variance` the mean of
+    |log(variance / running variance)|.
     """
+
+    layer: str
+    mean: float
+    variance: float
+
+
+def distances(described: Described, prior: Prior = "normal", n: int = 128) -> list[Distance]:
+    """The distance of each of a generator's BatchNorms that stores statistics, for n latents (as many of every class)."""
     labels: list[int | None] = [*range(described.classes)] or [None]
     share = max(1, n // len(labels))
     inputs: dict[int, list[Tensor]] = {}
-    norms: list[Any] = []
+    norms: list[tuple[str, Any]] = []
     for label in labels:
         model, _ = generator(described if label is None else at_class(described, label))
-        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+        norms = [
+            (name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None
+        ]
         hooks = [
             m.register_forward_pre_hook(lambda m, x, i=i: inputs.setdefault(i, []).append(x[0]))
-            for i, m in enumerate(norms)
+            for i, (_, m) in enumerate(norms)
         ]
         try:
             with torch.no_grad():
@@ -603,13 +637,20 @@ def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> fl
         finally:
             for hook in hooks:
                 hook.remove()
-    distances = []
-    for i, norm in enumerate(norms):
+    found = []
+    for i, (name, norm) in enumerate(norms):
         x = torch.cat(inputs[i]).transpose(0, 1).flatten(1)  # (maps, N·H·W)
         mean, var = norm.running_mean, norm.running_var.clamp(min=1e-12)
         off = (x.mean(1) - mean) / (var + norm.eps).sqrt()
-        distances.append(off.square().mean().sqrt() + (x.var(1).clamp(min=1e-12) / var).log().abs().mean())
-    value = float(torch.stack(distances).mean()) if distances else math.inf
+        spread = (x.var(1).clamp(min=1e-12) / var).log().abs().mean()
+        found.append(Distance(name.partition(".")[0], float(off.square().mean().sqrt()), float(spread)))
+    return found
+
+
+def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> float:
+    """The mean over layers of a generator's distances from the statistics in its file; infinite where it stores none."""
+    found = distances(described, prior, n)
+    value = sum(one.mean + one.variance for one in found) / len(found) if found else math.inf
     return value if math.isfinite(value) else math.inf
 
 

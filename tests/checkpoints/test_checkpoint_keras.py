@@ -423,7 +423,9 @@ def test_a_functional_conditional_generator(tmp_path: Path, how: str, keras3: bo
         root = file.create_group("model_weights")
         held = [] if how == "one-hot" else [("Embedding", {"name": "embedding"}, {"embeddings": table})]
         write_weights(root, [*held, *layers])
-    with pytest.raises(ProbeError, match=r"is conditional \(3 classes, .*\); pass the class"):
+    with pytest.raises(
+        ProbeError, match=r"a conditional generator of 3 classes \(.*\); choose one with --class 0 to 2"
+    ):
         checkpoints.load(tmp_path / "g.h5")
     for k in range(3):
         gan = checkpoints.load(tmp_path / "g.h5", label=k)
@@ -496,8 +498,14 @@ def test_a_uniform_prior_is_told_by_the_statistics(tmp_path: Path) -> None:
     write(tmp_path / "g.h5", layers, [None, 6])
     gan = checkpoints.load(tmp_path / "g.h5")
     assert gan.prior == "uniform"
-    assert gan.provenance["prior_source"].startswith("statistics (distance 0.")
-    assert checkpoints.load(tmp_path / "g.h5", prior="normal").prior == "normal"
+    assert gan.provenance["prior_source"] == "statistics"
+    found = gan.provenance["consistency"]["generator"]
+    assert found["verdict"] == "identified"
+    assert found["score"] < 0.2 < 0.6 < found["before"]
+    assert found["changed"] == ["latents from U(-1, 1), not N(0, 1)"]
+    gan = checkpoints.load(tmp_path / "g.h5", prior="normal")
+    assert gan.prior == "normal"
+    assert gan.provenance["consistency"]["generator"]["verdict"] == "inconsistent"
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

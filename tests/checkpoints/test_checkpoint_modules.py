@@ -150,8 +150,15 @@ def test_sequentials_in_two_files(tmp_path: Path) -> None:
     g, d = randomised(sequential_g(kernel=5)), randomised(sequential_d(dropout=True), 1)
     torch.save(g, tmp_path / "netG.pth")
     torch.save(d, tmp_path / "netD.pth")
-    same(checkpoints.load(tmp_path / "netG.pth", disc=tmp_path / "netD.pth"), g, d)
+    gan = checkpoints.load(tmp_path / "netG.pth", disc=tmp_path / "netD.pth")
+    same(gan, g, d)
     same(checkpoints.load(tmp_path), g, d)
+    rows = gan.provenance["consistency"]["generator"]["layers"]
+    assert [row["layer"] for row in rows] == ["0", "3", "6", "9"]
+    assert rows[1]["kernel"] == 5
+    assert {row[key] for row in rows for key in ("activation_from", "geometry_from")} == {"module tree"}
+    with pytest.raises(ProbeError, match=r"class 1 of a generator without classes; leave --class out"):
+        checkpoints.load(tmp_path / "netG.pth", label=1)
 
 
 def test_no_class_of_the_file_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +194,11 @@ def test_assumptions_are_said(tmp_path: Path) -> None:
 def test_a_conditional_generator_draws_the_class_asked_for(tmp_path: Path) -> None:
     g = randomised(Conditional())
     torch.save(g, tmp_path / "a.pth")
-    with pytest.raises(ProbeError, match=r"is conditional \(3 classes, emb\); pass the class"):
+    with pytest.raises(
+        ProbeError, match=r"a conditional generator of 3 classes \(emb\); choose one with --class 0 to 2"
+    ):
         checkpoints.load(tmp_path / "a.pth")
-    with pytest.raises(ProbeError, match=r"class 3 of 3; they are numbered from 0"):
+    with pytest.raises(ProbeError, match=r"class 3: expected 0 to 2"):
         checkpoints.load(tmp_path / "a.pth", label=3)
     for label in range(3):
         gan = checkpoints.load(tmp_path / "a.pth", label=label)

@@ -179,7 +179,7 @@ def test_a_label(tmp_path: Path, how: str) -> None:
     x = g.node("Reshape", g.node("Relu", x), g.known([-1, 4, 8, 8]))
     x = g.node("Tanh", g.node("ConvTranspose", x, g.random(4, 1, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1]))
     model = g.save(tmp_path / "g.onnx", {"z": (["N", 5], FLOAT), "label": (["N"], TensorProto.INT64)}, x)
-    with pytest.raises(ProbeError, match=r"is conditional \(3 classes, embedding\)"):
+    with pytest.raises(ProbeError, match=r"a conditional generator of 3 classes \(embedding\)"):
         checkpoints.load(tmp_path / "g.onnx")
     for label in range(3):
         gan = checkpoints.load(tmp_path / "g.onnx", label=label)
