@@ -169,7 +169,8 @@ def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str,
         reason = "its running statistics were never updated" if stored else "it has no BatchNorm with statistics"
         return given or "normal", source, {"verdict": "unchecked", "reason": reason}
     kinds: list[Prior] = [given] if given else ["normal", "uniform"]
-    found = {kind: networks.distances(best, kind) for kind in kinds}
+    n = min(1024, max(256, 3 * best.nz, 512 if best.classes else 0))
+    found = {kind: networks.distances(best, kind, n) for kind in kinds}
     scores = {kind: sum(one.mean + one.variance for one in some) / len(some) for kind, some in found.items()}
     prior = min(kinds, key=lambda kind: scores[kind] * (1 if kind == kinds[0] else 2))
     if not given and 2 * scores[prior] < max(scores.values()):

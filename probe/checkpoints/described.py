@@ -73,12 +73,14 @@ class Condition:
     """What a conditional generator does with a label before its first layer.
 
     `table` (classes, width) holds a row for each label; it is multiplied with the latent (`multiply`) or stands before or
-    behind it in one vector (`before`, `behind`).
+    behind it in one vector (`before`, `behind`). With `maps before` and `maps behind` it holds feature maps (maps·side·side
+    numbers) that stand beside those that the first linear layer is folded into, after so many operations (`at`).
     """
 
     how: str
     table: Tensor
     name: str = "embedding"
+    at: int = 0
 
 
 @dataclass(eq=False)
@@ -102,7 +104,7 @@ class Described:
     def nz(self) -> int:
         """The latent numbers of a generator, without those of a label."""
         width = _inputs(next(op for op in self.ops if op.kind in _WEIGHTED))
-        if self.condition is not None and self.condition.how != "multiply":
+        if self.condition is not None and self.condition.how in ("before", "behind"):
             width -= self.condition.table.shape[1]
         return width
 
@@ -193,6 +195,9 @@ def at_class(described: Described, label: int) -> Described:
     if not 0 <= label < len(condition.table):
         raise ProbeError(f"{described.place}: class {label}: expected 0 to {len(condition.table) - 1}")
     row = condition.table[label].float()
+    if condition.how.startswith("maps"):
+        ops = _with_maps(described, row, condition)
+        return Described(described.place, "generator", ops, described.format, 0, described.assumed)
     at = next(i for i, op in enumerate(described.ops) if op.kind in _WEIGHTED)
     first, rest = described.ops[at], described.ops[at + 1 :]
     if first.kind == "deconv":
@@ -218,6 +223,60 @@ def at_class(described: Described, label: int) -> Described:
         tensors = {"weight": kept, "bias": bias + labels @ row}
     first = Op("linear", first.name, tensors, first.settings, first.source)
     return Described(described.place, "generator", [first, *rest], described.format, 0, described.assumed)
+
+
+def _with_maps(described: Described, row: Tensor, condition: Condition) -> list[Op]:
+    """The operations of a generator whose first linear layer also gives a label's feature maps, whatever the latent.
+
+    Their numbers are its biases, brought back through the activations behind it; norms leave them as they are.
+    """
+    head, rest = described.ops[: condition.at], described.ops[condition.at :]
+    linear, fold = head[0], next((op for op in head if op.kind == "fold"), None)
+    if linear.kind != "linear" or fold is None or any(op.kind not in ("norm", "act", "fold") for op in head[1:]):
+        raise ProbeError(
+            f"{described.place}: {condition.name} joins maps that are not those of a linear layer; {_ADVICE}"
+        )
+    maps, side = fold.settings["maps"], fold.settings["side"]
+    width, order = maps * side * side, fold.tensors.get("order", torch.arange(maps * side * side))
+    more, first = len(row) // (side * side), condition.how == "maps before"
+    values = row
+    for op in reversed(head):
+        if op.kind == "act":
+            values = _before(described, op, values)
+
+    def join(own: Tensor, other: Tensor) -> Tensor:
+        return torch.cat([other, own] if first else [own, other])
+
+    weight = linear.tensors["weight"].float()[order]
+    bias = linear.tensors.get("bias", torch.zeros(width)).float()[order]
+    tensors = {"weight": join(weight, weight.new_zeros(len(row), weight.shape[1])), "bias": join(bias, values)}
+    ops = [Op("linear", linear.name, tensors, source=linear.source)]
+    for op in head[1:]:
+        if op.kind == "fold":
+            ops.append(Op("fold", op.name, settings={"maps": maps + more, "side": side}, source=op.source))
+        elif op.kind == "norm" and op.tensors:
+            plain = {"weight": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0 - op.settings["eps"]}
+            unit = next(iter(op.tensors.values())).numel() == width
+            held = {
+                key: join(tensor[order] if unit else tensor, torch.full((len(row) if unit else more,), plain[key]))
+                for key, tensor in op.tensors.items()
+            }
+            ops.append(Op("norm", op.name, held, op.settings, op.source))
+        else:
+            ops.append(op)
+    return [*ops, *rest]
+
+
+def _before(described: Described, act: Op, values: Tensor) -> Tensor:
+    """What an activation turns into some values."""
+    which = act.settings["which"]
+    if which == "leaky" and act.settings["slope"] > 0:
+        return torch.where(values < 0, values / act.settings["slope"], values)
+    if which == "tanh" and bool((values.abs() < 1).all()):
+        return values.atanh()
+    if which == "relu" and bool((values >= 0).all()):
+        return values
+    raise ProbeError(f"{described.place}: a label's maps beside those of a {which} layer; {_ADVICE}")
 
 
 # Blocks --------------------------------------------------------------------------------------------------------------
@@ -616,7 +675,7 @@ class Distance:
     variance: float
 
 
-def distances(described: Described, prior: Prior = "normal", n: int = 128) -> list[Distance]:
+def distances(described: Described, prior: Prior = "normal", n: int = 256) -> list[Distance]:
     """The distance of each of a generator's BatchNorms that stores statistics, for n latents (as many of every class)."""
     labels: list[int | None] = [*range(described.classes)] or [None]
     share = max(1, n // len(labels))
@@ -633,7 +692,7 @@ def distances(described: Described, prior: Prior = "normal", n: int = 128) -> li
         ]
         try:
             with torch.no_grad():
-                model(latents(share, model.nz, label or 0, prior))
+                model(_balanced(share, model.nz, label or 0, prior))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -647,7 +706,21 @@ def distances(described: Described, prior: Prior = "normal", n: int = 128) -> li
     return found
 
 
-def agreement(described: Described, prior: Prior = "normal", n: int = 128) -> float:
+def _balanced(n: int, nz: int, seed: int, prior: Prior) -> Tensor:
+    """Latents (n, nz) in pairs of opposite sign and, where there are enough, with exactly the prior's covariance.
+
+    Sampling noise in the statistics of the first layer would hide small differences.
+    """
+    half = latents((n + 1) // 2, nz, seed, prior)
+    z = torch.cat([half, -half])[:n]
+    if len(half) > 1.2 * nz:
+        root = torch.linalg.cholesky((z.T @ z).double() / len(z)).float()
+        z = torch.linalg.solve_triangular(root, z.T, upper=False).T
+        z = z / math.sqrt(3) if prior == "uniform" else z
+    return z.contiguous()
+
+
+def agreement(described: Described, prior: Prior = "normal", n: int = 256) -> float:
     """The mean over layers of a generator's distances from the statistics in its file; infinite where it stores none."""
     found = distances(described, prior, n)
     value = sum(one.mean + one.variance for one in found) / len(found) if found else math.inf

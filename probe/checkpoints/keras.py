@@ -393,6 +393,17 @@ class _Reader:
             raise self.refuse(layer, "joins what runs through two branches")
         label = labels[0]
         latent = flows[1 - flows.index(label)]
+        if (
+            kind == "Concatenate"
+            and len(latent.shape) == 3
+            and latent.shape[:2] == label.shape[:2]
+            and label.table is not None
+        ):
+            side, more = label.shape[0], label.shape[2]
+            maps = label.table.view(-1, side, side, more).permute(0, 3, 1, 2).flatten(1)  # (classes, maps·side·side)
+            how = "maps before" if flows[0] is label else "maps behind"
+            condition = Condition(how, maps, label.source, len(latent.ops))
+            return _Flow((side, side, latent.shape[2] + more), list(latent.ops), condition)
         if latent.ops or len(latent.shape) != 1 or label.table is None:
             raise self.refuse(layer, "joins a label to feature maps")
         width = label.table.shape[1]
@@ -411,9 +422,7 @@ class _Reader:
             return flow
         held = self.weights.of(scope, name, kind, rank)
         if flow.table is not None:
-            if kind not in ("Flatten", "Reshape", "Activation"):
-                raise self.refuse(layer, "works on a label")
-            return flow
+            return self._on_label(layer, kind, config, held, flow)
         if kind == "Embedding":
             table = held.get("table", held.get("0"))
             if table is None or table.dim() != 2:
@@ -430,6 +439,34 @@ class _Reader:
         for op in ops:
             op.name, op.source = name, "configuration"
         return replace(flow, ops=flow.ops + ops, shape=shape)
+
+    def _on_label(
+        self, layer: dict[str, Any], kind: str, config: dict[str, Any], held: dict[str, Tensor], flow: _Flow
+    ) -> _Flow:
+        """A layer that a label's row runs through: it is done to the rows of all labels."""
+        table, shape = flow.table, flow.shape
+        if table is None or kind not in ("Flatten", "Reshape", "Activation", "Dense", "LeakyReLU", "ReLU"):
+            raise self.refuse(layer, "works on a label")
+        if kind == "Dense":
+            kernel, bias = self._weights(layer, held, 2)
+            if kernel.shape[0] != table.shape[1]:
+                raise self.refuse(layer, f"takes {kernel.shape[0]} numbers where a label gives {table.shape[1]}")
+            table = table @ kernel + bias.get("bias", torch.zeros(kernel.shape[1]))
+            shape = (kernel.shape[1],)
+        elif kind == "Reshape":
+            shape = self._reshape(layer, config, held, (math.prod(shape),))[1]
+        elif kind == "Flatten":
+            shape = (math.prod(shape),)
+        acts = (
+            self._re_lu(layer, config, held, ())[0] if kind == "ReLU" else self._act_of(layer, config.get("activation"))
+        )
+        acts = self._leaky_re_lu(layer, config, held, ())[0] if kind == "LeakyReLU" else acts
+        for op in acts:
+            if op.settings["which"] not in ("relu", "leaky", "tanh"):
+                raise self.refuse(layer, "works on a label")
+            slope = op.settings.get("slope", 0.0)
+            table = table.tanh() if op.settings["which"] == "tanh" else torch.where(table < 0, slope * table, table)
+        return replace(flow, table=table, shape=shape)
 
     def _act_of(self, layer: dict[str, Any], given: Any) -> list[Op]:
         if given is None or given == "linear":

@@ -436,6 +436,56 @@ def test_a_functional_conditional_generator(tmp_path: Path, how: str, keras3: bo
         torch.testing.assert_close(gan.images(z), images(layers, torch.from_numpy(entered)), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_label_that_becomes_a_feature_map(tmp_path: Path, first: bool) -> None:
+    """The widespread conditional layout: embedding, Dense, Reshape to one map, beside the maps that the latent gives."""
+    d, rng = Draw(7), np.random.default_rng(4)
+    table = rng.normal(size=(3, 5))
+    label = [d.dense(5, 49), d.plain("Reshape", "reshape", target_shape=[7, 7, 1])]
+    head = [d.dense(6, 49 * 4), d.norm(49 * 4, 1), d.plain("LeakyReLU", "leaky_re_lu", alpha=0.2)]
+    head.append(d.plain("Reshape", "reshape", target_shape=[7, 7, 4]))
+    tail = [
+        d.conv(5, 6, 4, 2, "same", True),
+        d.norm(6, 3),
+        d.plain("LeakyReLU", "leaky_re_lu", alpha=0.2),
+        d.conv(6, 1, 4, 2, "same", True, activation="tanh"),
+    ]
+
+    def entry(kind: str, name: str, *before: str, **config: Any) -> dict[str, Any]:
+        nodes = [[[part, 0, 0, {}] for part in before]] if before else []
+        return {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
+
+    graph = [
+        entry("InputLayer", "z", batch_input_shape=[None, 6]),
+        entry("InputLayer", "y", batch_input_shape=[None, 1]),
+    ]
+    graph.append(entry("Embedding", "embedding", "y"))
+    ends = {}
+    for start, layers in (("embedding", label), ("z", head)):
+        ends[start] = start
+        for kind, config, _ in layers:
+            graph.append(entry(kind, config["name"], ends[start], **{k: v for k, v in config.items() if k != "name"}))
+            ends[start] = config["name"]
+    order = (ends["embedding"], ends["z"]) if first else (ends["z"], ends["embedding"])
+    graph.append(entry("Concatenate", "join", *order, axis=-1))
+    before = "join"
+    for kind, config, _ in tail:
+        graph.append(entry(kind, config["name"], before, **{k: v for k, v in config.items() if k != "name"}))
+        before = config["name"]
+    config = {"class_name": "Functional", "config": {"name": "g", "layers": graph, "output_layers": [[before, 0, 0]]}}
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        root = file.create_group("model_weights")
+        write_weights(root, [("Embedding", {"name": "embedding"}, {"embeddings": table}), *label, *head, *tail])
+    for k in range(3):
+        gan = checkpoints.load(tmp_path / "g.h5", label=k, prior="normal")
+        z = gan.latents(3)
+        parts = [reference(head, z.double().numpy()), np.repeat(reference(label, table[k : k + 1]), 3, 0)]
+        wanted = reference(tail, np.concatenate(parts[::-1] if first else parts, 3))
+        got = gan.images(z).permute(0, 2, 3, 1).double().numpy()
+        np.testing.assert_allclose(got, wanted, atol=2e-5)
+
+
 def test_weights_alone(tmp_path: Path) -> None:
     """Without a configuration, strides follow from a usual image size, activations from names or as is usual."""
     layers = tutorial()
