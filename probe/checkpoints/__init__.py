@@ -249,8 +249,12 @@ def _from_folder(folder: Path, prior: Prior | None, label: int | None = None) ->
         raise ProbeError(f"{folder}: {len(own)} checkpoints ({', '.join(path.name for path in own)}); pass one of them")
     if not own and not found and not full and (newest_checkpoint := containers.in_folder(folder)):
         full, last = {newest_checkpoint: containers.read(newest_checkpoint)[0]}, True
-    if full and not own and not found:
+    drawn = any(item.network.role == "generator" for items in found.values() for item in items)
+    if full and not own and not drawn:
         gan = containers.gan(full, folder.resolve().name, prior, label)
+        other = _choose([item for items in found.values() for item in items], "discriminator")
+        if gan.discriminator is None and other is not None:
+            _attach(gan, other)
         gan.provenance |= {"chosen": "the highest number of each file name"} if last else {}
         return gan
     if own or found:

@@ -707,6 +707,7 @@ class WeightLayer:
     name: str
     kind: str  # of _KINDS or _SHOWN, or ""
     held: dict[str, Tensor] = field(default_factory=dict)
+    eps: float = 1e-3  # of a norm
 
     @property
     def kernel(self) -> Tensor:
@@ -865,7 +866,7 @@ def _tail(layer: WeightLayer, slope: float) -> Op:
     held = {new: layer.held[old] for old, new in names.items() if old in layer.held}
     if not {"mean", "var"} <= held.keys():
         raise ProbeError(f"{layer.name}: has no statistics in the file; {_ADVICE}")
-    return Op("norm", layer.name, held, {"which": "batch", "eps": 1e-3}, "name")
+    return Op("norm", layer.name, held, {"which": "batch", "eps": layer.eps}, "name")
 
 
 def _strides(convolutions: list[WeightLayer], dense: list[WeightLayer], grid: int) -> tuple[list[int], int]:

@@ -43,7 +43,8 @@ def read(path: Path) -> list[Described]:
             if match := _NAME.fullmatch(name):
                 leaf = LEAVES.get(match[3], match[3])
                 models.setdefault(match[1] or "", {}).setdefault(int(match[2]), {})[leaf] = array
-        if not models:
+        older = {} if models else _by_scope(arrays)
+        if not models and not older:
             shown = ", ".join(list(arrays)[:3]) or "nothing"
             raise ProbeError(f"{path}: a TensorFlow checkpoint without Keras layers (found {shown}); {_CONVERT}")
         found: list[Described] = []
@@ -52,6 +53,11 @@ def read(path: Path) -> list[Described]:
             try:
                 place = f"{path.name}/{model}" if model else path.name
                 found.append(network_of(place, _layers(place, [layers[at] for at in sorted(layers)])))
+            except ProbeError as error:
+                failures.append(error)
+        for model, named in older.items():
+            try:
+                found.append(network_of(f"{path.name}/{model}", _in_order(f"{path.name}/{model}", named)))
             except ProbeError as error:
                 failures.append(error)
     except _DamagedError as error:
@@ -65,6 +71,57 @@ def read(path: Path) -> list[Described]:
         raise ProbeError(f"{path}: damaged TensorFlow checkpoint ({reason}); fetch all of its files again") from None
     if not found:
         raise failures[0]
+    return found
+
+
+_LEAVES_1 = {"Matrix": "kernel", "w": "kernel", "weights": "kernel", "W": "kernel", "biases": "bias", "b": "bias"}
+
+
+def _by_scope(arrays: dict[str, Tensor]) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """The layers of each model in a checkpoint of TensorFlow 1, whose names are model/layer/array; optimizers left out."""
+    models: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for name, array in arrays.items():
+        parts = name.split("/")
+        if len(parts) < 3 or "Adam" in name or "RMSProp" in name or "ExponentialMovingAverage" in name:
+            continue
+        leaf = _LEAVES_1.get(parts[-1], LEAVES.get(parts[-1], ""))
+        if leaf:
+            models.setdefault(parts[0], {}).setdefault("/".join(parts[1:-1]), {})[leaf] = array
+    return models
+
+
+def _in_order(place: str, named: dict[str, dict[str, Tensor]]) -> list[WeightLayer]:
+    """Layers in the order of the numbers in their names, each with the norm of its width behind it."""
+
+    def rank(name: str) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", name.replace("conv2d", ""))] or [0]
+
+    kernels = {name: held for name, held in named.items() if "kernel" in held}
+    order = sorted(kernels, key=rank)
+    if not any(re.search(r"_h\d", name) for name in order):  # tf.layers counts each class by itself
+        flat = [name for name in order if kernels[name]["kernel"].dim() == 2]
+        rest = [name for name in order if name not in flat]
+        draws = "gen" in place.rpartition("/")[2].lower()
+        order = [*flat, *rest] if draws else [*rest, *flat]
+    layers = _layers(place, [kernels[name] for name in order])
+    norms = sorted((name for name in named if name not in kernels), key=rank)
+    if any("mean" not in named[name] for name in norms):
+        raise ProbeError(f"{place}: BatchNorm without statistics in the checkpoint; {_CONVERT}")
+    found: list[WeightLayer] = []
+    for name, layer in zip(order, layers, strict=True):
+        found.append(WeightLayer(name, layer.kind, layer.held))
+        shape = layer.kernel.shape
+        width = shape[2] if layer.kind == "deconv" else shape[-1]
+        following = [later.kernel for later in layers[layers.index(layer) + 1 :]][:1]
+        maps = following[0].shape[3] if following and following[0].dim() == 4 else 0
+        fits = [
+            norm for norm in norms if named[norm]["mean"].numel() in (width, maps if layer.kind == "linear" else width)
+        ]
+        if fits:
+            norms.remove(fits[0])
+            found.append(WeightLayer(fits[0], "norm", named[fits[0]], 1e-5 if "_bn" in fits[0] else 1e-3))
+    if norms:
+        raise ProbeError(f"{place}: {norms[0]} normalises no layer's maps; {_CONVERT}")
     return found
 
 

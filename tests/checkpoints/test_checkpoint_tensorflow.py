@@ -56,7 +56,7 @@ def write(path: Path, arrays: dict[str, np.ndarray], lie: int = 0) -> None:
     index = block(handles)
     footer = meta + varint(len(out)) + varint(len(index) - 5)
     out += index + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
-    path.with_suffix(".index").write_bytes(out)
+    Path(f"{path}.index").write_bytes(out)
     Path(f"{path}.data-00000-of-00001").write_bytes(data)
 
 
@@ -116,6 +116,57 @@ def test_the_tutorials_checkpoint(tmp_path: Path, folder: bool) -> None:
             gan.discriminator(gan.images(z)), torch.from_numpy(wanted).float(), atol=1e-4, rtol=1e-4
         )
     assert any("leaky 0.3 follows every layer but the last" in line for line in gan.provenance["assumed"])
+
+
+def test_the_widespread_port_for_tensorflow_1(tmp_path: Path) -> None:
+    """Scopes generator/g_h0_lin, g_bn0, g_h1 …: a projection, BatchNorm over maps, 5x5 kernels, ReLU; d_h0_conv … d_h3_lin."""
+    draw = Draw(8)
+    g = [
+        draw.dense(6, 16 * 12),
+        draw.plain("Reshape", "r", target_shape=[4, 4, 12]),
+        draw.norm(12, 3, epsilon=1e-5),
+        draw.plain("X", "a", activation="relu"),
+        draw.conv(12, 8, 5, 2, "same", True),
+        draw.norm(8, 3, epsilon=1e-5),
+        draw.plain("X", "b", activation="relu"),
+        draw.conv(8, 6, 5, 2, "same", True),
+        draw.norm(6, 3, epsilon=1e-5),
+        draw.plain("X", "c", activation="relu"),
+        draw.conv(6, 3, 5, 2, "same", True, activation="tanh"),
+    ]
+    d = [
+        draw.conv(3, 5, 5, 2, "same"),
+        draw.plain("LeakyReLU", "l", alpha=0.2),
+        draw.conv(5, 6, 5, 2, "same"),
+        draw.norm(6, 3, epsilon=1e-5),
+        draw.plain("LeakyReLU", "m", alpha=0.2),
+        draw.plain("Flatten", "f"),
+        draw.dense(6 * 64, 1),
+    ]
+    names = {"Dense": ("Matrix", "bias"), "Conv2DTranspose": ("w", "biases"), "Conv2D": ("w", "biases")}
+    arrays = {"beta1_power": np.float32(0.5).reshape(())}
+    for model, layers in (("generator", trained(g)), ("discriminator", d)):
+        at = -1
+        for kind, _, weights in layers:
+            letter, end = model[0], {"Dense": "_lin", "Conv2D": "_conv"}.get(kind, "")
+            if kind == "BatchNormalization":
+                arrays |= {
+                    f"{model}/{letter}_bn{at}/{leaf}": array.astype(np.float32) for leaf, array in weights.items()
+                }
+            elif kind in names:
+                at += 1
+                for leaf, array in zip(names[kind], weights.values(), strict=True):
+                    arrays[f"{model}/{letter}_h{at}{end}/{leaf}"] = array.astype(np.float32)
+                    arrays[f"{model}/{letter}_h{at}{end}/{leaf}/Adam"] = 0 * array.astype(np.float32)
+    write(tmp_path / "DCGAN.model-500", arrays)
+    gan = checkpoints.load(tmp_path)
+    z = gan.latents(2)
+    torch.testing.assert_close(gan.images(z), images(g, z), atol=2e-5, rtol=0)
+    wanted = reference(d, images(g, z).permute(0, 2, 3, 1).double().numpy())[:, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            gan.discriminator(gan.images(z)), torch.from_numpy(wanted).float(), atol=1e-4, rtol=1e-4
+        )
 
 
 def refused(path: Path, message: str) -> None:
