@@ -33,6 +33,7 @@ from probe.checkpoints.described import Described
 from probe.checkpoints.formats import find_networks
 from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
 
+MAX_BYTES = 2 * 2**30
 _EXTRAS = {"h5py": "keras", "onnx": "onnx", "huggingface_hub": "hf"}
 
 
@@ -48,8 +49,12 @@ def read(path: Path) -> tuple[list[Described], Any, dict[str, str]]:
 
     Raises ProbeError, one line, where the file cannot be read, is damaged, or describes no DCGAN.
     """
+    if path.exists() and not path.is_file():
+        raise ProbeError(f"{path}: is no file (a device, a pipe or a folder); expected a checkpoint's file")
     reader = _reader(path)
     if reader is not None:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ProbeError(f"{path}: {size:,} bytes; expected at most {MAX_BYTES:,} for a DCGAN in this format")
         try:
             found: list[Described] = importlib.import_module(f"probe.checkpoints.{reader}").read(path)
         except ProbeError as error:

@@ -42,6 +42,8 @@ _DTYPES = {
 _REBUILDERS = ("_rebuild_tensor", "_rebuild_tensor_v2")
 _WRAPPERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
 _ADVICE = "fetch or save it again"
+_MAX_BYTES = 4 * 2**30
+_SAVE_TENSORS = "save the tensors alone, torch.save(model.state_dict(), path)"
 # A call of one of these is not weights; it would never run here, but the file is not to be trusted anywhere else.
 _HOSTILE = {
     "os",
@@ -393,6 +395,8 @@ def read_torch(path: Path) -> Any:
     Raises ProbeError, one line, where the file is damaged.
     """
     size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise ProbeError(f"{path}: {size:,} bytes of whole modules; expected at most {_MAX_BYTES:,}: {_SAVE_TENSORS}")
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import random
 import resource
@@ -208,6 +209,17 @@ def test_changed_bytes(tmp_path: Path, name: str) -> None:
     with bounded(MEMORY):
         opened = run(name, tmp_path, PROCESSES if "keras" in name else MUTATIONS, 0)
     assert not all(opened)  # some of the changes do damage
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".h5", ".onnx", ".t7", ".index"])
+def test_devices_and_pipes_are_no_files(tmp_path: Path, suffix: str) -> None:
+    """A link to a device that never ends, a pipe that nobody writes to: refused before anything is read."""
+    link, pipe = tmp_path / f"link{suffix}", tmp_path / f"pipe{suffix}"
+    link.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    for path in (link, pipe):
+        with pytest.raises(ProbeError, match=rf"{path.name}: is no file \(a device, a pipe or a folder\)"):
+            checkpoints.load(path)
 
 
 def test_pickles_made_to_run_on_for_ever(tmp_path: Path) -> None:
