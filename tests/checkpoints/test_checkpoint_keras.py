@@ -382,6 +382,36 @@ def test_a_combined_model_holds_both(tmp_path: Path) -> None:
         )
 
 
+def test_a_combined_archive_holds_both(tmp_path: Path) -> None:
+    """Likewise as .keras, where inner models are numbered by their class and their layers begin anew in each."""
+    g, d = tutorial(), discriminator()
+    inner = [configured(g, [None, 6], "generator"), configured(d, [None, 28, 28, 1], "discriminator")]
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        for place, layers in (("sequential", g), ("sequential_1", d)):
+            seen = dict[str, int]()
+            for kind, _, weights in layers:
+                if weights:
+                    at = seen.get(kind, 0)
+                    seen[kind] = at + 1
+                    group = file.create_group(f"layers/{place}/layers/{snake(kind)}{f'_{at}' if at else ''}/vars")
+                    for i, array in enumerate(weights.values()):
+                        group.create_dataset(str(i), data=array.astype("f4"))
+    with zipfile.ZipFile(tmp_path / "gan.keras", "w") as archive:
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Sequential", "config": {"name": "gan", "layers": inner}})
+        )
+        archive.writestr("model.weights.h5", data.getvalue())
+    gan = checkpoints.load(tmp_path / "gan.keras", prior="normal")
+    z = gan.latents(2)
+    torch.testing.assert_close(gan.images(z), images(g, z), atol=2e-5, rtol=0)
+    wanted = reference(d, images(g, z).permute(0, 2, 3, 1).double().numpy())[:, 0]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            gan.discriminator(gan.images(z)).sigmoid(), torch.from_numpy(wanted).float(), atol=2e-5, rtol=0
+        )
+
+
 @pytest.mark.parametrize("how", ["multiply", "before", "behind", "one-hot"])
 @pytest.mark.parametrize("keras3", [False, True])
 def test_a_functional_conditional_generator(tmp_path: Path, how: str, keras3: bool) -> None:
