@@ -72,6 +72,8 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
         return _read_safetensors(path)
     if head[:4] == b"PK\x03\x04":
         _check_zip(path, size)
+    elif head == b"version https://"[:16]:
+        raise ProbeError(f"{path}: a Git LFS pointer in place of the weights; fetch them with `git lfs pull`")
     elif head[:2] != b"\x80\x02":
         raise ProbeError(f"{path}: not a checkpoint (starts with {head[:8]!r}); {_ADVICE}")
     return _read_torch(path), {}

@@ -44,7 +44,7 @@ class Block:
     `upsample` is the factor by which maps are enlarged before the convolution. `pad` counts the rows and columns of zeros
     put (before, after) the maps of a convolution besides `padding`, `crop` those cut (before, after) from what a
     transposed one gives. `unit_range` says that its images are in [0, 1], to be brought to [-1, 1], and `resize` the side to
-    which they are then interpolated (bilinear).
+    which they are then interpolated (bilinear); `unit_input` that it takes images in [0, 1], made of those in [-1, 1].
     `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind it, which an ordinary DCGAN does not have;
     one layer at most carries a patch.
     """
@@ -73,6 +73,7 @@ class Block:
     crop: tuple[int, int] = (0, 0)
     unit_range: bool = False
     resize: int = 0
+    unit_input: bool = False
 
     def __post_init__(self) -> None:
         for name in ("pad", "crop"):  # JSON knows no tuples
@@ -134,6 +135,13 @@ class PixelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (x.square().mean(1, keepdim=True) + self.eps).rsqrt()
+
+
+class ToUnit(nn.Module):
+    """Images in [-1, 1] -> [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
 
 
 class FromUnit(nn.Module):
@@ -205,13 +213,15 @@ class Patch(nn.Module):
 class Layer(nn.Sequential):
     """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them, in the block's order.
 
-    Before and behind them stand, where the block has them, `upsample`, `pad`, `crop`, `fold`, `signed` (from [0, 1]),
+    Before and behind them stand, where the block has them, `unit` (to [0, 1]), `upsample`, `pad`, `crop`, `fold`, `signed` (from [0, 1]),
     `resize` and `erase`.
     """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         b = block
+        if b.unit_input:
+            self.add_module("unit", ToUnit())
         if b.upsample > 1:
             self.add_module("upsample", Resize(factor=b.upsample, mode=b.interpolation))
         if any(b.pad):
