@@ -140,13 +140,19 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     channels = generator.blocks[-1].outputs
     made = GAN(generator, None, generator.nz, size, channels, prior, {"generator": "running"})
     made.provenance = {"checkpoint": name, "sha256": "", "format": best.format, "prior_source": source}
-    made.provenance["consistency"] = {"generator": verdict | {"layers": best.layers}}
+    verdict["layers"] = best.layers
+    made.provenance["consistency"] = {"generator": verdict}
     if takes_batch_statistics(generator):
         recalibrate(generator, made.nz, made.prior)
         made.batchnorm["generator"] = "recalibrated"
-    if label is not None:
-        made.provenance |= {"class": label, "classes": reading.classes}
-    for key, lines in (("assumed", best.assumed), ("leftover", best.leftover)):
+    if label is not None and reading.condition is not None:
+        how = {"multiply": "times", "before": "before", "behind": "after"}.get(
+            reading.condition.how, "beside the maps of"
+        )
+        known = "file" if best.format not in ("Keras weights", "PyTorch module") else "assumed"
+        verdict["class"] = {"label": label, "classes": reading.classes, "how": how, "from": known}
+        made.provenance["class"] = verdict["class"]
+    for key, lines in (("assumed", best.assumed), ("left_over", best.leftover)):
         if lines:
             made.provenance[key] = list(lines)
     other = _only(every, "discriminator", name)
@@ -159,6 +165,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     return made
 
 
+_LATENTS = {"normal": "N(0, 1)", "uniform": "U(-1, 1)"}
 LIKELY = 0.3
 """A generator's distance from its BatchNorm statistics up to which it counts as read right."""
 
@@ -172,7 +179,8 @@ def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str,
     source = "given" if given else "assumed"
     if not any(op.tensors["mean"].any() for op in stored):
         reason = "its running statistics were never updated" if stored else "it has no BatchNorm with statistics"
-        return given or "normal", source, {"verdict": "unchecked", "reason": reason}
+        words = {"latents": _LATENTS[given or "normal"], "from": source}
+        return given or "normal", source, {"verdict": "unchecked", "reason": reason, "prior": words}
     kinds: list[Prior] = [given] if given else ["normal", "uniform"]
     n = min(1024, max(256, 3 * best.nz, 512 if best.classes else 0))
     found = {kind: networks.distances(best, kind, n) for kind in kinds}
@@ -194,7 +202,7 @@ def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str,
     elif prior != kinds[0]:
         verdict |= {"verdict": "identified", "before": round(scores[kinds[0]], 4)}
         verdict["changed"] = ["latents from U(-1, 1), not N(0, 1)"]
-    return prior, source, verdict
+    return prior, source, verdict | {"prior": {"latents": _LATENTS[prior], "from": source}}
 
 
 def _only(every: Sequence[Described], role: str, name: str) -> Described | None:

@@ -73,6 +73,8 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
         return _read_safetensors(path)
     if head[:4] == b"PK\x03\x04":
         _check_zip(path)
+    elif head == b"version https://"[:16]:
+        raise ProbeError(f"{path}: a Git LFS pointer in place of the weights; fetch them with `git lfs pull`")
     elif head[:1] == b"\x80" and head[1:2] in (b"\x03", b"\x04", b"\x05"):
         return inert.read_torch(path), {}
     elif head[:2] != b"\x80\x02":

@@ -44,8 +44,8 @@ class Block:
     `upsample` is the factor by which maps are enlarged before the convolution. `pad` counts the rows and columns of zeros
     put (before, after) the maps of a convolution besides `padding`, `crop` those cut (before, after) from what a
     transposed one gives. `unit_range` says that its images are in [0, 1], to be brought to [-1, 1], and `resize` the side to
-    which they are then interpolated (bilinear). `pool` is the side of the squares of which a discriminator's layer keeps the
-    largest number; `unit_input` says that it was trained on images in [0, 1], to which those in [-1, 1] are brought first.
+    which they are then interpolated (bilinear); `unit_input` that it takes images in [0, 1], made of those in [-1, 1]. `pool` is
+    the side of the squares of which a discriminator's layer keeps the largest number.
     `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind it, which an ordinary DCGAN does not have;
     one layer at most carries a patch.
     """
@@ -74,8 +74,8 @@ class Block:
     crop: tuple[int, int] = (0, 0)
     unit_range: bool = False
     resize: int = 0
-    pool: int = 1
     unit_input: bool = False
+    pool: int = 1
 
     def __post_init__(self) -> None:
         for name in ("pad", "crop"):  # JSON knows no tuples
@@ -139,18 +139,18 @@ class PixelNorm(nn.Module):
         return x * (x.square().mean(1, keepdim=True) + self.eps).rsqrt()
 
 
+class ToUnit(nn.Module):
+    """Images in [-1, 1] -> [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
+
+
 class FromUnit(nn.Module):
     """Images in [0, 1] -> [-1, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x - 1
-
-
-class ToUnit(nn.Module):
-    """Images in [-1, 1] -> [0, 1]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * x + 0.5
 
 
 class Erase(nn.Module):
@@ -215,8 +215,8 @@ class Patch(nn.Module):
 class Layer(nn.Sequential):
     """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them, in the block's order.
 
-    Before and behind them stand, where the block has them, `unit` (to [0, 1]), `upsample`, `pad`, `crop`, `fold`, `signed`
-    (from [0, 1]), `resize`, `pool` and `erase`.
+    Before and behind them stand, where the block has them, `unit` (to [0, 1]), `upsample`, `pad`, `crop`, `fold`, `signed` (from [0, 1]),
+    `resize`, `pool` and `erase`.
     """
 
     def __init__(self, block: Block) -> None:

@@ -205,7 +205,7 @@ def test_a_conditional_generator_draws_the_class_asked_for(tmp_path: Path) -> No
         z = gan.latents(4)
         with torch.no_grad():
             torch.testing.assert_close(gan.images(z), g(z, torch.full((4,), label)), atol=1e-6, rtol=1e-5)
-    assert gan.provenance["class"] == 2
+    assert gan.provenance["class"] == {"label": 2, "classes": 3, "how": "after", "from": "assumed"}
 
 
 def test_pooling(tmp_path: Path) -> None:

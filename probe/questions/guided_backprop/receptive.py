@@ -46,7 +46,7 @@ def field(blocks: tuple[Block, ...]) -> Field:
 
 def is_local(blocks: tuple[Block, ...]) -> bool:
     """Whether `Cells` computes the last of some blocks: convolutions on the maps as they are, and norms with statistics."""
-    return all(b.kind == "conv" and b.upsample == b.pool == 1 and b.norm in ("none", "map") for b in blocks)
+    return all(b.kind == "conv" and b.upsample == b.pool == 1 and b.norm in ("none", "map") and not b.unit_input for b in blocks)
 
 
 def trunk(model: Discriminator, layer: str) -> nn.Sequential:
