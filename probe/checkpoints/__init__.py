@@ -494,6 +494,8 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
         return (
             f"read as its BatchNorm statistics ask ({changes}): distance {found['before']:.2f} -> {found['score']:.2f}"
         )
+    if verdict == "unchecked" and found.get("described"):
+        return f"cannot be checked, since {found['reason']}; its layers are those that the file describes, its prior is assumed"
     if verdict == "unchecked" and found["reason"] != "the format stores none":
         return (
             f"cannot be checked, since {found['reason']}; activations and prior are assumed (probe inspect lists them)"
@@ -526,6 +528,7 @@ def evidence(gan: GAN) -> list[str]:
         if "class" in found:
             lines.append("  class {label} of {classes}, {how} the latents: {from}".format(**found["class"]))
         lines += [f"  {_layer_line(layer)}" for layer in found.get("layers", [])]
+    lines += [f"assumed: {line}" for line in gan.provenance.get("assumed", [])]
     lines += [f"left over, read by nothing: {name}" for name in gan.provenance.get("left_over", [])]
     return lines
 
@@ -537,6 +540,7 @@ def _layer_line(layer: dict[str, Any]) -> str:
         form = f"{layer['kernel']}x{layer['kernel']}, stride {layer['stride']}, padding {layer['padding']}"
         form += f", output padding {layer['output_padding']}" if "output_padding" in layer else ""
         form += f", behind an enlargement by {layer['upsample']}" if "upsample" in layer else ""
+        form += f", then the largest of each {layer['pool']}x{layer['pool']}" if "pool" in layer else ""
         words.append(f"{form} ({layer['geometry_from']})")
     norm = [f"{layer['norm']} eps {layer['eps']:g} ({layer['norm_from']})"] if "norm" in layer else []
     act = [f"{layer['activation']} ({layer['activation_from']})"]

@@ -180,7 +180,10 @@ def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str,
     if not any(op.tensors["mean"].any() for op in stored):
         reason = "its running statistics were never updated" if stored else "it has no BatchNorm with statistics"
         words = {"latents": _LATENTS[given or "normal"], "from": source}
-        return given or "normal", source, {"verdict": "unchecked", "reason": reason, "prior": words}
+        if given and not best.assumed:
+            return given, source, {"verdict": "consistent", "reason": "the file describes it", "prior": words}
+        known = {"described": True} if not best.assumed else {}
+        return given or "normal", source, {"verdict": "unchecked", "reason": reason, "prior": words} | known
     kinds: list[Prior] = [given] if given else ["normal", "uniform"]
     n = min(1024, max(256, 3 * best.nz, 512 if best.classes else 0))
     found = {kind: networks.distances(best, kind, n) for kind in kinds}
@@ -228,11 +231,10 @@ def attach(made: GAN, network: Described) -> None:
     # a generator whose images end in a sigmoid was trained beside a discriminator of images in [0, 1]
     unit = any(block.unit_range for block in getattr(made.generator, "blocks", ()))
     discriminator, size = networks.discriminator(network, made.size, unit)
-    verdict = {
-        "verdict": "unchecked",
-        "reason": "its statistics are those of real images, too",
-        "layers": network.layers,
-    }
+    verdict: dict[str, Any] = {"verdict": "consistent", "reason": "the file describes it"}
+    if network.assumed:
+        verdict = {"verdict": "unchecked", "reason": "its file does not say all of it"}
+    verdict["layers"] = network.layers
     made.provenance.setdefault("consistency", {})["discriminator"] = verdict
     channels = discriminator.blocks[0].inputs
     if (channels, size) != (made.channels, made.size):

@@ -341,7 +341,7 @@ class _Chain:
             raise self.refuse(op, f"takes {width} numbers where the layer before gives {given}")
         elif self.order is not None:
             weight = weight[:, self.order]
-        self._open(Op("linear", op.name, op.tensors | {"weight": weight}))
+        self._open(Op("linear", op.name, op.tensors | {"weight": weight}, source=op.source))
         self.order, self.averaged, self.side = None, 0, 1
 
     def _conv(self, op: Op) -> None:
