@@ -8,10 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from probe.results.summary import summarise
-
 from probe import __version__
 from probe.results.result import load
+from probe.results.summary import summarise
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,7 +1,7 @@
-"""A network found in a checkpoint as one of probe's own modules.
+"""A network found in a checkpoint as one of probe's own modules, read as its own statistics ask for.
 
-generator(network)           a probe Generator
-discriminator(network, ...)  a probe Discriminator, its strides worked out from the image size
+generator(network, ...)      a probe Generator, how it was read and how far that is from its statistics
+discriminator(network, ...)  a probe Discriminator, likewise, on samples of its generator
 assemble(...)                a module around given weights
 """
 
@@ -9,99 +9,392 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
-from probe.checkpoints.chains import Conventions, Geometry, Link, Network
-from probe.models.dcgan import Activation, Block, Discriminator, Generator
-from probe.models.gan import use_batch_statistics
+from probe.checkpoints import identify
+from probe.checkpoints.chains import Network
+from probe.checkpoints.geometry import discriminator_routes, generator_routes, unreachable
+from probe.checkpoints.identify import Distance, Entrance, Reading
+from probe.models.dcgan import Block, Discriminator, Generator, Layer
+from probe.models.gan import Prior, use_batch_statistics
 
 _Model = TypeVar("_Model", Generator, Discriminator)
+_N = 256  # inputs of a check
+
+SURE, LIKELY = 0.15, 0.3
+"""A generator's score: consistent below the first; between the two, where no other reading halves it."""
+LENIENT = 1.0
+"""A discriminator's: its statistics are those of real images, too."""
+DRIFTED = 0.45
+"""Distance of a layer, normalising by the batch, within which drifted statistics are told from a wrong reading."""
 
 
-def generator(network: Network) -> Generator:
-    """A found generator as probe's own module, float32, in eval mode."""
-    says, links = _normalised(network), network.links
-    blocks = []
-    for link, geometry in zip(links, network.geometry, strict=True):
-        act: Activation = "relu" if link.norm != "none" or link.kind != "linear" else says.bare
-        blocks.append(_block(link, geometry, network.output if link is links[-1] else act, says))
-    return assemble(network.place, Generator, blocks, _state(network))
+def generator(
+    network: Network, prior: Prior | None, label: int | None = None, size: int | None = None
+) -> tuple[Generator, Prior, dict[str, Any]]:
+    """A found generator as probe's own module, float32, in eval mode, its prior, and the verdict on how it was read.
+
+    Of a conditional one, that of class `label`; `size` is its images' side where that is known. Raises ProbeError for a conditional one without a class, a class it has not,
+    and a class where there are none.
+    """
+    routes, links = generator_routes(network, size), network.links
+    way = routes.best()
+    if way is None:
+        raise ProbeError(f"{network.place}: {unreachable(network)}; expected one of {size or '16 to 1024'} px")
+    usual = identify.entrances(network, prior)
+    inputs, says = links[0].inputs, network.conventions
+    if network.table is not None:
+        _require_class(network, len(network.table.values), label)
+    default = identify.default_reading(network, way, usual[0])
+    reason = _unchecked(network)
+    if reason:
+        verdict: dict[str, Any] = {"verdict": "unchecked", "reason": reason}
+        chosen = default
+    else:
+
+        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
+            assert reading.entrance is not None
+            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch)
+
+        def candidates(guess: bool) -> list[Reading]:
+            some = usual
+            if guess:
+                first = measure(default)[0].total
+                some = identify.fitting(network, routes, identify.one_hots(network, prior), first)
+            return identify.search(network, routes, [(e, e.draw(_n(inputs), inputs)) for e in some]) if some else []
+
+        guessing = network.table is None and not says.settled and inputs > 4
+        chosen, verdict = _judge(network, default, measure, candidates, (SURE, LIKELY), guessing)
+    entrance = chosen.entrance
+    assert entrance is not None
+    if entrance.classes and network.table is None:
+        _require_class(network, entrance.classes, label, "its statistics say so")
+    elif label is not None and not entrance.classes:
+        raise ProbeError(f"{network.place}: class {label} of a generator without classes; leave --class out")
+    verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
+    verdict["size"] = chosen.way.size
+    verdict["prior"] = _prior_evidence(entrance, prior, verdict)
+    if entrance.classes:
+        verdict["class"] = {"label": label, "classes": entrance.classes, "how": entrance.how, "from": entrance.name}
+    blocks, state = chosen.blocks(network), _state(network, chosen)
+    blocks[0], state = _entered(blocks[0], state, entrance, label)
+    return (
+        assemble(network.place, Generator, blocks, state),
+        "normal" if entrance.source == "normal" else "uniform",
+        verdict,
+    )
 
 
-def discriminator(network: Network, size: int) -> Discriminator:
-    """A found discriminator as probe's own module, for images of a size; raises ProbeError where it takes others."""
-    says, links = _normalised(network), network.links
-    geometry = _discriminator_geometry(network, size)
-    blocks = []
-    for link, shape in zip(links, geometry, strict=True):
-        blocks.append(_block(link, shape, "none" if link is links[-1] else says.hidden, says))
-    return assemble(network.place, Discriminator, blocks, _state(network))
+def discriminator(
+    network: Network, size: int, images: Tensor | None = None, others: Tensor | None = None
+) -> tuple[Discriminator, dict[str, Any]]:
+    """A found discriminator as probe's own module, for images of a size, and the verdict on how it was read.
+
+    `images` (N, channels, size, size) are samples of its generator in [-1, 1], `others` those in [0, 1] that the generator
+    would make with a sigmoid in place of its tanh: where they fit much better, the verdict has `sigmoid`. Raises ProbeError where it takes others.
+    """
+    if network.table is not None:
+        raise ProbeError(
+            f"{network.place}: a conditional discriminator ({network.table.name}), which takes a class; leave it out"
+        )
+    routes = discriminator_routes(network, size)
+    way = routes.best()
+    if way is None:
+        found = f"no usual strides take this discriminator from the generator's {size} px images to one number"
+        raise ProbeError(f"{network.place}: {found}; pass the discriminator that was trained with it")
+    default = identify.default_reading(network, way, None)
+    reason = _unchecked(network)
+    if reason is None and images is None:
+        reason = "there are no images to run through it"
+    if reason or images is None:
+        chosen, verdict = default, {"verdict": "unchecked", "reason": reason}
+    else:
+
+        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
+            return _measure(network, reading, images, batch)
+
+        def candidates(_: bool) -> list[Reading]:
+            return identify.search(network, routes, [(None, images[:128])], good=0.2)
+
+        sigmoid = False
+        if others is not None and identify.score(measure(default)) > SURE:
+            by_sigmoid = identify.score(_measure(network, default, others, False))
+            sigmoid = by_sigmoid < 0.5 * identify.score(measure(default))
+        images = others if sigmoid else images
+        chosen, verdict = _judge(network, default, measure, candidates, (LENIENT, LENIENT), guessing=False)
+        verdict |= {"sigmoid": True} if sigmoid else {}
+    verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
+    _spread_pooled(network, chosen, size)
+    blocks = chosen.blocks(network)
+    blocks[0] = replace(blocks[0], unit_input="sigmoid" in verdict)
+    return assemble(network.place, Discriminator, blocks, _state(network, chosen)), verdict
 
 
-def _normalised(network: Network) -> Conventions:
-    """Divide spectral normalisation out of the weights, W / (uᵀ W v) with W's rows its outputs; the conventions."""
-    for link in network.links:
-        if not link.spectral:
-            continue
-        weight, *vectors = (tensor.detach().float() for tensor in (link.weight, *link.spectral))
-        matrix = weight.transpose(0, 1 if link.kind == "deconv" else 0).flatten(1)
-        if [vector.numel() for vector in vectors] != list(matrix.shape):
-            raise ProbeError(
-                f"{network.place}: the spectral norm of layer {link.name} is damaged; fetch the file again"
-            )
-        link.weight, link.spectral = weight / (vectors[0].flatten() @ matrix @ vectors[1].flatten()), []
-    return network.conventions
+def with_sigmoid(model: Generator) -> Generator:
+    """A generator whose images come from a sigmoid, in [0, 1] before they are brought to [-1, 1], in place of its tanh."""
+    blocks = [*model.blocks[:-1], replace(model.blocks[-1], activation="sigmoid", unit_range=True)]
+    return assemble("generator", Generator, blocks, dict(model.state_dict()))
 
 
-def _discriminator_geometry(network: Network, size: int) -> list[Geometry]:
-    """The first of the usual rules for strides and paddings that leads from an image of `size` to one number."""
-    links = network.links
-    halving = [(2, (link.kernel - 1) // 2, 0) for link in links]
-    final = [*halving[:-1], (1, 0, 0)]
-    pairs = [(1, 1, 0) if link.kernel == 3 else shape for link, shape in zip(links, final, strict=True)]
-    unpadded = [(2, 0, 0) for _ in links]
-    for rule in (pairs, final, halving, unpadded):
-        side = size
-        for link, (stride, padding, _) in zip(links, rule, strict=True):
-            if link.kind == "linear":
-                side = _flatten(network, link, side)
-            else:
-                side = (side + 2 * padding - link.kernel) // stride + 1 if side + 2 * padding >= link.kernel else 0
-        if side == 1:
-            return rule
-    found = f"no usual strides take this discriminator from the generator's {size} px images to one number"
-    raise ProbeError(f"{network.place}: {found}; pass the discriminator that was trained with it")
+def _n(inputs: int) -> int:
+    return max(_N, 3 * inputs) if inputs <= 256 else _N
 
 
-def _flatten(network: Network, link: Link, side: int) -> int:
-    """Whether a linear layer takes maps of this side: 1, or 0. One over sums of maps becomes one over positions."""
-    maps = network.links[-2].outputs
-    if network.conventions.pooled and link.inputs == maps and side > 0:
-        link.weight = link.weight[:, :, None].expand(1, maps, side**2).reshape(1, -1)  # (1, maps·side·side)
-        link.inputs = link.weight.shape[1]
-    return int(link.inputs == maps * side**2)
+def _require_class(network: Network, classes: int, label: int | None, why: str = "") -> None:
+    table = f"{network.table.name} {tuple(network.table.values.shape)}" if network.table else why
+    if label is None:
+        found = f"a conditional generator of {classes} classes ({table})"
+        raise ProbeError(f"{network.place}: {found}; choose one with --class 0 to {classes - 1}")
+    if not 0 <= label < classes:
+        raise ProbeError(f"{network.place}: class {label}: expected 0 to {classes - 1}")
 
 
-def _block(link: Link, geometry: Geometry, activation: Activation, conventions: Conventions) -> Block:
-    block = Block(link.kind, link.inputs, link.outputs, bias=link.bias is not None, norm=link.norm, grid=link.grid)
-    block = replace(block, activation=activation, eps=conventions.eps)
-    if link.kind == "linear":
-        return block
-    stride, padding, output_padding = geometry
-    return replace(block, kernel=link.kernel, stride=stride, padding=padding, output_padding=output_padding)
+def _unchecked(network: Network) -> str | None:
+    """Why a network's statistics say nothing about how it is read, or None."""
+    if any(link.counted for link in network.links):
+        return None
+    norms = {link.norm for link in network.links} - {"none"}
+    if not norms:
+        return "it has no BatchNorm"
+    if not norms & {"map", "unit"}:
+        return "it has no BatchNorm with statistics"
+    return "its running statistics were never updated" if network.conventions.statistics else "the format stores none"
 
 
-def _state(network: Network) -> dict[str, Tensor]:
+# The verdict -------------------------------------------------------------------------------------------------------------
+
+
+def _judge(
+    network: Network, default: Reading, measure: Any, candidates: Any, limits: tuple[float, float], guessing: bool
+) -> tuple[Reading, dict[str, Any]]:
+    """The reading to take, and what the statistics say to it."""
+    sure, likely = limits
+    distances = measure(default)
+    before = identify.score(distances)
+    if before <= sure or network.conventions.settled:
+        kind = "consistent" if before <= likely else "inconsistent"
+        return default, _said(kind, before, distances) | ({"tried": "nothing else"} if kind != "consistent" else {})
+    others: list[Reading] = []
+    best, near, nearest = default, distances, before
+    for guess in (False, True) if guessing else (False,):
+        found_readings = candidates(guess)
+        others += [] if guess else [_with_eps(reading, default) for reading in found_readings]
+        for reading in found_readings:
+            found = measure(reading)
+            total = identify.score(found)
+            if total < nearest - 0.01:
+                best, near, nearest = reading, found, total
+        if nearest <= likely:
+            break
+    if nearest <= likely and nearest < 0.6 * before and best is not default:
+        return best, _said("identified", nearest, near) | {
+            "before": before,
+            "changed": _changes(network, default, best),
+        }
+    if before <= likely:
+        return default, _said("consistent", before, distances)
+    verdict = _said("inconsistent", before, distances)
+    by_batch = [(r, measure(r, batch=True)) for r in (default, *others)]
+    reading, found = min(by_batch, key=lambda pair: sum(min(d.total, 1.0) for d in pair[1]) + 0.05 * pair[0].price)
+    drift = [d for d in found if d.total < DRIFTED]
+    if len(found) > 2 and len(drift) > len(found) / 2:
+        verdict = _said("inconsistent", identify.score(measure(reading)), measure(reading))
+        verdict |= {"drifted": True, "by_batch": identify.score(found), "changed": _changes(network, default, reading)}
+        best = reading
+    else:
+        best = default
+    worst = max(verdict["distances"], key=lambda d: d["mean"] + d["variance"])
+    verdict["worst"] = worst["layer"]
+    verdict["tried"] = "activations, slopes, order of norm and activation, strides, eps" + (
+        ", priors, classes" if guessing else ""
+    )
+    verdict["best_tried"] = nearest
+    return best, verdict
+
+
+def _with_eps(reading: Reading, default: Reading) -> Reading:
+    """A reading with the usual eps, which drifted statistics cannot tell."""
+    choices = [replace(c, eps=d.eps) for c, d in zip(reading.choices, default.choices, strict=True)]
+    return replace(reading, choices=choices)
+
+
+def _said(verdict: str, total: float, distances: Sequence[Distance]) -> dict[str, Any]:
+    layers = [{"layer": d.layer, "mean": round(d.mean, 4), "variance": round(d.variance, 4)} for d in distances]
+    return {"verdict": verdict, "score": round(total, 4), "distances": layers}
+
+
+def _measure(network: Network, reading: Reading, x: Tensor, batch: bool) -> list[Distance]:
+    """The distances of a reading's BatchNorms on inputs of its first layer."""
+    blocks, state = reading.blocks(network), _state(network, reading)
+    layers = []
+    for i, block in enumerate(blocks, 1):
+        if not any(link.counted for link in network.links[i - 1 :]):
+            break
+        prefix = f"layer{i}."
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        layers.append(_layer(network.place, f"layer{i}", block, own))
+    x = x[:, :, None, None] if x.dim() == 2 and blocks[0].kind != "linear" else x
+    return identify.check(layers, [link.name for link in network.links], x, batch)
+
+
+def _layer(place: str, name: str, block: Block, state: dict[str, Tensor]) -> Layer:
+    with torch.device("meta"):
+        layer = Layer(block)
+    _fill(place, layer, state, f"{name}.")
+    return layer.eval()
+
+
+def _changes(network: Network, default: Reading, chosen: Reading) -> list[str]:
+    """What a reading has otherwise than the usual one, in words."""
+    found = []
+    a, b = default.entrance, chosen.entrance
+    if a and b and a.source != b.source:
+        found.append(f"latents from {_LATENTS[b.source]}, not {_LATENTS[a.source]}")
+    if a and b and b.how != a.how:
+        found.append(f"{b.name} classes {b.how} the latents" if b.values is not None else "no classes")
+    for link, old, new, was, is_ in zip(
+        network.links, default.choices, chosen.choices, default.way.steps, chosen.way.steps, strict=True
+    ):
+        if old.name != new.name:
+            found.append(f"{link.name}: {new.name}, not {old.name}")
+        if old.order != new.order and link.norm != "none":
+            found.append(f"{link.name}: {'activation before' if new.order == 'act-norm' else 'norm before'} the other")
+        if link.norm != "none" and old.eps != new.eps:
+            found.append(f"{link.name}: eps {new.eps:g}, not {old.eps:g}")
+        if replace(was, price=0.0) != replace(is_, price=0.0):
+            found.append(f"{link.name}: {_form(is_)}, not {_form(was)}")
+    if default.way.resize != chosen.way.resize:
+        found.append(f"interpolated to {chosen.way.resize} px" if chosen.way.resize else "not interpolated")
+    return found
+
+
+_LATENTS = {"normal": "N(0, 1)", "uniform": "U(-1, 1)", "unit": "U(0, 1)"}
+
+
+def _form(step: Any) -> str:
+    words = f"{step.kind} of stride {step.stride}, padding {step.padding}"
+    words += f", output padding {step.output_padding}" if step.output_padding else ""
+    return words + (f", behind an enlargement by {step.upsample}" if step.upsample > 1 else "")
+
+
+def _evidence(network: Network, chosen: Reading, default: Reading, verdict: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each layer what it is, and from where that is known."""
+    told = verdict["verdict"] in ("consistent", "identified")
+    moved = {d["layer"]: d for d in verdict.get("distances", [])}
+    found = []
+    for i, (link, block, choice) in enumerate(zip(network.links, chosen.blocks(network), chosen.choices, strict=True)):
+        last = i == len(network.links) - 1
+        witnessed = (
+            told and any(later.counted for later in network.links[i + (choice.order == "norm-act") :]) and not last
+        )
+        after = any(later.counted for later in network.links[i + 1 :])
+        if choice.activation == "prelu":
+            known = "file"
+        elif witnessed and (after or choice.order == "act-norm"):
+            known = "statistics"
+        elif link.after == 0 and choice.activation == "none" and not last:
+            known = "places in the Sequential"
+        else:
+            known = "format" if network.conventions.settled else "assumed"
+        entry: dict[str, Any] = {
+            "layer": link.name, "kind": block.kind, "inputs": block.inputs, "outputs": block.outputs,
+            "activation": choice.name, "activation_from": known,
+        }  # fmt: skip
+        if block.kind != "linear":
+            entry |= {"kernel": block.kernel, "stride": block.stride, "padding": block.padding}
+            entry |= {
+                k: v
+                for k, v in (("output_padding", block.output_padding), ("upsample", block.upsample))
+                if v > (k == "upsample")
+            }
+            entry["geometry_from"] = "statistics" if told and link.counted else "shapes and image size"
+        if block.norm != "none":
+            entry |= {
+                "norm": {"map": "BatchNorm2d", "unit": "BatchNorm1d", "instance": "InstanceNorm2d"}.get(
+                    block.norm, "PixelNorm"
+                )
+            }
+            entry |= {"order": choice.order, "eps": choice.eps}
+            entry["norm_from"] = "assumed: GroupNorm has the same shapes" if block.norm == "instance" else "shape"
+        if link.name in moved:
+            entry["distance"] = round(moved[link.name]["mean"] + moved[link.name]["variance"], 4)
+        if last and network.role == "generator":
+            entry["images"] = f"interpolated to {block.resize} px" if block.resize else "as made"
+        found.append(entry)
+    return found
+
+
+def _prior_evidence(entrance: Entrance, given: Prior | None, verdict: dict[str, Any]) -> dict[str, str]:
+    told = verdict["verdict"] in ("consistent", "identified")
+    source = "given" if given else "statistics" if told else "assumed"
+    return {"latents": _LATENTS[entrance.source], "from": source}
+
+
+# Weights -----------------------------------------------------------------------------------------------------------------
+
+
+def _entered(
+    block: Block, state: dict[str, Tensor], entrance: Entrance, label: int | None
+) -> tuple[Block, dict[str, Tensor]]:
+    """A generator's first layer as one of latents from N(0, 1) or U(-1, 1) alone: class and range become weights and bias."""
+    if entrance.values is None and entrance.source != "unit":
+        return block, state
+    name = "project" if block.kind == "linear" else "conv"
+    matrix, state = _matrix(block, state[f"layer1.{name}.weight"]), dict(state)  # (inputs, outputs, ...)
+    constant = torch.zeros_like(matrix[0])
+    if entrance.values is not None:
+        row, nz = entrance.values[label or 0].to(matrix), entrance.noise(len(matrix))
+        if entrance.how == "times":
+            matrix = matrix * row.view(-1, *[1] * (matrix.dim() - 1))
+        else:
+            noise, classes = (matrix[:nz], matrix[nz:]) if entrance.how == "after" else (matrix[-nz:], matrix[:-nz])
+            constant, matrix = torch.tensordot(row, classes, ([0], [0])), noise
+    if entrance.source == "unit":
+        constant, matrix = constant + matrix.sum(0) / 2, matrix / 2
+    old = state.pop(f"layer1.{name}.bias", None)
+    del state[f"layer1.{name}.weight"]
+    if old is not None:
+        constant = constant + (old if block.kind == "linear" else old[:, None, None])
+    grid = block.grid if block.kind == "linear" else matrix.shape[-1]
+    state["layer1.project.weight"], state["layer1.project.bias"] = matrix.flatten(1).T, constant.flatten()
+    linear = replace(block, kind="linear", inputs=len(matrix), bias=True, grid=grid, kernel=4, stride=2, padding=1)
+    return replace(linear, output_padding=0, upsample=1), state
+
+
+def _matrix(block: Block, weight: Tensor) -> Tensor:
+    """What a first layer makes of each input, (inputs, outputs) or (inputs, maps, side, side)."""
+    if block.kind == "linear":
+        return weight.T
+    ones = torch.eye(block.inputs)[:, :, None, None]
+    return F.conv_transpose2d(ones, weight, None, block.stride, block.padding, block.output_padding)
+
+
+def _spread_pooled(network: Network, reading: Reading, size: int) -> None:
+    """A linear layer over sums of maps becomes one over positions."""
+    side = size
+    for i, (link, step) in enumerate(zip(network.links, reading.way.steps, strict=True)):
+        if not link.flat:
+            side = step.side(side, link.kernel)
+        elif network.conventions.pooled and link.inputs == network.links[i - 1].outputs and side > 1:
+            link.weight = link.plain_weight("linear", network.place)[:, :, None].expand(-1, -1, side**2).flatten(1)
+            link.spectral, link.inputs, side = [], link.weight.shape[1], 1
+
+
+def _state(network: Network, reading: Reading) -> dict[str, Tensor]:
     """The state dict of probe's own module; raises ProbeError where a weight is not finite."""
     state = {}
-    for i, link in enumerate(network.links, 1):
-        entries = {"weight": link.weight} | ({} if link.bias is None else {"bias": link.bias})
+    for i, (link, step, choice) in enumerate(zip(network.links, reading.way.steps, reading.choices, strict=True), 1):
+        entries = {"weight": link.plain_weight(step.kind, network.place)}
+        entries |= {} if link.bias is None else {"bias": link.bias}
         for leaf, tensor in entries.items():
-            state[f"layer{i}.{'project' if link.kind == 'linear' else 'conv'}.{leaf}"] = tensor.detach().float()
+            state[f"layer{i}.{'project' if link.flat else 'conv'}.{leaf}"] = tensor.detach().float()
+        if choice.activation == "prelu" and link.slopes is not None:
+            state[f"layer{i}.act.weight"] = link.slopes.float()
         for leaf, tensor in link.statistics.items():
             state[f"layer{i}.norm.{leaf}"] = tensor.detach().float() if tensor.dim() else tensor.detach().long()
         if not all(tensor.isfinite().all() for key, tensor in state.items() if key.startswith(f"layer{i}.")):
@@ -119,11 +412,15 @@ def assemble(
         model = kind(blocks)
     if batch_statistics:
         use_batch_statistics(model)
+    _fill(place, model, state)
+    return model.eval()
+
+
+def _fill(place: str, model: torch.nn.Module, state: dict[str, Tensor], prefix: str = "") -> None:
     try:
         model.load_state_dict({key: tensor.contiguous() for key, tensor in state.items()}, assign=True)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).replace(" for ", f" for {prefix}", 2).split())[:200]
         raise ProbeError(
             f"{place}: the weights do not fit the network ({reason}); fetch or save the checkpoint again"
         ) from None
-    return model.eval()

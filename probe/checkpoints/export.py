@@ -35,6 +35,8 @@ def _obstacle(block: Block, first: bool, last: bool) -> str | None:
         return f"is {named[block.kind]}, not a transposed convolution"
     if shape != ((1, 0, 0) if first else (2, 1, 0)) or not (first or block.kernel == 4):
         return f"has kernel {block.kernel}, stride {block.stride} and padding {block.padding}, not 4, 2 and 1"
+    if any(block.crop) or block.resize:
+        return "gives maps that are then cut or interpolated"
     if block.bias:
         return "has a bias"
     if block.erase:
@@ -43,8 +45,14 @@ def _obstacle(block: Block, first: bool, last: bool) -> str | None:
         return "carries a patch from another latent"
     if block.norm != ("none" if last else "map"):
         return "has BatchNorm, which the last layer has not" if last else "has no BatchNorm over its maps"
+    if not last and block.order != "norm-act":
+        return "has BatchNorm behind its activation"
+    if not last and not block.affine:
+        return "has BatchNorm without gain and bias"
     if block.activation != ("tanh" if last else "relu"):
         return f"ends in {block.activation}, not {'tanh' if last else 'ReLU'}"
+    if block.unit_range:
+        return "gives images in [0, 1]"
     return None
 
 

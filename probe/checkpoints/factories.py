@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
 from probe.base.plugins import made
-from probe.checkpoints.formats import named_role, plain, state_dicts, words
+from probe.checkpoints.chains import words
+from probe.checkpoints.formats import named_role, plain, state_dicts
 from probe.models.gan import Prior, latents
 
 _NZ = ("nz", "latent_dim", "z_dim")

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from probe.base.errors import ProbeError
-from probe.checkpoints.chains import Conventions, MismatchError, Network, Role, read_network
+from probe.checkpoints.chains import Conventions, MismatchError, Network, Role, read_network, words
+from probe.checkpoints.geometry import generator_routes, unreachable
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,24 @@ class Format:
 
 
 FORMATS = (
-    Format("newmu/dcgan_code", r"^theano\.", Conventions(eps=1e-8, statistics=False), prior="uniform"),
+    Format("newmu/dcgan_code", r"^theano\.", Conventions(eps=1e-8, statistics=False, settled=True), prior="uniform"),
     Format("pytorch_GAN_zoo", r"(^|\.)(formatLayer|decisionLayer)\.weight"),
     Format(
         "StudioGAN",
         r"(^|\.)blocks\.\d+\.\d+\.(de)?conv0\.weight",
         Conventions(eps=1e-4, bare="none", hidden="relu", pooled=True),
     ),
+    Format(
+        "PyTorch-GAN",
+        r"(^|\.)(conv_blocks|adv_layer)\.\d+\.weight",
+        Conventions(eps=0.8, bare="none", activation="leaky"),
+    ),
     Format("lightning-bolts", r"^(generator\.gen|discriminator\.disc)\.\d+\.0\.weight"),
     Format("pytorch/examples", r"(^|\.)main\.\d+\.weight"),
     Format("Sequential", r""),
 )
 _ADVICE = "expected a DCGAN generator or discriminator; open any other network with --model pkg.module:factory"
+_AVERAGES = {"ema", "avg", "averaged", "shadow"}
 _ROLE_WORDS = {
     "generator": {"g", "gen", "generator"},
     "discriminator": {"d", "dis", "disc", "discrim", "discriminator", "critic"},
@@ -62,14 +69,10 @@ class Found:
         return words(self.network.place)
 
     @property
-    def averaged(self) -> bool:
-        """Whether its name says that these are moving averages of the weights."""
-        return bool(self.words & {"ema", "avg", "averaged", "shadow"})
-
-
-def words(name: str) -> set[str]:
-    """The words of a camelCase, dotted or under_scored name, in lower case."""
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    def averaged(self) -> tuple[bool, bool]:
+        """Whether a name says that these are moving averages of the weights: that inside the file, and the file's own."""
+        file, _, inside = self.network.place.partition("/")
+        return bool(words(inside) & _AVERAGES), bool(words(file) & _AVERAGES)
 
 
 def named_role(name: str) -> Role | None:
@@ -137,22 +140,30 @@ def plain(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in ("module", "_orig_mod"))
 
 
+_CODERS = ({"encoder", "enc"}, {"decoder", "dec"})
+
+
 def _split(place: str, state: dict[str, Tensor], depth: int = 0) -> list[Found]:
     """The network a state dict is, or those its first name components stand for."""
     try:
         row = next(row for row in FORMATS if any(re.search(row.key, key) for key in state))
-        return [Found(read_network(place, state, row.conventions), row)]
+        return [Found(_whole(place, state, row.conventions), row)]
     except MismatchError as mismatch:
         whole = mismatch
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         parts.setdefault(".".join(key.split(".")[: depth + 1]), {})[key] = tensor
+    leaves = [words(name.rpartition(".")[2]) for name in parts]
+    if all(any(leaf & coder for leaf in leaves) for coder in _CODERS):
+        raise MismatchError("an autoencoder (an encoder beside a decoder), whose latents follow no known prior", _SURE)
     found: list[Found] = []
     failures: list[tuple[str, MismatchError]] = []
+    read: list[str] = []
     for name, part in parts.items():
         try:
             if depth < 3:
                 found += _split(f"{place}/{name}" if len(parts) > 1 else place, part, depth + 1)
+                read.append(name)
         except MismatchError as mismatch:
             failures.append((name, mismatch))
     for name, reason in failures:
@@ -160,7 +171,35 @@ def _split(place: str, state: dict[str, Tensor], depth: int = 0) -> list[Found]:
             raise ProbeError(f"{place}/{name}: {reason}; {_ADVICE}")
     if not found:
         raise max([whole, *(reason for _, reason in failures)], key=lambda reason: reason.depth)
+    _refuse_halves(parts, read, whole)
+    left = [f"{key} {tuple(tensor.shape)}" for name in parts if name not in read for key, tensor in parts[name].items()]
+    for item in found:
+        item.network.leftover += left
     return found
+
+
+_SURE = 10**6  # the depth of a reason that is better than any other
+
+
+def _refuse_halves(parts: Mapping[str, Mapping[str, Tensor]], read: Sequence[str], whole: MismatchError) -> None:
+    """Refuse a part of a network that was read by itself, with layers beside it that its forward pass would use."""
+    for name in read:
+        leaf = name.rpartition(".")[2]
+        if named_role(leaf) or words(leaf) & _AVERAGES:
+            continue
+        for other, part in parts.items():
+            heavy = [key for key, tensor in part.items() if tensor.dim() > 1]
+            if other not in read and 0 < len(heavy) <= 6 and not named_role(other.rpartition(".")[2]):
+                reason = f"{name} alone would be half a network: {heavy[0]} {tuple(part[heavy[0]].shape)} is left over"
+                raise MismatchError(f"{reason} ({whole})", _SURE)
+
+
+def _whole(place: str, state: dict[str, Tensor], conventions: Conventions) -> Network:
+    """The network that a whole state dict is; raises MismatchError, also where no strides lead to an image."""
+    network = read_network(place, state, conventions)
+    if network.role == "generator" and generator_routes(network).best() is None:
+        raise MismatchError(unreachable(network), len(network.links))
+    return network
 
 
 def theano_state(arrays: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,8 @@ from probe.checkpoints.conversion import assemble
 from probe.models.dcgan import Block, Discriminator, Generator
 from probe.models.gan import GAN, Prior
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 has layers with more than the paper's: what `Block` holds from `order` on. Files without such layers are of schema 1."""
 Shape = tuple[int, ...]
 _SUMMARY = ("checkpoint", "sha256", "format", "prior_source")  # provenance written anew at each load
 _Model = TypeVar("_Model", Generator, Discriminator)
@@ -37,7 +38,7 @@ def save(gan: GAN, path: str | Path, dtype: torch.dtype | None = None) -> None:
     Raises ProbeError where a network is not one of probe's own modules, which alone can be described in the file.
     """
     networks = {"generator": gan.generator, "discriminator": gan.discriminator}
-    about: dict[str, Any] = {"schema": SCHEMA, "prior": gan.prior, "batchnorm": gan.batchnorm}
+    about: dict[str, Any] = {"schema": 1, "prior": gan.prior, "batchnorm": gan.batchnorm}
     about |= {"nz": gan.nz, "size": gan.size, "channels": gan.channels, "provenance": gan.provenance}
     tensors: dict[str, Tensor] = {}
     for role, network in networks.items():
@@ -45,7 +46,8 @@ def save(gan: GAN, path: str | Path, dtype: torch.dtype | None = None) -> None:
             continue
         if not isinstance(network, Generator | Discriminator):
             raise ProbeError(f"{path}: the {role} is a {type(network).__name__}, and only DCGANs can be saved")
-        about[role] = [asdict(block) for block in network.blocks]
+        about[role] = [_described(block) for block in network.blocks]
+        about["schema"] = SCHEMA if any("order" in block for block in about[role]) else about["schema"]
         for key, tensor in network.state_dict().items():
             half = dtype if dtype and tensor.dim() > 1 else tensor.dtype
             tensors[f"{role}.{key}"] = tensor.detach().cpu().to(half).contiguous().clone()
@@ -53,6 +55,16 @@ def save(gan: GAN, path: str | Path, dtype: torch.dtype | None = None) -> None:
     if bad:
         raise ProbeError(f"{path}: {bad} holds NaN or infinite weights; nothing was written")
     files.save_tensors(Path(path), tensors, {"probe": json.dumps(about, sort_keys=True, default=str)})
+
+
+def _described(block: Block) -> dict[str, Any]:
+    """A block's fields; those from `order` on only where one of them is not as usual."""
+    everything = asdict(block)
+    names = list(everything)
+    usual = asdict(Block(block.kind, block.inputs, block.outputs))
+    extra = names[names.index("order") :]
+    plain = all(everything[name] == usual[name] for name in extra)
+    return {name: value for name, value in everything.items() if not (plain and name in extra)}
 
 
 def rebuild(path: Path, tree: dict[str, Tensor], text: str, prior: Prior | None) -> GAN:
@@ -114,9 +126,12 @@ def _network(
     if blocks[0].inputs != takes[1] or any(a.outputs != b.inputs for a, b in pairs):
         raise ProbeError(f"the blocks of its {role} do not follow one another; fetch or save it again")
     side, most = 1 if role == "generator" else about["size"], about["size"]
+    most *= 4 if blocks[-1].resize else 1  # maps that are interpolated to the image's side
     for block in blocks:
+        widest = max(side * block.upsample + sum(block.pad), block.convolved(side) + sum(block.crop))
         side = block.side(side)
-        if side > most:
+        if side > most or widest > 2 * most:
+            side = max(side, widest)
             raise ProbeError(f"its {role} has maps of {side} px, larger than its images; fetch or save it again")
     state = {key.removeprefix(f"{role}."): value for key, value in tree.items() if key.startswith(f"{role}.")}
     if not all(value.isfinite().all() for value in state.values()):

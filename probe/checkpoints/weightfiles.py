@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from probe.base.errors import ProbeError
+from probe.checkpoints import inert
 
 MAX_UNPACKED = 4 * 2**30  # bytes a zip archive may unpack to, and at most 20 times the file (torch does not compress)
 _SAVE_TENSORS = "where the file was made, save the tensors alone: torch.save(model.state_dict(), path)"
@@ -71,7 +72,11 @@ def read(path: Path) -> tuple[Any, dict[str, str]]:
     if head[8:9] == b"{":
         return _read_safetensors(path)
     if head[:4] == b"PK\x03\x04":
-        _check_zip(path, size)
+        _check_zip(path)
+    elif head == b"version https://"[:16]:
+        raise ProbeError(f"{path}: a Git LFS pointer in place of the weights; fetch them with `git lfs pull`")
+    elif head[:1] == b"\x80" and head[1:2] in (b"\x03", b"\x04", b"\x05"):
+        return inert.read_torch(path), {}
     elif head[:2] != b"\x80\x02":
         raise ProbeError(f"{path}: not a checkpoint (starts with {head[:8]!r}); {_ADVICE}")
     return _read_torch(path), {}
@@ -85,8 +90,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ProbeError(f"{path}: truncated or damaged safetensors file ({_line(error)}); {_ADVICE}") from None
 
 
-def _check_zip(path: Path, size: int) -> None:
-    """Refuse, before torch opens it, an archive that is damaged, a bomb, TorchScript or no torch file."""
+def names_in(path: Path) -> list[str]:
+    """The names in a zip archive; raises ProbeError where it is damaged or a bomb."""
+    size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -97,9 +103,12 @@ def _check_zip(path: Path, size: int) -> None:
         raise ProbeError(
             f"{path}: {size:,} bytes that would unpack to {total:,}: a zip bomb, not a checkpoint; refused"
         )
-    names = [entry.filename.partition("/")[2] for entry in entries]
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        raise ProbeError(f"{path}: a TorchScript archive, which holds code; {_SAVE_TENSORS}")
+    return [entry.filename for entry in entries]
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse, before torch opens it, an archive that is damaged, a bomb or no torch file."""
+    names = [name.partition("/")[2] for name in names_in(path)]
     if "data.pkl" not in names:
         raise ProbeError(f"{path}: a zip archive without torch's data.pkl; {_ADVICE}")
 
@@ -110,12 +119,8 @@ def _read_torch(path: Path) -> Any:
             tree = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile pickle can make torch raise anything
         text = str(error)
-        found = re.search(r"(?:unsupported GLOBAL|GLOBAL) ([\w.]+)|<class '([\w.]+)'>|<function (\w+)", text)
-        if found:
-            name = next(group for group in found.groups() if group)
-            raise ProbeError(
-                f"{path}: holds {name}, which only running code can rebuild; refused; {_SAVE_TENSORS}"
-            ) from None
+        if re.search(r"(?:unsupported GLOBAL|GLOBAL) ([\w.]+)|<class '([\w.]+)'>|<function (\w+)", text):
+            return inert.read_torch(path)
         found = re.search(r"WeightsUnpickler error: (.+)", text)
         reason = found[1][:120] if found else _line(error)
         raise ProbeError(f"{path}: truncated or damaged torch file ({reason}); {_ADVICE}") from None

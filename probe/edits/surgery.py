@@ -46,7 +46,13 @@ def _part(generator: Generator, site: Site) -> tuple[Layer, Block, int]:
     """A site's layer, its block and the block's place in the generator's list."""
     layer = generator.get_submodule(site.name)
     assert isinstance(layer, Layer)
-    return layer, generator.blocks[site.rank - 1], site.rank - 1
+    index = _index(site)
+    return layer, generator.blocks[index], index
+
+
+def _index(site: Site) -> int:
+    """The place of a site's block in its generator's list; linear layers, which are no sites, may stand before it."""
+    return int(site.name.removeprefix("layer")) - 1
 
 
 def _replace_block(generator: Generator, index: int, block: Block) -> None:
@@ -96,7 +102,7 @@ def patch(gan: GAN, layer: str | int, counterfactual: Counterfactual, strength: 
             f"patch: made for latents of {found[0]} and {found[1]} maps; {site.name} has {wanted[0]} and {wanted[1]}"
         )
     generator.patch = counterfactual.patch(strength).to(gan.device)
-    index = site.rank - 1
+    index = _index(site)
     _replace_block(generator, index, replace(generator.blocks[index], patch=len(counterfactual.bias)))
     return _note(new, f"patch at {site.name}, strength {strength:g}")
 
@@ -109,8 +115,8 @@ def ablate(gan: GAN, layer: str | int, units: Sequence[int]) -> GAN:
 def scale(gan: GAN, layer: str | int, units: Sequence[int], factor: float) -> GAN:
     """A GAN whose generator has the given feature maps of a layer (by name, rank or grid) times a factor of 0 or more.
 
-    Exact: the factor goes into the layer's BatchNorm, or into its convolution where it has none, and ReLU and
-    LeakyReLU pass it on, f·act(x) = act(f·x). Behind an erasure the maps are scaled after it, which goes on to look
+    Exact: the factor goes into the layer's norm, or into its convolution where it has none, and ReLU, LeakyReLU and
+    PReLU pass it on, f·act(x) = act(f·x). Behind an erasure the maps are scaled after it, which goes on to look
     at them as they were; only with factor 0 it looks at a map of zeros. A unit named twice is scaled once.
 
     Raises ProbeError for a generator that is no DCGAN, layers and units that it has not, and a factor that is
@@ -133,10 +139,10 @@ def _scale(gan: GAN, layer: str | int, units: Sequence[int], factor: float, verb
     wrong = [u for u in units if not 0 <= u < site.maps]
     if wrong:
         raise ProbeError(f"{verb}: {site.name} has maps 0 to {site.maps - 1}; there is no map {wrong[0]}")
-    if block.activation == "sigmoid" or (block.activation == "tanh" and factor):
+    reason = _no_factor(block, factor)
+    if reason:
         raise ProbeError(
-            f"{verb}: {site.name} ends in {block.activation}, which passes no factor on; "
-            "fold a matrix with the factor on its diagonal behind it instead"
+            f"{verb}: {site.name} {reason}; fold a matrix with the factor on its diagonal behind it instead"
         )
     chosen = sorted({int(u) for u in units})
     gains = torch.ones(site.maps, device=gan.device)
@@ -147,9 +153,21 @@ def _scale(gan: GAN, layer: str | int, units: Sequence[int], factor: float, verb
     return _note(new, f"{verb} {len(chosen)} maps of {site.name}{by}" + (f": {listed}" if listed else ""))
 
 
+def _no_factor(block: Block, factor: float) -> str | None:
+    """Why no weight of a layer multiplies its maps by a factor, or None."""
+    if block.norm != "none" and (block.norm == "pixel" or not block.affine):
+        return "has a norm without gains, which takes any factor out again"
+    if block.order == "act-norm" and block.norm != "none":
+        return None
+    passes = block.activation in ("none", "relu", "leaky", "prelu")
+    if not passes and (factor or block.activation == "sigmoid"):  # the others leave zero as it is
+        return f"ends in {block.activation}, which passes no factor on"
+    return None
+
+
 @torch.no_grad()
 def _multiply(layer: Layer, block: Block, gains: Tensor) -> None:
-    """Multiply a layer's maps by gains (maps,) of at least 0, in place, ahead of its activation."""
+    """Multiply a layer's maps by gains (maps,) of at least 0, in place, ahead of its activation or in its last norm."""
     last, axis = (layer[0], int(block.kind == "deconv"))  # only a transposed convolution has its outputs second
     if block.norm != "none":
         last, axis = layer.get_submodule("norm"), 0
@@ -190,8 +208,9 @@ def fold(gan: GAN, layer: str | int, matrix: Tensor, offset: Tensor | None = Non
     if offset is not None and offset.any():
         border = _fold_offset(generator, site, offset, tolerance)
         note = f"fold a matrix and an offset behind {site.name}, off by up to {border:.2g} at the border"
-    conv = generator.layers()[site.rank].get_submodule("conv")
-    inputs = int(generator.blocks[site.rank].kind == "conv")
+    after = _index(site) + 1
+    conv = generator.layers()[after].get_submodule("conv")
+    inputs = int(generator.blocks[after].kind == "conv")
     weight = conv.get_parameter("weight")
     with torch.no_grad():
         old, change = weight.detach().cpu().double(), matrix.detach().cpu().double()
@@ -203,17 +222,18 @@ def fold(gan: GAN, layer: str | int, matrix: Tensor, offset: Tensor | None = Non
 
 def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: float) -> float:
     """Put a constant behind a site into the next layer's bias or norm; returns how far off it is at the border."""
-    index = site.rank
+    index = _index(site) + 1
     block, layer = generator.blocks[index], generator.layers()[index]
     conv = layer.get_submodule("conv")
     gain = torch.ones(block.outputs, dtype=torch.float64)
-    if block.norm != "none":
+    counted = block.norm == "map" and block.order == "norm-act"  # by statistics that can take the offset out again
+    if counted:
         norm = layer.get_submodule("norm")
         assert isinstance(norm, nn.BatchNorm2d)
         if norm.running_mean is None or norm.running_var is None:
             raise ProbeError(f"fold: layer{index + 1} normalises by the batch, which takes any offset out again")
-        scale, variance = norm.weight.detach().cpu().double(), norm.running_var.cpu().double()
-        gain = (scale / (variance + norm.eps).sqrt()).abs()
+        gain = (norm.running_var.cpu().double() + norm.eps).rsqrt()
+        gain = gain if norm.weight is None else gain * norm.weight.detach().cpu().double().abs()
     weight, constant = conv.get_parameter("weight").detach().cpu().double(), offset.detach().cpu().double()
     period = block.stride if block.kind == "deconv" else 1
     far = site.grid + 4 * block.kernel  # so large that its middle is away from all borders
@@ -234,7 +254,7 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
         )
     step = mean.float().to(conv.get_parameter("weight").device)
     with torch.no_grad():
-        if block.norm != "none":
+        if counted:
             layer.get_submodule("norm").get_buffer("running_mean").sub_(step)
         elif block.bias:
             conv.get_parameter("bias").add_(step)
@@ -246,7 +266,9 @@ def _fold_offset(generator: Generator, site: Site, offset: Tensor, tolerance: fl
 
 def _constant_through(block: Block, weight: Tensor, constant: Tensor, grid: int) -> Tensor:
     """What a convolution without its bias makes of a constant (inputs,) on a grid, (outputs, H, W)."""
-    x = constant[None, :, None, None].expand(1, -1, grid, grid)
+    side = grid * block.upsample
+    x = constant[None, :, None, None].expand(1, -1, side, side)
     if block.kind == "deconv":
-        return F.conv_transpose2d(x, weight, None, block.stride, block.padding, block.output_padding)[0]
-    return F.conv2d(x, weight, None, block.stride, block.padding)[0]
+        x = F.conv_transpose2d(x, weight, None, block.stride, block.padding, block.output_padding)
+        return F.pad(x, [-block.crop[0], -block.crop[1]] * 2)[0]
+    return F.conv2d(F.pad(x, [*block.pad] * 2), weight, None, block.stride, block.padding)[0]

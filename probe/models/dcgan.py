@@ -20,22 +20,34 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from probe.base.errors import ProbeError
 
 Kind = Literal["linear", "conv", "deconv"]
-Norm = Literal["none", "map", "unit"]
-Activation = Literal["none", "relu", "leaky", "tanh", "sigmoid"]
+Norm = Literal["none", "map", "unit", "instance", "pixel"]
+Order = Literal["norm-act", "act-norm"]
+Interpolation = Literal["nearest", "bilinear"]
+Activation = Literal["none", "relu", "leaky", "prelu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid"]
 
 
 @dataclass(frozen=True)
 class Block:
     """One layer of a DCGAN.
 
-    `norm` is BatchNorm over each feature map (`map`) or, for a linear layer, over each of its outputs (`unit`).
+    The convolution or projection is followed by `norm` and `activation`, or in the order `act-norm` the other way round.
+    `norm` is BatchNorm over each feature map (`map`) or, for a linear layer, over each of its outputs (`unit`); `instance`
+    normalises each image's maps by themselves, `pixel` each place by the root mean square of its maps. `affine` says
+    whether gain and bias follow (never for `pixel`). `slope` is that of `leaky`, `slopes` the number of learned slopes of
+    `prelu`, 1 or one a map.
     `grid` is the side of the square a generator's linear layer is folded into; its `outputs` are then feature maps.
-    `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind its activation, which an ordinary DCGAN
-    does not have; one layer at most carries a patch.
+    `upsample` is the factor by which maps are enlarged before the convolution. `pad` counts the rows and columns of zeros
+    put (before, after) the maps of a convolution besides `padding`, `crop` those cut (before, after) from what a
+    transposed one gives. `unit_range` says that its images are in [0, 1], to be brought to [-1, 1], and `resize` the side to
+    which they are then interpolated (bilinear); `unit_input` that it takes images in [0, 1], made of those in [-1, 1]. `pool` is
+    the side of the squares of which a discriminator's layer keeps the largest number.
+    `erase` and `patch` count the directions of an `Erase` or `Patch` edit behind it, which an ordinary DCGAN does not have;
+    one layer at most carries a patch.
     """
 
     kind: Kind
@@ -53,14 +65,92 @@ class Block:
     grid: int = 1
     erase: int = 0
     patch: int = 0
+    order: Order = "norm-act"
+    affine: bool = True
+    slopes: int = 1
+    upsample: int = 1
+    interpolation: Interpolation = "nearest"
+    pad: tuple[int, int] = (0, 0)
+    crop: tuple[int, int] = (0, 0)
+    unit_range: bool = False
+    resize: int = 0
+    unit_input: bool = False
+    pool: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("pad", "crop"):  # JSON knows no tuples
+            before, after = getattr(self, name)
+            object.__setattr__(self, name, (int(before), int(after)))
+        if min(*self.pad, *self.crop, self.resize) < 0 or self.upsample < 1 or self.pool < 1:
+            raise ValueError("a layer with negative margins or sides")
 
     def side(self, before: int) -> int:
         """The side of its feature maps where those before have side `before`, latents 1."""
+        return self.resize or self.convolved(before) // self.pool
+
+    def convolved(self, before: int) -> int:
+        """The side of its feature maps ahead of `resize` and `pool`."""
         if self.kind == "linear":
             return self.grid
+        before *= self.upsample
         if self.kind == "conv":
-            return (before + 2 * self.padding - self.kernel) // self.stride + 1
-        return (before - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding
+            return (before + 2 * self.padding + sum(self.pad) - self.kernel) // self.stride + 1
+        full = (before - 1) * self.stride - 2 * self.padding + self.kernel + self.output_padding
+        return full - sum(self.crop)
+
+
+class Resize(nn.Module):
+    """Maps (N, C, H, W) interpolated to a side, or enlarged by a factor."""
+
+    def __init__(self, side: int | None = None, factor: int | None = None, mode: Interpolation = "bilinear") -> None:
+        super().__init__()
+        self.side, self.factor, self.mode = side, factor, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        corners = None if self.mode == "nearest" else False
+        return F.interpolate(x, self.side, self.factor, self.mode, align_corners=corners)
+
+    def extra_repr(self) -> str:
+        return f"side={self.side}, factor={self.factor}, mode={self.mode}"
+
+
+class Margin(nn.Module):
+    """Rows and columns of zeros put (before, after) feature maps, or cut from them where the numbers are negative."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.sides = [before, after] * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.sides)
+
+    def extra_repr(self) -> str:
+        return f"before={self.sides[0]}, after={self.sides[1]}"
+
+
+class PixelNorm(nn.Module):
+    """Each place of feature maps (N, C, H, W), or each row of (N, C), divided by the root mean square of its maps."""
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.square().mean(1, keepdim=True) + self.eps).rsqrt()
+
+
+class ToUnit(nn.Module):
+    """Images in [-1, 1] -> [0, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
+
+
+class FromUnit(nn.Module):
+    """Images in [0, 1] -> [-1, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x - 1
 
 
 class Erase(nn.Module):
@@ -123,11 +213,21 @@ class Patch(nn.Module):
 
 
 class Layer(nn.Sequential):
-    """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them."""
+    """A block as a module: `conv` (or `project`), then `norm` and `act` where it has them, in the block's order.
+
+    Before and behind them stand, where the block has them, `unit` (to [0, 1]), `upsample`, `pad`, `crop`, `fold`, `signed` (from [0, 1]),
+    `resize`, `pool` and `erase`.
+    """
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         b = block
+        if b.unit_input:
+            self.add_module("unit", ToUnit())
+        if b.upsample > 1:
+            self.add_module("upsample", Resize(factor=b.upsample, mode=b.interpolation))
+        if any(b.pad):
+            self.add_module("pad", Margin(*b.pad))
         if b.kind == "linear":
             self.add_module("project", nn.Linear(b.inputs, b.outputs * b.grid**2, bias=b.bias))
         elif b.kind == "conv":
@@ -137,17 +237,45 @@ class Layer(nn.Sequential):
                 b.inputs, b.outputs, b.kernel, b.stride, b.padding, b.output_padding, bias=b.bias
             )
             self.add_module("conv", deconv)
-        if b.norm == "unit":
-            self.add_module("norm", nn.BatchNorm1d(b.outputs * b.grid**2, eps=b.eps))
-        if b.grid > 1:
-            self.add_module("fold", nn.Unflatten(1, (b.outputs, b.grid, b.grid)))
-        if b.norm == "map":
-            self.add_module("norm", nn.BatchNorm2d(b.outputs, eps=b.eps))
-        activations = {"relu": nn.ReLU(), "leaky": nn.LeakyReLU(b.slope), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}
-        if b.activation != "none":
-            self.add_module("act", activations[b.activation])
+        if any(b.crop):
+            self.add_module("crop", Margin(-b.crop[0], -b.crop[1]))
+        parts = {"norm": _norm(b), "act": _activation(b), "fold": _fold(b)}
+        order = b.order.split("-")
+        order.insert(order.index("norm") + 1 if b.norm == "unit" else 0, "fold")
+        for name in order:
+            if (part := parts[name]) is not None:
+                self.add_module(name, part)
+        if b.unit_range:
+            self.add_module("signed", FromUnit())
+        if b.resize:
+            self.add_module("resize", Resize(side=b.resize))
+        if b.pool > 1:
+            self.add_module("pool", nn.MaxPool2d(b.pool))
         if b.erase:
             self.add_module("erase", Erase(b.outputs, b.erase))
+
+
+def _norm(b: Block) -> nn.Module | None:
+    if b.norm == "unit":
+        return nn.BatchNorm1d(b.outputs * b.grid**2, eps=b.eps, affine=b.affine)
+    if b.norm == "map":
+        return nn.BatchNorm2d(b.outputs, eps=b.eps, affine=b.affine)
+    if b.norm == "instance":
+        return nn.InstanceNorm2d(b.outputs, eps=b.eps, affine=b.affine)
+    return PixelNorm(b.eps) if b.norm == "pixel" else None
+
+
+def _activation(b: Block) -> nn.Module | None:
+    if b.activation == "leaky":
+        return nn.LeakyReLU(b.slope)
+    if b.activation == "prelu":
+        return nn.PReLU(b.slopes)
+    kinds = {"relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+    return None if b.activation == "none" else (kinds | {"sigmoid": nn.Sigmoid})[b.activation]()
+
+
+def _fold(b: Block) -> nn.Module | None:
+    return nn.Unflatten(1, (b.outputs, b.grid, b.grid)) if b.grid > 1 else None
 
 
 def kernel_geometry(kernel: int) -> tuple[int, int]:

@@ -26,7 +26,7 @@ LATENT = "<latent>"
 Where a latent stays as it is, both are the same, and such an edit must leave the image as it is.
 """
 Role = Literal["generator", "discriminator"]
-_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
+_ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU)
 
 
 @dataclass(frozen=True)

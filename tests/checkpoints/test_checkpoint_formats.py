@@ -237,6 +237,10 @@ def test_describe(tmp_path: Path) -> None:
     torch.save({"G": main_g().state_dict(), "D": main_d().state_dict()}, tmp_path / "a.pt")
     gan = checkpoints.load(tmp_path / "a.pt")
     about = checkpoints.describe(gan)
+    consistency = about.pop("consistency")
+    assert [layer["layer"] for layer in consistency["generator"]["layers"]] == [f"main.{i}" for i in (0, 3, 6, 9)]
+    assert consistency["generator"]["layers"][0]["kernel"] == 4
+    assert consistency["generator"]["layers"][-1]["activation_from"] == "assumed"
     assert about == {
         "format": "pytorch/examples",
         "generator": {"nz": NZ, "widths": [32, 16, 8], "image_size": 32, "channels": 3, "kernel": 4},
@@ -247,8 +251,9 @@ def test_describe(tmp_path: Path) -> None:
             "generator": sum(p.numel() for p in main_g().parameters()),
             "discriminator": sum(p.numel() for p in main_d().parameters()),
         },
+        "prior_source": "assumed",
     }
-    assert json.dumps(about)
+    assert json.dumps(consistency)
 
 
 # Real files ----------------------------------------------------------------------------------------------------------

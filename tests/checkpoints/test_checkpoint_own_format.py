@@ -114,7 +114,7 @@ def edited(**changes: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (edited(schema=2), r"written by a newer probe \(schema 2\)"),
+        (edited(schema=3), r"written by a newer probe \(schema 3\)"),
         (edited(text="{"), r"description is damaged \(JSONDecodeError"),
         (edited(text="[]"), r"description is damaged \(TypeError"),
         (edited(provenance=[]), r"description is damaged \(AttributeError"),
@@ -130,6 +130,12 @@ def edited(**changes: Any) -> Callable[[Path], None]:
         (edited(block={"output_padding": 10**9}), r"its generator has maps of \d+ px, larger than its images"),
         (edited(block={"stride": 0}), r"description is damaged \("),
         (edited(block={"padding": 9}), r"description is damaged \("),
+        (edited(block={"crop": [-(10**9), 10**9]}), r"description is damaged \("),
+        (
+            edited(block={"upsample": 10**6, "stride": 10**6}),
+            r"its generator has maps of \d+ px, larger than its images",
+        ),
+        (edited(block={"resize": 10**6}), r"its generator has maps of 1000000 px, larger than its images"),
         (edited(block={"bias": True}), r"weights do not fit the network \(.*layer1.conv.bias"),
         (
             edited(tensors={"generator.layer1.norm.bias": torch.full((8,), torch.inf)}),

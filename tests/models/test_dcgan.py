@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -175,6 +176,11 @@ def test_batchnorm_over_units():
         ("leaky", lambda x: np.where(x > 0, x, 0.3 * x)),
         ("tanh", np.tanh),
         ("sigmoid", lambda x: 1 / (1 + np.exp(-x))),
+        ("prelu", lambda x: np.where(x > 0, x, 0.25 * x)),
+        ("elu", lambda x: np.where(x > 0, x, np.exp(x) - 1)),
+        ("selu", lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1))),
+        ("gelu", lambda x: x * np.vectorize(lambda v: 0.5 * (1 + math.erf(v / 2**0.5)))(x)),
+        ("silu", lambda x: x / (1 + np.exp(-x))),
     ],
 )
 def test_activations(activation, function):

@@ -20,7 +20,7 @@ from probe.data.loading import Images
 from probe.models.dcgan import Block, Discriminator
 from probe.models.gan import GAN, estimate_statistics, from_bytes
 from probe.models.hooks import Site
-from probe.questions.guided_backprop.receptive import Cells, Field, cut, field, inside, trunk
+from probe.questions.guided_backprop.receptive import Cells, Field, cut, field, inside, is_local, trunk
 from probe.questions.guided_backprop.rules import Rectifier, Rule, check_path, replaced
 
 BATCH = 128  # the paper's; with BatchNorm by batch it decides what a response is
@@ -73,12 +73,12 @@ class Lens:
     """A discriminator up to a layer, as a copy whose activations go back by a rule.
 
     Of probe's own `Discriminator` only the cell asked for is computed, from its receptive field (`field`); of any other
-    module the whole image (`field` covers it). `rectifiers` counts the replaced activations up to and including the
-    layer's own, `before` those that a gradient goes through.
+    module, and where a norm makes a cell depend on the whole image, that image (`field` covers it). `rectifiers` counts
+    the replaced activations up to and including the layer's own, `before` those that a gradient goes through.
     """
 
     def __init__(self, discriminator: nn.Module, site: Site, size: int, channels: int, rule: Rule) -> None:
-        own = isinstance(discriminator, Discriminator)
+        own = isinstance(discriminator, Discriminator) and is_local(discriminator.blocks[: site.rank])
         device = next(discriminator.parameters()).device
         model = trunk(discriminator, site.name) if own else copy.deepcopy(discriminator)  # type: ignore[arg-type]
         self.site, self.size, self.channels, self.rule, self.device = site, size, channels, rule, device

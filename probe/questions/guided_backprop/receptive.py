@@ -32,9 +32,19 @@ def field(blocks: tuple[Block, ...]) -> Field:
     size, stride, start = 1, 1, 0
     for b in blocks:
         size += (b.kernel - 1) * stride
-        start -= b.padding * stride
+        start -= (b.padding + b.pad[0]) * stride
         stride *= b.stride
+        size += (b.pool - 1) * stride
+        stride *= b.pool
     return Field(size, stride, start)
+
+
+def is_local(blocks: tuple[Block, ...]) -> bool:
+    """Whether `Cells` computes the last of some blocks: convolutions on the maps as they are, and norms with statistics."""
+    return all(
+        b.kind == "conv" and b.upsample == b.pool == 1 and b.norm in ("none", "map") and not b.unit_input
+        for b in blocks
+    )
 
 
 def trunk(model: Discriminator, layer: str) -> nn.Sequential:
@@ -83,16 +93,16 @@ class Cells(nn.Module):
         for depth, layer in enumerate(lower, 1):
             block = self.blocks[depth - 1]
             x = F.conv2d(x, layer["conv"].weight, layer["conv"].bias, layer["conv"].stride)
-            for name in ("norm", "act"):
+            for name in block.order.split("-"):
                 x = layer[name](x) if name in layer else x
-            grid = (grid + 2 * block.padding - block.kernel) // block.stride + 1
+            grid = block.side(grid)
             x = x * inside(places, field(self.blocks[depth:]), grid)[:, None]
         conv = last["conv"]
         out = (x * conv.weight[units]).sum((1, 2, 3))
         out = out if conv.bias is None else out + conv.bias[units]
-        if "norm" in last:
+        if "norm" in last and self.blocks[-1].order == "norm-act":
             norm = last["norm"]
             out = (out - norm.running_mean[units]) * (norm.running_var[units] + norm.eps).rsqrt()
-            out = out * norm.weight[units] + norm.bias[units]
+            out = out * norm.weight[units] + norm.bias[units] if norm.affine else out
         response: Tensor = self.gate(out)
         return response
