@@ -237,6 +237,31 @@ def default_reading(network: Network, way: Way, entrance: Entrance | None) -> Re
     return Reading(way, choices, entrance, price=way.price + (entrance.price if entrance else 0.0))
 
 
+def _with_activation(reading: Reading, activation: Activation, slope: float) -> Reading:
+    """A reading with one activation for all layers that have one, but the last."""
+    kept = ("none", "prelu")
+    choices = [
+        c if c.activation in kept or i == len(reading.choices) - 1 else replace(c, activation=activation, slope=slope)
+        for i, c in enumerate(reading.choices)
+    ]
+    return replace(reading, choices=choices)
+
+
+def alternatives(network: Network, reading: Reading, usual: Sequence[Entrance]) -> list[Reading]:
+    """A reading with another activation in all of its layers, or with something else that enters."""
+    some = [replace(reading, entrance=entrance) for entrance in usual if entrance is not reading.entrance]
+    if network.conventions.settled or not network.links:
+        return some
+    acts = _activations(replace(network.links[0], slopes=None), "none", [])
+    return some + [_with_activation(reading, act, slope) for act, slope, _ in acts if act != "none"]
+
+
+def homogeneous(reading: Reading) -> list[Reading]:
+    """A reading with each of its activations in all of its layers: where a layer's statistics leave open which, it is that of others."""
+    used = {(c.activation, c.slope) for c in reading.choices[:-1] if c.activation not in ("none", "prelu")}
+    return [_with_activation(reading, act, slope) for act, slope in sorted(used)] if len(used) > 1 else []
+
+
 # Distances ---------------------------------------------------------------------------------------------------------------
 
 
@@ -492,18 +517,17 @@ def _extended(network: Network, routes: Routes, i: int, states: Sequence[_State]
             made = [trials(state, late[0], steps[0], early[0])]
             if made[0].distances[-1].total >= good:
                 made += [trials(state, choice, steps[0], early[0]) for choice in late[1:]]
+            if min(s.distances[-1].total for s in made) >= good:
+                plain = [c for c in late if c is None or c.activation == "none" or c is late[0]][:3]
+                made += [trials(state, c, steps[0], e) for c, e in itertools.product(plain, early[1:])]
             nearest = min(s.distances[-1].total for s in made)
             lost = bool(state.distances) and state.distances[-1].total > _HOPELESS and nearest > _HOPELESS
             if nearest >= good and not lost:
-                best = [s.choices[-1] if i else None for s in sorted(made, key=lambda s: s.rank)[:3]]
-                made += [trials(state, *plan) for plan in itertools.product(best, steps[1:], early[:1])]
+                best = [(s.choices[-1] if i else None, s.early) for s in sorted(made, key=lambda s: s.rank)[:4]]
+                made += [trials(state, c, step, e) for (c, e), step in itertools.product(best, steps[1:])]
                 forms = list(dict.fromkeys(s.steps[-1] for s in sorted(made, key=lambda s: s.rank)))[:2]
                 made += [trials(state, *plan) for plan in itertools.product(late[:12], forms, early[:1])]
-                if min(s.distances[-1].total for s in made) >= good:
-                    plain = [
-                        c for c in late if c is None or c.activation in ("none", late[0].activation if late[0] else "")
-                    ][:3]
-                    made += [trials(state, *plan) for plan in itertools.product(plain, forms, early[1:])]
+                made += [trials(state, *plan) for plan in itertools.product(plain, forms, early[1:])]
             found += made
             if counted and min(s.distances[-1].total for s in made) < good and i == 0:
                 break
