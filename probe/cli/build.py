@@ -28,6 +28,7 @@ class ProbeCommand(typer.core.TyperCommand):
             return super().invoke(ctx)
         except ProbeError as error:
             flags = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else p.name.upper() for p in self.params}
+            flags["path"] = flags.get("ckpt", "--ckpt")
             raise ProbeError(as_flags(str(error), flags)) from error
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
@@ -67,10 +68,7 @@ def of_question(question: Question, name: str | None = None, fixed: Mapping[str,
         _ask(question, call, {**fixed, **{d.name: _value(d, given.pop(d.name)) for d in own}}, opens, **given)
 
     parameters = [_parameter(d) for d in sorted(own, key=lambda d: not d.param.argument)]
-    common: dict[str, tuple[Any, Any]] = {}
-    if opens:
-        common |= {"ckpt": (options.Ckpt, "rooms"), "disc": (options.Disc, None)}
-        common |= {"model": (options.Model, None), "prior": (options.PriorOption, None)}
+    common = options.opening(but=declared(call)) if opens else {}
     default = f"out/{name}"
     common |= {"out": (options.out_of(default), Path(default)), "device": (options.Device, "auto")}
     common |= {"formats": (options.Formats, "png"), "as_json": (options.AsJson, False), "quiet": (options.Quiet, False)}
@@ -143,7 +141,7 @@ def _ask(
     given: list[Any] = []
     signature = inspect.signature(call).parameters
     if opens:
-        given.append(options.load_gan(**checkpoint, device=device))
+        given.append(options.load_gan(**checkpoint, device=device, quiet=quiet))
     elif "device" in signature:
         values["device"] = pick_device(device)
     several = next((d.name for d in declared(call).values() if d.several), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +28,20 @@ Model = Annotated[
 PriorOption = Annotated[
     str | None,
     typer.Option("--prior", metavar="uniform|normal", help="The latents' prior, where the checkpoint does not say."),
+]
+Batchnorm = Annotated[
+    str | None,
+    typer.Option(
+        "--batchnorm",
+        metavar="running|batch|recalibrated",
+        help="Where the generator's BatchNorms take their statistics from; default: what the file stores.",
+    ),
+]
+Class = Annotated[
+    int | None, typer.Option("--class", metavar="K", help="The class, from 0 on, that a conditional generator draws.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a checkpoint whose own statistics contradict how it was read.")
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of everything random.")]
 LabelSeed = Annotated[
@@ -52,15 +68,51 @@ def out_of(default: str) -> Any:
     return Annotated[Path, typer.Option("--out", metavar="FOLDER", help=words, show_default=False)]
 
 
-def load_gan(ckpt: str, disc: Path | None, model: str | None, prior: str | None, device: str) -> GAN:
-    """Open what the common options name, on the device asked for."""
-    from probe.checkpoints import load
+def load_gan(
+    ckpt: str,
+    disc: Path | None,
+    model: str | None,
+    prior: str | None,
+    device: str,
+    *,
+    batchnorm: str | None = None,
+    label: int | None = None,
+    strict: bool = False,
+    quiet: bool = False,
+) -> GAN:
+    """Open what the common options name, on the device asked for; a reading in doubt is told on standard error."""
+    from probe.checkpoints import load, warnings
     from probe.models.device import pick_device
 
     if prior not in (None, "uniform", "normal"):
         raise ProbeError(f"prior {prior}: expected uniform or normal")
-    path = None if model and ckpt == "rooms" else ckpt
-    return load(path, disc=disc, model=model, prior=prior, device=pick_device(device))  # type: ignore[arg-type]
+    gan = load(
+        None if model and ckpt == "rooms" else ckpt,
+        disc=disc,
+        model=model,
+        prior=prior,  # type: ignore[arg-type]
+        device=pick_device(device),
+        strict=strict,
+        batchnorm=batchnorm,  # type: ignore[arg-type]
+        label=label,
+    )
+    for line in [] if quiet else warnings(gan):
+        print(line, file=sys.stderr)
+    return gan
+
+
+def opening(but: Container[str] = ()) -> dict[str, tuple[Any, Any]]:
+    """The options that open a checkpoint, by name: annotation and default; without those that a command uses otherwise."""
+    every = {
+        "ckpt": (Ckpt, "rooms"),
+        "disc": (Disc, None),
+        "model": (Model, None),
+        "prior": (PriorOption, None),
+        "batchnorm": (Batchnorm, None),
+        "label": (Class, None),
+        "strict": (Strict, False),
+    }
+    return {name: row for name, row in every.items() if name not in but}
 
 
 def print_json(value: Any) -> None:

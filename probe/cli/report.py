@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probe.cli.options import AsJson, Device, LabelSeed, Model, PriorOption, Quiet, Seed, load_gan, print_json, say
+from probe.cli.options import (
+    AsJson,
+    Batchnorm,
+    Class,
+    Device,
+    LabelSeed,
+    Model,
+    PriorOption,
+    Quiet,
+    Seed,
+    Strict,
+    load_gan,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from probe.models.gan import GAN
 
 
 def report(
@@ -25,6 +42,9 @@ def report(
     ] = None,
     model: Model = None,
     prior: PriorOption = None,
+    batchnorm: Batchnorm = None,
+    label: Class = None,
+    strict: Strict = False,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -105,10 +125,13 @@ def report(
         quick=quick,
         seed=seed,
     )
-    more = [*(("--model", model) if model else ()), *(("--prior", prior) if prior else ())]
-    models = reporting.open_models(
-        ckpt or ["rooms"], disc or [], more, lambda path, d: load_gan(path, d, model, prior, device)
-    )
+    ways = {"--model": model, "--prior": prior, "--batchnorm": batchnorm, "--class": label}
+    more = [word for flag, value in ways.items() if value is not None for word in (flag, str(value))]
+
+    def opened(path: str, other: Path | None) -> GAN:
+        return load_gan(path, other, model, prior, device, batchnorm=batchnorm, label=label, strict=strict, quiet=quiet)
+
+    models = reporting.open_models(ckpt or ["rooms"], disc or [], more, opened)
     reporting.check(settings, models)
     plans = [plan(m.gan, settings) for m in models]
     command = command_line(sys.argv[1:])

@@ -28,6 +28,13 @@ WRITTEN = {
         page="docs/library.md",
         call="probe.cli.inspect:inspect",
     ),
+    "export": Row(
+        asks="Write a generator for code that knows nothing of probe: plain PyTorch, or ONNX.",
+        group="results",
+        examples=("probe export --ckpt no-hats.safetensors", "probe export --ckpt netG.pth --to onnx --out netG.onnx"),
+        page="docs/library.md",
+        call="probe.cli.export:export",
+    ),
     "label": Row(
         asks="Open a local page to mark objects on samples, choose exemplars and switch units.",
         group="look",
