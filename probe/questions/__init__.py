@@ -78,6 +78,10 @@ _EVERY = (
         "probe evaluate --ckpt netG.pth --data path/to/images", "probe evaluate --features pt_inception-2015-12-05.pth",
     ),
     _row(
+        "spectrum", "generator", "Power of samples by frequency beside real images: does a grid lie over them?", "docs/data.md",
+        "probe spectrum", "probe spectrum --ckpt netG.pth --data path/to/images",
+    ),
+    _row(
         "guided-backprop", "discriminator", "Show what the discriminator's units see (figure 5), beside sanity checks.", "docs/discriminator.md",
         "probe guided-backprop --ckpt netG.pth --disc netD.pth --data path/to/images", "probe guided-backprop --units all --sanity full",
     ),
