@@ -480,7 +480,11 @@ def describe(gan: GAN) -> dict[str, Any]:
 def warnings(gan: GAN) -> list[str]:
     """One line for each network whose reading its own statistics do not confirm as the usual one; none where all is well."""
     passed = [line.partition(":")[0] for line in gan.provenance.get("passed_over", [])]
-    lines = [f"{len(passed)} files passed over, since no network is in them: {', '.join(passed[:5])}"] if passed else []
+    lines = (
+        [f"{len(passed)} files passed over, since no network is in them: {', '.join(sorted(passed)[:5])}"]
+        if passed
+        else []
+    )
     for role, found in gan.provenance.get("consistency", {}).items():
         line = _warning(found, gan.batchnorm.get(role, "running"))
         lines += [f"{role}: {line}"] if line else []

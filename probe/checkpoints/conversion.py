@@ -7,7 +7,8 @@ assemble(...)                a module around given weights
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -26,10 +27,12 @@ from probe.models.gan import Prior, use_batch_statistics
 _Model = TypeVar("_Model", Generator, Discriminator)
 _N = 256  # inputs of a check
 
-SURE, LIKELY = 0.15, 0.3
-"""A generator's score: consistent below the first; between the two, where no other reading halves it."""
-LENIENT = 1.0
+SURE, LIKELY = 0.03, 0.3
+"""A generator's score: consistent below the first; between the two, where no other reading is much nearer."""
+UNSURE, LENIENT = 0.06, 1.0
 """A discriminator's: its statistics are those of real images, too."""
+_LARGE = 5e7  # multiplications an image; above, a search of half a minute is left to networks that need it
+_NEARER = 0.6  # of the usual reading's score: what another must reach
 DRIFTED = 0.45
 """Distance of a layer, normalising by the batch, within which drifted statistics are told from a wrong reading."""
 
@@ -57,9 +60,9 @@ def generator(
         chosen = default
     else:
 
-        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
+        def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
             assert reading.entrance is not None
-            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch)
+            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch, limit)
 
         def candidates(guess: bool) -> list[Reading]:
             some = usual
@@ -69,7 +72,16 @@ def generator(
             return identify.search(network, routes, [(e, e.draw(_n(inputs), inputs)) for e in some]) if some else []
 
         guessing = network.table is None and not says.settled and inputs > 4
-        chosen, verdict = _judge(network, default, measure, candidates, (SURE, LIKELY), guessing)
+        chosen, verdict = _judge(
+            network,
+            default,
+            measure,
+            candidates,
+            (SURE, LIKELY),
+            lambda r: identify.alternatives(network, r, usual),
+            guessing,
+            prior is not None,
+        )
     entrance = chosen.entrance
     assert entrance is not None
     if entrance.classes and network.table is None:
@@ -115,8 +127,8 @@ def discriminator(
         chosen, verdict = default, {"verdict": "unchecked", "reason": reason}
     else:
 
-        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
-            return _measure(network, reading, images, batch)
+        def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
+            return _measure(network, reading, images, batch, limit)
 
         def candidates(_: bool) -> list[Reading]:
             return identify.search(network, routes, [(None, images[:128])], good=0.2)
@@ -126,7 +138,9 @@ def discriminator(
             by_sigmoid = identify.score(_measure(network, default, others, False))
             sigmoid = by_sigmoid < 0.5 * identify.score(measure(default))
         images = others if sigmoid else images
-        chosen, verdict = _judge(network, default, measure, candidates, (LENIENT, LENIENT), guessing=False)
+        chosen, verdict = _judge(
+            network, default, measure, candidates, (UNSURE, LENIENT), lambda r: identify.alternatives(network, r, [])
+        )
         verdict |= {"sigmoid": True} if sigmoid else {}
     verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
     _spread_pooled(network, chosen, size)
@@ -170,28 +184,44 @@ def _unchecked(network: Network) -> str | None:
 
 
 def _judge(
-    network: Network, default: Reading, measure: Any, candidates: Any, limits: tuple[float, float], guessing: bool
+    network: Network,
+    default: Reading,
+    measure: Any,
+    candidates: Any,
+    limits: tuple[float, float],
+    others_alike: Callable[[Reading], list[Reading]],
+    guessing: bool = False,
+    given: bool = False,
 ) -> tuple[Reading, dict[str, Any]]:
     """The reading to take, and what the statistics say to it."""
     sure, likely = limits
     distances = measure(default)
     before = identify.score(distances)
-    if before <= sure or network.conventions.settled:
+    if before <= sure or network.conventions.settled:  # nothing else need be tried
         kind = "consistent" if before <= likely else "inconsistent"
         return default, _said(kind, before, distances) | ({"tried": "nothing else"} if kind != "consistent" else {})
     others: list[Reading] = []
     best, near, nearest = default, distances, before
+
+    def consider(reading: Reading) -> None:
+        nonlocal best, near, nearest
+        found = measure(reading, limit=nearest * len(distances))
+        total = identify.score(found)
+        if total < nearest - 0.002:
+            best, near, nearest = reading, found, total
+
+    for reading in others_alike(default):  # one activation for all, other things that may enter
+        consider(reading)
     for guess in (False, True) if guessing else (False,):
+        if nearest <= max(sure, 0.06) or (nearest <= likely and identify.work(network, default) > _LARGE):
+            break
         found_readings = candidates(guess)
         others += [] if guess else [_with_eps(reading, default) for reading in found_readings]
         for reading in found_readings:
-            found = measure(reading)
-            total = identify.score(found)
-            if total < nearest - 0.01:
-                best, near, nearest = reading, found, total
-        if nearest <= likely:
-            break
-    if nearest <= likely and nearest < 0.6 * before and best is not default:
+            consider(reading)
+        for reading in identify.homogeneous(best):
+            consider(reading)
+    if nearest <= likely and nearest < _NEARER * before and best is not default:
         return best, _said("identified", nearest, near) | {
             "before": before,
             "changed": _changes(network, default, best),
@@ -199,10 +229,11 @@ def _judge(
     if before <= likely:
         return default, _said("consistent", before, distances)
     verdict = _said("inconsistent", before, distances)
+    others += [alike for reading in others[:1] for alike in identify.homogeneous(reading)]
     by_batch = [(r, measure(r, batch=True)) for r in (default, *others)]
-    reading, found = min(by_batch, key=lambda pair: sum(min(d.total, 1.0) for d in pair[1]) + 0.05 * pair[0].price)
+    reading, found = min(by_batch, key=lambda pair: sum(min(d.total, 1.0) for d in pair[1]) + 0.1 * _unlike(pair[0]))
     drift = [d for d in found if d.total < DRIFTED]
-    if len(found) > 2 and len(drift) > len(found) / 2:
+    if not given and len(found) > 2 and len(drift) > len(found) / 2:
         verdict = _said("inconsistent", identify.score(measure(reading)), measure(reading))
         verdict |= {"drifted": True, "by_batch": identify.score(found), "changed": _changes(network, default, reading)}
         best = reading
@@ -217,6 +248,11 @@ def _judge(
     return best, verdict
 
 
+def _unlike(reading: Reading) -> float:
+    """How unusual a reading is: its price, and different activations."""
+    return reading.price + len({c.name for c in reading.choices[:-1]})
+
+
 def _with_eps(reading: Reading, default: Reading) -> Reading:
     """A reading with the usual eps, which drifted statistics cannot tell."""
     choices = [replace(c, eps=d.eps) for c, d in zip(reading.choices, default.choices, strict=True)]
@@ -228,7 +264,9 @@ def _said(verdict: str, total: float, distances: Sequence[Distance]) -> dict[str
     return {"verdict": verdict, "score": round(total, 4), "distances": layers}
 
 
-def _measure(network: Network, reading: Reading, x: Tensor, batch: bool) -> list[Distance]:
+def _measure(
+    network: Network, reading: Reading, x: Tensor, batch: bool = False, limit: float = math.inf
+) -> list[Distance]:
     """The distances of a reading's BatchNorms on inputs of its first layer."""
     blocks, state = reading.blocks(network), _state(network, reading)
     layers = []
@@ -239,7 +277,7 @@ def _measure(network: Network, reading: Reading, x: Tensor, batch: bool) -> list
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         layers.append(_layer(network.place, f"layer{i}", block, own))
     x = x[:, :, None, None] if x.dim() == 2 and blocks[0].kind != "linear" else x
-    return identify.check(layers, [link.name for link in network.links], x, batch)
+    return identify.check(layers, [link.name for link in network.links], x, batch, limit)
 
 
 def _layer(place: str, name: str, block: Block, state: dict[str, Tensor]) -> Layer:

@@ -33,7 +33,7 @@ from probe.models.gan import latents
 GOOD = 0.06
 """A layer that is this near to its statistics is settled without trying anything else."""
 _BEAM, _UNSEEN = 3, 8
-_CHECKED = 2e9  # multiplications that a check of one layer may take
+_CHECKED = 1e9  # multiplications that a check of one layer may take
 _HOPELESS = 0.8  # distance of two layers in turn at which a search ends
 _PRODUCTS = 1.5e8  # multiplications that one trial may take, within bounds: large maps need fewer images
 _WEIGHT = 0.02  # of a reading's price against its distance
@@ -237,6 +237,31 @@ def default_reading(network: Network, way: Way, entrance: Entrance | None) -> Re
     return Reading(way, choices, entrance, price=way.price + (entrance.price if entrance else 0.0))
 
 
+def _with_activation(reading: Reading, activation: Activation, slope: float) -> Reading:
+    """A reading with one activation for all layers that have one, but the last."""
+    kept = ("none", "prelu")
+    choices = [
+        c if c.activation in kept or i == len(reading.choices) - 1 else replace(c, activation=activation, slope=slope)
+        for i, c in enumerate(reading.choices)
+    ]
+    return replace(reading, choices=choices)
+
+
+def alternatives(network: Network, reading: Reading, usual: Sequence[Entrance]) -> list[Reading]:
+    """A reading with another activation in all of its layers, or with something else that enters."""
+    some = [replace(reading, entrance=entrance) for entrance in usual if entrance is not reading.entrance]
+    if network.conventions.settled or not network.links:
+        return some
+    acts = _activations(replace(network.links[0], slopes=None), "none", [])
+    return some + [_with_activation(reading, act, slope) for act, slope, _ in acts if act != "none"]
+
+
+def homogeneous(reading: Reading) -> list[Reading]:
+    """A reading with each of its activations in all of its layers: where a layer's statistics leave open which, it is that of others."""
+    used = {(c.activation, c.slope) for c in reading.choices[:-1] if c.activation not in ("none", "prelu")}
+    return [_with_activation(reading, act, slope) for act, slope in sorted(used)] if len(used) > 1 else []
+
+
 # Distances ---------------------------------------------------------------------------------------------------------------
 
 
@@ -277,10 +302,13 @@ def _distance(link: Link, x: Tensor) -> Distance:
 
 
 @torch.no_grad()
-def check(layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: bool = False) -> list[Distance]:
+def check(
+    layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: bool = False, limit: float = math.inf
+) -> list[Distance]:
     """The distances of a network's BatchNorms on what enters its first layer, (N, inputs, 1, 1), (N, inputs) or images.
 
-    With `batch` each normalises by the batch at hand in place of what it stored.
+    With `batch` each normalises by the batch at hand in place of what it stored. Once their sum exceeds `limit` the rest is
+    left out, and the last distance infinite.
     """
     found: list[Distance] = []
     for layer, name in zip(layers, names, strict=False):
@@ -293,6 +321,8 @@ def check(layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: b
         for key, module in children.items():
             if key == "norm" and _counts(module):
                 found.append(distance(x, name, module.running_mean, module.running_var))  # type: ignore[arg-type]
+                if sum(d.total for d in found) > limit:
+                    return [*found, Distance(name, math.inf, math.inf)]
                 if batch:
                     x = F.batch_norm(x, None, None, module.weight, module.bias, True, 0.0, module.eps)  # type: ignore[arg-type]
                     continue
@@ -309,6 +339,20 @@ def _counts(module: nn.Module) -> bool:
     ):
         return False
     return bool(module.running_mean.any()) or bool((module.running_var != 1).any())
+
+
+def work(network: Network, reading: Reading) -> float:
+    """Multiplications for one input up to the last layer with statistics."""
+    side, total, sums = (1 if reading.entrance else 32), 0.0, [0.0]
+    for link, step in zip(network.links, reading.way.steps, strict=True):
+        side = step.side(side, link.kernel, link.grid)
+        total += (
+            link.weight.numel() * (side // (step.stride if step.kind == "deconv" else 1)) ** 2
+            if not link.flat
+            else link.weight.numel()
+        )
+        sums.append(total if link.counted else sums[-1])
+    return sums[-1]
 
 
 # The search --------------------------------------------------------------------------------------------------------------
@@ -492,18 +536,17 @@ def _extended(network: Network, routes: Routes, i: int, states: Sequence[_State]
             made = [trials(state, late[0], steps[0], early[0])]
             if made[0].distances[-1].total >= good:
                 made += [trials(state, choice, steps[0], early[0]) for choice in late[1:]]
+            if min(s.distances[-1].total for s in made) >= good:
+                plain = [c for c in late if c is None or c.activation == "none" or c is late[0]][:3]
+                made += [trials(state, c, steps[0], e) for c, e in itertools.product(plain, early[1:])]
             nearest = min(s.distances[-1].total for s in made)
             lost = bool(state.distances) and state.distances[-1].total > _HOPELESS and nearest > _HOPELESS
             if nearest >= good and not lost:
-                best = [s.choices[-1] if i else None for s in sorted(made, key=lambda s: s.rank)[:3]]
-                made += [trials(state, *plan) for plan in itertools.product(best, steps[1:], early[:1])]
+                best = [(s.choices[-1] if i else None, s.early) for s in sorted(made, key=lambda s: s.rank)[:4]]
+                made += [trials(state, c, step, e) for (c, e), step in itertools.product(best, steps[1:])]
                 forms = list(dict.fromkeys(s.steps[-1] for s in sorted(made, key=lambda s: s.rank)))[:2]
                 made += [trials(state, *plan) for plan in itertools.product(late[:12], forms, early[:1])]
-                if min(s.distances[-1].total for s in made) >= good:
-                    plain = [
-                        c for c in late if c is None or c.activation in ("none", late[0].activation if late[0] else "")
-                    ][:3]
-                    made += [trials(state, *plan) for plan in itertools.product(plain, forms, early[1:])]
+                made += [trials(state, *plan) for plan in itertools.product(plain, forms, early[1:])]
             found += made
             if counted and min(s.distances[-1].total for s in made) < good and i == 0:
                 break
@@ -570,7 +613,7 @@ class _Trials:
         before, key = (id(state), choice), (id(state), choice, step)
         if before not in self.handed:
             work = self.link.weight.numel() * max(state.side, 1) ** 2
-            rows = max(32, int(_PRODUCTS / work)) if self.link.counted and self.i else len(state.x)
+            rows = max(24, int(_PRODUCTS / work)) if self.link.counted and self.i else len(state.x)
             part = replace(state, x=state.x[:rows])
             self.handed[before] = part.x if choice is None else _finished(self.network, self.i - 1, part, choice)
         if key not in self.products:

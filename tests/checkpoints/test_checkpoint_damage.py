@@ -150,7 +150,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"2 generators \(a.pt/G_A, a.pt/G_B\); expected one",
     ),
     "sizes": (
-        torch_file(lambda: {"G": main_g(size=64).state_dict(), "D": main_d(size=32).state_dict()}),
+        torch_file(lambda: {"G": main_g(size=64).state_dict(), "D": main_d(size=16).state_dict()}),
         r"a.pt/D: no usual strides take this discriminator from the generator's \d+ px",
     ),
     "channels": (
