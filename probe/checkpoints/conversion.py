@@ -7,6 +7,7 @@ assemble(...)                a module around given weights
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ SURE, LIKELY = 0.03, 0.3
 """A generator's score: consistent below the first; between the two, where no other reading is much nearer."""
 UNSURE, LENIENT = 0.06, 1.0
 """A discriminator's: its statistics are those of real images, too."""
+_LARGE = 5e7  # multiplications an image; above, a search of half a minute is left to networks that need it
 _NEARER = 0.6  # of the usual reading's score: what another must reach
 DRIFTED = 0.45
 """Distance of a layer, normalising by the batch, within which drifted statistics are told from a wrong reading."""
@@ -58,9 +60,9 @@ def generator(
         chosen = default
     else:
 
-        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
+        def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
             assert reading.entrance is not None
-            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch)
+            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch, limit)
 
         def candidates(guess: bool) -> list[Reading]:
             some = usual
@@ -125,8 +127,8 @@ def discriminator(
         chosen, verdict = default, {"verdict": "unchecked", "reason": reason}
     else:
 
-        def measure(reading: Reading, batch: bool = False) -> list[Distance]:
-            return _measure(network, reading, images, batch)
+        def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
+            return _measure(network, reading, images, batch, limit)
 
         def candidates(_: bool) -> list[Reading]:
             return identify.search(network, routes, [(None, images[:128])], good=0.2)
@@ -203,7 +205,7 @@ def _judge(
 
     def consider(reading: Reading) -> None:
         nonlocal best, near, nearest
-        found = measure(reading)
+        found = measure(reading, limit=nearest * len(distances))
         total = identify.score(found)
         if total < nearest - 0.002:
             best, near, nearest = reading, found, total
@@ -211,7 +213,7 @@ def _judge(
     for reading in others_alike(default):  # one activation for all, other things that may enter
         consider(reading)
     for guess in (False, True) if guessing else (False,):
-        if nearest <= max(sure, 0.06):
+        if nearest <= max(sure, 0.06) or (nearest <= likely and identify.work(network, default) > _LARGE):
             break
         found_readings = candidates(guess)
         others += [] if guess else [_with_eps(reading, default) for reading in found_readings]
@@ -227,8 +229,9 @@ def _judge(
     if before <= likely:
         return default, _said("consistent", before, distances)
     verdict = _said("inconsistent", before, distances)
+    others += [alike for reading in others[:1] for alike in identify.homogeneous(reading)]
     by_batch = [(r, measure(r, batch=True)) for r in (default, *others)]
-    reading, found = min(by_batch, key=lambda pair: sum(min(d.total, 1.0) for d in pair[1]) + 0.05 * pair[0].price)
+    reading, found = min(by_batch, key=lambda pair: sum(min(d.total, 1.0) for d in pair[1]) + 0.1 * _unlike(pair[0]))
     drift = [d for d in found if d.total < DRIFTED]
     if not given and len(found) > 2 and len(drift) > len(found) / 2:
         verdict = _said("inconsistent", identify.score(measure(reading)), measure(reading))
@@ -245,6 +248,11 @@ def _judge(
     return best, verdict
 
 
+def _unlike(reading: Reading) -> float:
+    """How unusual a reading is: its price, and different activations."""
+    return reading.price + len({c.name for c in reading.choices[:-1]})
+
+
 def _with_eps(reading: Reading, default: Reading) -> Reading:
     """A reading with the usual eps, which drifted statistics cannot tell."""
     choices = [replace(c, eps=d.eps) for c, d in zip(reading.choices, default.choices, strict=True)]
@@ -256,7 +264,9 @@ def _said(verdict: str, total: float, distances: Sequence[Distance]) -> dict[str
     return {"verdict": verdict, "score": round(total, 4), "distances": layers}
 
 
-def _measure(network: Network, reading: Reading, x: Tensor, batch: bool) -> list[Distance]:
+def _measure(
+    network: Network, reading: Reading, x: Tensor, batch: bool = False, limit: float = math.inf
+) -> list[Distance]:
     """The distances of a reading's BatchNorms on inputs of its first layer."""
     blocks, state = reading.blocks(network), _state(network, reading)
     layers = []
@@ -267,7 +277,7 @@ def _measure(network: Network, reading: Reading, x: Tensor, batch: bool) -> list
         own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         layers.append(_layer(network.place, f"layer{i}", block, own))
     x = x[:, :, None, None] if x.dim() == 2 and blocks[0].kind != "linear" else x
-    return identify.check(layers, [link.name for link in network.links], x, batch)
+    return identify.check(layers, [link.name for link in network.links], x, batch, limit)
 
 
 def _layer(place: str, name: str, block: Block, state: dict[str, Tensor]) -> Layer:

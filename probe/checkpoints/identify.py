@@ -33,7 +33,7 @@ from probe.models.gan import latents
 GOOD = 0.06
 """A layer that is this near to its statistics is settled without trying anything else."""
 _BEAM, _UNSEEN = 3, 8
-_CHECKED = 2e9  # multiplications that a check of one layer may take
+_CHECKED = 1e9  # multiplications that a check of one layer may take
 _HOPELESS = 0.8  # distance of two layers in turn at which a search ends
 _PRODUCTS = 1.5e8  # multiplications that one trial may take, within bounds: large maps need fewer images
 _WEIGHT = 0.02  # of a reading's price against its distance
@@ -302,10 +302,13 @@ def _distance(link: Link, x: Tensor) -> Distance:
 
 
 @torch.no_grad()
-def check(layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: bool = False) -> list[Distance]:
+def check(
+    layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: bool = False, limit: float = math.inf
+) -> list[Distance]:
     """The distances of a network's BatchNorms on what enters its first layer, (N, inputs, 1, 1), (N, inputs) or images.
 
-    With `batch` each normalises by the batch at hand in place of what it stored.
+    With `batch` each normalises by the batch at hand in place of what it stored. Once their sum exceeds `limit` the rest is
+    left out, and the last distance infinite.
     """
     found: list[Distance] = []
     for layer, name in zip(layers, names, strict=False):
@@ -318,6 +321,8 @@ def check(layers: Sequence[nn.Module], names: Sequence[str], x: Tensor, batch: b
         for key, module in children.items():
             if key == "norm" and _counts(module):
                 found.append(distance(x, name, module.running_mean, module.running_var))  # type: ignore[arg-type]
+                if sum(d.total for d in found) > limit:
+                    return [*found, Distance(name, math.inf, math.inf)]
                 if batch:
                     x = F.batch_norm(x, None, None, module.weight, module.bias, True, 0.0, module.eps)  # type: ignore[arg-type]
                     continue
@@ -334,6 +339,20 @@ def _counts(module: nn.Module) -> bool:
     ):
         return False
     return bool(module.running_mean.any()) or bool((module.running_var != 1).any())
+
+
+def work(network: Network, reading: Reading) -> float:
+    """Multiplications for one input up to the last layer with statistics."""
+    side, total, sums = (1 if reading.entrance else 32), 0.0, [0.0]
+    for link, step in zip(network.links, reading.way.steps, strict=True):
+        side = step.side(side, link.kernel, link.grid)
+        total += (
+            link.weight.numel() * (side // (step.stride if step.kind == "deconv" else 1)) ** 2
+            if not link.flat
+            else link.weight.numel()
+        )
+        sums.append(total if link.counted else sums[-1])
+    return sums[-1]
 
 
 # The search --------------------------------------------------------------------------------------------------------------
@@ -594,7 +613,7 @@ class _Trials:
         before, key = (id(state), choice), (id(state), choice, step)
         if before not in self.handed:
             work = self.link.weight.numel() * max(state.side, 1) ** 2
-            rows = max(32, int(_PRODUCTS / work)) if self.link.counted and self.i else len(state.x)
+            rows = max(24, int(_PRODUCTS / work)) if self.link.counted and self.i else len(state.x)
             part = replace(state, x=state.x[:rows])
             self.handed[before] = part.x if choice is None else _finished(self.network, self.i - 1, part, choice)
         if key not in self.products:
