@@ -214,11 +214,11 @@ def _judge(
     others: list[Reading] = []
     best, near, nearest = default, distances, before
 
-    def consider(reading: Reading) -> None:
+    def consider(reading: Reading, handicap: float = -0.002) -> None:
         nonlocal best, near, nearest
-        found = measure(reading, limit=nearest * len(distances))
+        found = measure(reading, limit=1.2 * nearest * len(distances))
         total = identify.score(found)
-        if total < nearest - 0.002:
+        if total < nearest + handicap:
             best, near, nearest = reading, found, total
 
     for reading in others_alike(default):  # one activation for all, other things that may enter
@@ -230,8 +230,8 @@ def _judge(
         others += [] if guess else [_with_eps(reading, default) for reading in found_readings]
         for reading in found_readings:
             consider(reading)
-        for reading in identify.homogeneous(best):
-            consider(reading)
+        for reading in identify.homogeneous(best):  # the simpler one, where both fit
+            consider(reading, 0.15 * nearest)
     if nearest <= likely and nearest < _NEARER * before and best is not default:
         return best, _said("identified", nearest, near) | {
             "before": before,

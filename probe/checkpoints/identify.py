@@ -34,7 +34,7 @@ GOOD = 0.06
 """A layer that is this near to its statistics is settled without trying anything else."""
 _BEAM, _UNSEEN = 3, 8
 YOUNG = 50  # updates, of momentum 0.1, before which statistics still hold half a per cent of what they began as
-_CHECKED = 1e9  # multiplications that a check of one layer may take
+_CHECKED = 3e9  # multiplications that a check of one layer may take
 _HOPELESS = 0.8  # distance of two layers in turn at which a search ends
 _PRODUCTS = 1.5e8  # multiplications that one trial may take, within bounds: large maps need fewer images
 _WEIGHT = 0.02  # of a reading's price against its distance
@@ -331,7 +331,7 @@ def check(
         if found:  # the first layer's statistics are exact only on all of the inputs; later ones average over places
             larger = getattr(children.get("upsample"), "factor", 1) ** 2
             work = sum(p.numel() for p in layer.parameters()) * (x.shape[-1] ** 2 if x.dim() == 4 else 1) * larger
-            x = x[: max(48, int(_CHECKED / work))]
+            x = x[: max(64, int(_CHECKED / work))]
         for key, module in children.items():
             if key == "norm" and _counts(module):
                 found.append(distance(x, name, module.running_mean, module.running_var, _updates(module)))  # type: ignore[arg-type]
