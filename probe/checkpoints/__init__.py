@@ -13,9 +13,10 @@ each BatchNorm stored (identify); the chains become probe's own modules (convers
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -271,7 +272,11 @@ def _attach(gan: GAN, other: Found) -> None:
         raise ProbeError(f"{network.place}: {reason}; pass the discriminator that was trained with it")
     images = others = None
     if any(link.counted for link in network.links):
-        images = gan.sample(128, seed=1)
+        drawn = replace(gan)
+        if "note" in gan.provenance["consistency"].get("generator", {}):  # its statistics are too young to draw with
+            drawn.generator = copy.deepcopy(gan.generator)
+            use_batch_statistics(drawn.generator)
+        images = drawn.sample(128, seed=1)
         last = gan.generator.blocks[-1] if isinstance(gan.generator, Generator) else None
         if last and last.activation == "tanh" and "layers" in gan.provenance["consistency"].get("generator", {}):
             others = torch.atanh(images.clamp(-1 + 1e-6, 1 - 1e-6)).sigmoid()
@@ -523,7 +528,8 @@ def evidence(gan: GAN) -> list[str]:
     lines = []
     for role, found in gan.provenance.get("consistency", {}).items():
         far = f", distance {found['score']:.3f}" if found.get("score") is not None else ""
-        reason = f" ({found['reason']})" if found.get("reason") else ""
+        reason = found.get("reason") or found.get("note")
+        reason = f" ({reason})" if reason else ""
         lines.append(
             f"{role}: {'cannot be checked' if found['verdict'] == 'unchecked' else found['verdict']}{far}{reason}"
         )

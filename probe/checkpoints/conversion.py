@@ -32,6 +32,7 @@ SURE, LIKELY = 0.03, 0.3
 UNSURE, LENIENT = 0.06, 1.0
 """A discriminator's: its statistics are those of real images, too."""
 _LARGE = 5e7  # multiplications an image; above, a search of half a minute is left to networks that need it
+_YOUNG_NOTE = "statistics of few updates, compared where each batch normalises itself; images under them are not yet as in training"
 _NEARER = 0.6  # of the usual reading's score: what another must reach
 DRIFTED = 0.45
 """Distance of a layer, normalising by the batch, within which drifted statistics are told from a wrong reading."""
@@ -54,7 +55,7 @@ def generator(
     if network.table is not None:
         _require_class(network, len(network.table.values), label)
     default = identify.default_reading(network, way, usual[0])
-    reason = _unchecked(network)
+    reason, young = _unchecked(network), _young(network)
     if reason:
         verdict: dict[str, Any] = {"verdict": "unchecked", "reason": reason}
         chosen = default
@@ -62,7 +63,7 @@ def generator(
 
         def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
             assert reading.entrance is not None
-            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch, limit)
+            return _measure(network, reading, reading.entrance.draw(_n(inputs), inputs, 1), batch or young, limit)
 
         def candidates(guess: bool) -> list[Reading]:
             some = usual
@@ -89,6 +90,7 @@ def generator(
     elif label is not None and not entrance.classes:
         raise ProbeError(f"{network.place}: class {label} of a generator without classes; leave --class out")
     verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
+    verdict |= {"note": _YOUNG_NOTE} if young and not reason else {}
     verdict["size"] = chosen.way.size
     verdict["prior"] = _prior_evidence(entrance, prior, verdict)
     if entrance.classes:
@@ -120,7 +122,7 @@ def discriminator(
         found = f"no usual strides take this discriminator from the generator's {size} px images to one number"
         raise ProbeError(f"{network.place}: {found}; pass the discriminator that was trained with it")
     default = identify.default_reading(network, way, None)
-    reason = _unchecked(network)
+    reason, young = _unchecked(network), _young(network)
     if reason is None and images is None:
         reason = "there are no images to run through it"
     if reason or images is None:
@@ -128,7 +130,7 @@ def discriminator(
     else:
 
         def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
-            return _measure(network, reading, images, batch, limit)
+            return _measure(network, reading, images, batch or young, limit)
 
         def candidates(_: bool) -> list[Reading]:
             return identify.search(network, routes, [(None, images[:128])], good=0.2)
@@ -180,6 +182,15 @@ def _unchecked(network: Network) -> str | None:
     return "its running statistics were never updated" if network.conventions.statistics else "the format stores none"
 
 
+def _young(network: Network) -> bool:
+    """Whether a network's statistics are of so few updates that what it was trained with never was what they say.
+
+    Such files are compared where each batch normalises itself, as in training.
+    """
+    counts = [int(link.statistics.get("num_batches_tracked", 0)) for link in network.links if link.counted]
+    return any(0 < n < identify.YOUNG for n in counts)
+
+
 # The verdict -------------------------------------------------------------------------------------------------------------
 
 
@@ -203,11 +214,11 @@ def _judge(
     others: list[Reading] = []
     best, near, nearest = default, distances, before
 
-    def consider(reading: Reading) -> None:
+    def consider(reading: Reading, handicap: float = -0.002) -> None:
         nonlocal best, near, nearest
-        found = measure(reading, limit=nearest * len(distances))
+        found = measure(reading, limit=1.2 * nearest * len(distances))
         total = identify.score(found)
-        if total < nearest - 0.002:
+        if total < nearest + handicap:
             best, near, nearest = reading, found, total
 
     for reading in others_alike(default):  # one activation for all, other things that may enter
@@ -219,8 +230,8 @@ def _judge(
         others += [] if guess else [_with_eps(reading, default) for reading in found_readings]
         for reading in found_readings:
             consider(reading)
-        for reading in identify.homogeneous(best):
-            consider(reading)
+        for reading in identify.homogeneous(best):  # the simpler one, where both fit
+            consider(reading, 0.15 * nearest)
     if nearest <= likely and nearest < _NEARER * before and best is not default:
         return best, _said("identified", nearest, near) | {
             "before": before,

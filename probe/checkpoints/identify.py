@@ -33,7 +33,8 @@ from probe.models.gan import latents
 GOOD = 0.06
 """A layer that is this near to its statistics is settled without trying anything else."""
 _BEAM, _UNSEEN = 3, 8
-_CHECKED = 1e9  # multiplications that a check of one layer may take
+YOUNG = 50  # updates, of momentum 0.1, before which statistics still hold half a per cent of what they began as
+_CHECKED = 3e9  # multiplications that a check of one layer may take
 _HOPELESS = 0.8  # distance of two layers in turn at which a search ends
 _PRODUCTS = 1.5e8  # multiplications that one trial may take, within bounds: large maps need fewer images
 _WEIGHT = 0.02  # of a reading's price against its distance
@@ -284,11 +285,18 @@ def score(distances: Sequence[Distance]) -> float:
     return sum(d.total for d in distances) / len(distances) if distances else 0.0
 
 
-def distance(x: Tensor, name: str, running_mean: Tensor, running_var: Tensor) -> Distance:
+def distance(x: Tensor, name: str, running_mean: Tensor, running_var: Tensor, updates: int = 0) -> Distance:
     """The distance of an input (N, C) or (N, C, H, W) from running statistics (C,).
 
     Maps that hardly vary are measured against a hundredth of the median variance, so that noise in dead ones counts little.
+    After few `updates` with the usual momentum of 0.1, 0.9^updates of the statistics are still those that a BatchNorm
+    starts with, 0 and 1; the smaller distance counts, from them as they are or with that part taken out.
     """
+    start = 0.9**updates
+    if 0 < updates < YOUNG:
+        mean, variance = running_mean / (1 - start), (running_var - start) / (1 - start)
+        kinds = [distance(x, name, running_mean, running_var), distance(x, name, mean, variance.clamp(min=0))]
+        return min(kinds, key=lambda d: d.total)
     variance, mean = torch.var_mean(x.float().transpose(0, 1).flatten(1), 1, correction=0)
     floor = 0.01 * running_var.median() + 1e-8
     away = ((mean - running_mean).square() / (running_var + floor)).mean().sqrt()
@@ -298,7 +306,13 @@ def distance(x: Tensor, name: str, running_mean: Tensor, running_var: Tensor) ->
 
 
 def _distance(link: Link, x: Tensor) -> Distance:
-    return distance(x, link.name, link.statistics["running_mean"].float(), link.statistics["running_var"].float())
+    return distance(
+        x,
+        link.name,
+        link.statistics["running_mean"].float(),
+        link.statistics["running_var"].float(),
+        int(link.statistics["num_batches_tracked"]),
+    )
 
 
 @torch.no_grad()
@@ -317,10 +331,10 @@ def check(
         if found:  # the first layer's statistics are exact only on all of the inputs; later ones average over places
             larger = getattr(children.get("upsample"), "factor", 1) ** 2
             work = sum(p.numel() for p in layer.parameters()) * (x.shape[-1] ** 2 if x.dim() == 4 else 1) * larger
-            x = x[: max(48, int(_CHECKED / work))]
+            x = x[: max(64, int(_CHECKED / work))]
         for key, module in children.items():
             if key == "norm" and _counts(module):
-                found.append(distance(x, name, module.running_mean, module.running_var))  # type: ignore[arg-type]
+                found.append(distance(x, name, module.running_mean, module.running_var, _updates(module)))  # type: ignore[arg-type]
                 if sum(d.total for d in found) > limit:
                     return [*found, Distance(name, math.inf, math.inf)]
                 if batch:
@@ -328,6 +342,11 @@ def check(
                     continue
             x = module(x)
     return found
+
+
+def _updates(module: nn.Module) -> int:
+    counted = getattr(module, "num_batches_tracked", None)
+    return 0 if counted is None else int(counted)
 
 
 def _counts(module: nn.Module) -> bool:

@@ -37,6 +37,9 @@ def warmed(module: nn.Module, draw: Draw, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for i in range(8):
             module(*draw(256, i))
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            m.num_batches_tracked.fill_(1000)
     return module.eval()
 
 
@@ -320,6 +323,21 @@ def test_drifted_statistics(tmp_path: Path) -> None:
     assert right.batchnorm["generator"] == "recalibrated"
     assert verdict(right)["verdict"] == "inconsistent"  # no estimate of ours makes a file consistent
     draws_the_same(right, module, tolerance=0.15)
+
+
+def test_statistics_of_few_updates(tmp_path: Path) -> None:
+    """The usual momentum of 0.1, 12 batches: a quarter of the statistics is still what BatchNorm begins with."""
+    module = warmed(Net(ACTIVATIONS["leaky 0.2"]), normal)
+    for norm in (module.bn1, module.bn2, module.bn3):
+        norm.reset_running_stats()
+        norm.momentum = 0.1
+    module.train()
+    for i in range(12):
+        module(*normal(256, i))
+    gan = opened(module.eval(), tmp_path)
+    assert (verdict(gan)["verdict"], verdict(gan)["layers"][0]["activation"]) == ("identified", "leaky 0.2")
+    assert "few updates" in verdict(gan)["note"]
+    draws_the_same(gan, module)
 
 
 def test_statistics_of_nothing_that_was_tried(tmp_path: Path) -> None:
