@@ -366,10 +366,10 @@ def _from_folder(folder: Path, wish: _Wish) -> GAN:
     held = {item.network.role for items in found.values() for item in items}
     drawn = "generator" in held
     held |= {item.role for items in full.values() for item in items}
-    for path, error in failures:
+    for path, failure in failures:
         role = named_role(path.stem)
         if role and role not in held and not own:  # a loss history may be called generator.pkl, too
-            raise error
+            raise failure
     if own or found or full:
         if own:
             gan = _from_file(own[0], wish)

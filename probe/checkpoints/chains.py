@@ -91,7 +91,9 @@ class Link:
     def counted(self) -> bool:
         """Whether its norm has statistics that training has changed."""
         mean, var = self.statistics.get("running_mean"), self.statistics.get("running_var")
-        return self.norm in ("map", "unit") and mean is not None and (bool(mean.any()) or bool((var != 1).any()))
+        if self.norm not in ("map", "unit") or mean is None:
+            return False
+        return bool(mean.any()) or (var is not None and bool((var != 1).any()))
 
     def plain_weight(self, kind: Kind, place: str) -> Tensor:
         """Its weight, float32, with spectral normalisation divided out: W / (uᵀ W v), W's rows its outputs."""

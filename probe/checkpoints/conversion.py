@@ -126,20 +126,21 @@ def discriminator(
     if reason is None and images is None:
         reason = "there are no images to run through it"
     if reason or images is None:
-        chosen, verdict = default, {"verdict": "unchecked", "reason": reason}
+        chosen, verdict = default, dict[str, Any](verdict="unchecked", reason=reason)
     else:
+        seen = images
 
         def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
-            return _measure(network, reading, images, batch or young, limit)
+            return _measure(network, reading, seen, batch or young, limit)
 
         def candidates(_: bool) -> list[Reading]:
-            return identify.search(network, routes, [(None, images[:128])], good=0.2)
+            return identify.search(network, routes, [(None, seen[:128])], good=0.2)
 
         sigmoid = False
         if others is not None and identify.score(measure(default)) > SURE:
             by_sigmoid = identify.score(_measure(network, default, others, False))
             sigmoid = by_sigmoid < 0.5 * identify.score(measure(default))
-        images = others if sigmoid else images
+        seen = others if sigmoid and others is not None else images
         chosen, verdict = _judge(
             network, default, measure, candidates, (UNSURE, LENIENT), lambda r: identify.alternatives(network, r, [])
         )

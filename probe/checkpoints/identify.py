@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -424,8 +424,16 @@ def apply(name: Activation, slope: float, slopes: Tensor | None, x: Tensor) -> T
         return F.leaky_relu(x, slope)
     if name == "prelu" and slopes is not None:
         return F.prelu(x, slopes)
-    functions = {"relu": F.relu, "elu": F.elu, "selu": F.selu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
-    function = (functions | {"sigmoid": torch.sigmoid}).get(name)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": F.relu,
+        "elu": F.elu,
+        "selu": F.selu,
+        "gelu": F.gelu,
+        "silu": F.silu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+    }
+    function = functions.get(name)
     return x if function is None else function(x)
 
 
@@ -436,7 +444,7 @@ def _product(network: Network, link: Link, step: Geometry, x: Tensor) -> Tensor:
     if step.kind == "linear":
         x = x.flatten(1)
         if network.conventions.pooled and network.role == "discriminator":
-            return x.unflatten(1, (weight.shape[1], -1)).sum(2) @ weight.T + (0 if bias is None else bias)
+            x = x.unflatten(1, (weight.shape[1], -1)).sum(2)
         return F.linear(x, weight, bias)
     x = x[:, :, None, None] if x.dim() == 2 else x
     x = F.interpolate(x, scale_factor=step.upsample) if step.upsample > 1 else x

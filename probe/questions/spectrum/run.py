@@ -25,11 +25,11 @@ def power(images: Array) -> Array:
 
 
 def radial(spectrum: Array) -> Array:
-    """Means (N, S // 2) of spectra (N, S, S) over rings of equal frequency, from 1 to S // 2 cycles an image."""
+    """Means (N, K) of spectra (N, S, S) over rings of equal frequency, from 1 cycle an image to the corner, S / √2."""
     n = spectrum.shape[-1]
     f = np.fft.fftfreq(n, 1 / n)
     ring = np.rint(np.hypot(f[:, None], f)).astype(int)
-    return np.stack([spectrum[:, ring == k].mean(1) for k in range(1, n // 2 + 1)], 1)
+    return np.stack([spectrum[:, ring == k].mean(1) for k in range(1, ring.max() + 1)], 1)
 
 
 def corner(spectrum: Array) -> tuple[Array, Array]:
@@ -48,7 +48,7 @@ def _found(spectrum: Array) -> dict[str, Any]:
 def spectrum(gan: GAN, real: Array, n: int, seed: int) -> Result:
     """Spectra of the first n samples of a seed and of n real images (N, C, S, S) uint8.
 
-    Arrays: `samples` and `real` (n, S // 2) power by frequency, and `shown` (2, C, S, S) uint8, the first of each.
+    Arrays: `samples` and `real` (n, K) power by frequency, and `shown` (2, C, S, S) uint8, the first of each.
     """
     drawn = to_numpy(to_bytes(gan.sample(n, seed)))
     ours, theirs = power(drawn), power(real[:n])
