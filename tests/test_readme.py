@@ -36,6 +36,8 @@ PAGES = [ROOT / "README.md", *(p for p in sorted((ROOT / "docs").glob("*.md")) i
 # appended to a command, the last of an option given twice counts: the same command with fewer samples
 SMALL = {
     "inspect": "",
+    "export": "",
+    "spectrum": "-n 16",
     "sample": "-n 4",
     "walk": "--points 2 --frames 1",
     "forget": "--draws 1",

@@ -101,7 +101,7 @@ def load(
         wish = _Wish(prior, label, other if isinstance(other, Found) else None)
         gan = _from_folder(place, wish) if place.is_dir() else _from_file(place, wish)
     if label is not None and "class" not in gan.provenance:
-        raise ProbeError(f"{path or model}: class {label} of a generator without classes; leave --class out")
+        raise ProbeError(f"{path or model}: class {label} of a generator without classes; leave `label` out")
     if disc is not None:
         _add_discriminator(gan, _resolve(disc, "--disc"), other)
     if str(path).startswith(hub.PREFIX):
@@ -194,7 +194,7 @@ def _from_found(found: dict[Path, list[Found]], name: str, wish: _Wish) -> GAN:
     networks = [item for items in found.values() for item in items]
     best = _choose(networks, "generator")
     if best is None:
-        reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
+        reason = "holds a discriminator only; pass the generator's file as `path` and this one as `disc`"
         raise ProbeError(f"{name}: {reason}")
     other = _choose(networks, "discriminator", like=best)
     gan = _from_networks(best, other, wish)
@@ -295,7 +295,7 @@ def _attach(gan: GAN, other: Found) -> None:
 def _found_discriminator(path: Path) -> Found | Described | None:
     """The discriminator in a file (or a folder of the paper's arrays) of its own; None where the file is probe's own."""
     if not path.exists():
-        raise ProbeError(f"{path}: no such file; --disc takes the discriminator's file")
+        raise ProbeError(f"{path}: no such file; `disc` takes the discriminator's file")
     described, tree, metadata = ([], _theano(path)[0], {}) if path.is_dir() else containers.read(path)
     if described:
         return containers.discriminator_in(described, path.name)
@@ -303,7 +303,7 @@ def _found_discriminator(path: Path) -> Found | Described | None:
         return None
     other = _choose(find_networks(tree, path.name), "discriminator")
     if other is None:
-        raise ProbeError(f"{path.name}: holds a generator; --disc takes the discriminator's file")
+        raise ProbeError(f"{path.name}: holds a generator; `disc` takes the discriminator's file")
     return other
 
 
@@ -512,7 +512,7 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
     if verdict != "inconsistent":
         return None
     if found.get("drifted"):
-        advice = "" if policy != "running" else "; pass --batchnorm recalibrated"
+        advice = "" if policy != "running" else "; pass `batchnorm` recalibrated"
         return (
             f"its running statistics have drifted: {found['score']:.2f} from what its layers get, {found['by_batch']:.2f} where "
             f"each batch normalises itself; images under the stored ones are wrong{advice}"

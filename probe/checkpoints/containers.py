@@ -130,7 +130,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     every = [item for items in found.values() for item in items]
     best = _only(every, "generator", name)
     if best is None:
-        reason = "holds a discriminator only; pass the generator's file as --ckpt and this one as --disc"
+        reason = "holds a discriminator only; pass the generator's file as `path` and this one as `disc`"
         raise ProbeError(f"{name}: {reason}")
     reading = best
     if label is not None:
@@ -254,7 +254,7 @@ def discriminator_in(every: Sequence[Described], name: str) -> Described:
     """The discriminator among described networks; raises ProbeError where there is none."""
     other = _only(every, "discriminator", name)
     if other is None:
-        raise ProbeError(f"{name}: holds a generator; --disc takes the discriminator's file")
+        raise ProbeError(f"{name}: holds a generator; `disc` takes the discriminator's file")
     return other
 
 

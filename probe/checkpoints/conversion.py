@@ -88,7 +88,7 @@ def generator(
     if entrance.classes and network.table is None:
         _require_class(network, entrance.classes, label, "its statistics say so")
     elif label is not None and not entrance.classes:
-        raise ProbeError(f"{network.place}: class {label} of a generator without classes; leave --class out")
+        raise ProbeError(f"{network.place}: class {label} of a generator without classes; leave `label` out")
     verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
     verdict |= {"note": _YOUNG_NOTE} if young and not reason else {}
     verdict["size"] = chosen.way.size
@@ -166,7 +166,7 @@ def _require_class(network: Network, classes: int, label: int | None, why: str =
     table = f"{network.table.name} {tuple(network.table.values.shape)}" if network.table else why
     if label is None:
         found = f"a conditional generator of {classes} classes ({table})"
-        raise ProbeError(f"{network.place}: {found}; choose one with --class 0 to {classes - 1}")
+        raise ProbeError(f"{network.place}: {found}; choose one with `label` 0 to {classes - 1}")
     if not 0 <= label < classes:
         raise ProbeError(f"{network.place}: class {label}: expected 0 to {classes - 1}")
 

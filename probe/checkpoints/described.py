@@ -43,7 +43,7 @@ from probe.checkpoints.conversion import assemble
 from probe.models.dcgan import Activation, Block, Discriminator, Generator
 from probe.models.gan import Prior, latents
 
-_ADVICE = "expected a chain of layers as in a DCGAN; open any other network with --model pkg.module:factory"
+_ADVICE = "expected a chain of layers as in a DCGAN; open any other network with `model` pkg.module:factory"
 _KEEPS_ZERO = ("none", "relu", "leaky", "prelu", "elu", "selu", "gelu", "silu", "tanh")
 MAX_MAPS = 2**16  # features of one layer
 MAX_SIDE = 2 * SIZES.stop
@@ -191,7 +191,7 @@ def at_class(described: Described, label: int) -> Described:
     """
     condition = described.condition
     if condition is None:
-        raise ProbeError(f"{described.place}: class {label} of a generator without classes; leave --class out")
+        raise ProbeError(f"{described.place}: class {label} of a generator without classes; leave `label` out")
     if not 0 <= label < len(condition.table):
         raise ProbeError(f"{described.place}: class {label}: expected 0 to {len(condition.table) - 1}")
     row = condition.table[label].float()
@@ -652,7 +652,7 @@ def generator(described: Described) -> tuple[Generator, int]:
     ops = list(described.ops)
     if described.condition is not None:
         found = f"a conditional generator of {described.classes} classes ({described.condition.name})"
-        raise ProbeError(f"{described.place}: {found}; choose one with --class 0 to {described.classes - 1}")
+        raise ProbeError(f"{described.place}: {found}; choose one with `label` 0 to {described.classes - 1}")
     last = max(i for i, op in enumerate(ops) if op.kind in _WEIGHTED)
     model, chain = _assembled(described, ops, Generator, 1)
     if chain.side not in SIZES:

@@ -48,7 +48,7 @@ FORMATS = (
     Format("pytorch/examples", r"(^|\.)main\.\d+\.weight"),
     Format("Sequential", r""),
 )
-_ADVICE = "expected a DCGAN generator or discriminator; open any other network with --model pkg.module:factory"
+_ADVICE = "expected a DCGAN generator or discriminator; open any other network with `model` pkg.module:factory"
 _AVERAGES = {"ema", "avg", "averaged", "shadow"}
 _ROLE_WORDS = {
     "generator": {"g", "gen", "generator"},

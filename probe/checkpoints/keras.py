@@ -35,7 +35,7 @@ from probe.checkpoints.weightfiles import names_in
 _CONFIG = "config"
 _PATIENCE = 60  # seconds until reading is given up; hdf5_worker bounds its own time on a processor
 _ADVICE = "fetch or save it again"
-_USE = "open it with --model pkg.module:factory"
+_USE = "open it with `model` pkg.module:factory"
 _PASSED = (
     *("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity"),
     "ActivityRegularization",

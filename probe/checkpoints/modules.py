@@ -141,14 +141,14 @@ def _leaves(place: str, module: Object, assumed: list[str], leftover: list[str])
     def enter(name: str, part: Object, depth: int) -> None:
         below = {key: child for key, child in children(part).items() if key != "parametrizations"}
         if depth > 16 or len(out) > 500:
-            raise ProbeError(f"{place}: modules nested too deep for a DCGAN; open it with --model pkg.module:factory")
+            raise ProbeError(f"{place}: modules nested too deep for a DCGAN; open it with `model` pkg.module:factory")
         if not below or (_torch(part) and _class(part) not in (*_CONTAINERS, "DataParallel")):
             out.append((name, part))
             return
         if _class(part) not in ("Sequential", "DataParallel"):
             if own_tensors(part):
                 names = ", ".join(own_tensors(part))
-                raise ProbeError(f"{place}: {name or _class(part)} uses {names} in code of its own; use --model")
+                raise ProbeError(f"{place}: {name or _class(part)} uses {names} in code of its own; use `model`")
             if len(below) > 1:
                 assumed.append(f"{_class(part)} runs {', '.join(below)} in the order in which they were registered")
             below = _heads(place, below, leftover)
@@ -201,7 +201,7 @@ def operations(place: str, name: str, module: Object) -> list[Op]:
             ) from None
     if kind in PASSED:
         return []
-    raise ProbeError(f"{place}: {name}, a {kind}, is no layer of a DCGAN; open it with --model pkg.module:factory")
+    raise ProbeError(f"{place}: {name}, a {kind}, is no layer of a DCGAN; open it with `model` pkg.module:factory")
 
 
 def _own(place: str, name: str, module: Object) -> list[Op]:
@@ -213,7 +213,7 @@ def _own(place: str, name: str, module: Object) -> list[Op]:
     if re.search(r"view|reshape|flatten|identity|print|squeeze", kind, re.IGNORECASE) and not tensors:
         return []  # what it folds into follows from the layers around it
     raise ProbeError(
-        f"{place}: {name or 'the module'}, a {module.name}, is code of its owner's own; open it with --model pkg.module:factory"
+        f"{place}: {name or 'the module'}, a {module.name}, is code of its owner's own; open it with `model` pkg.module:factory"
     )
 
 
@@ -387,7 +387,7 @@ def _activated(place: str, ops: list[Op], assumed: list[str]) -> list[Op]:
             out.append(Op("act", f"{op.name}.act", shared.tensors, shared.settings, "assumed"))
     if norms:
         raise ProbeError(
-            f"{place}: which layer {norms[0].name} follows only its code says; use --model pkg.module:factory"
+            f"{place}: which layer {norms[0].name} follows only its code says; use `model` pkg.module:factory"
         )
     if draws and not ends:
         assumed.append("the image is the tanh of the last layer")

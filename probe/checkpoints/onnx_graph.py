@@ -23,7 +23,7 @@ from probe.base.errors import ProbeError
 from probe.checkpoints.described import Condition, Described, Op, network
 
 _ADVICE = "fetch or export it again"
-_USE = "open it with --model pkg.module:factory"
+_USE = "open it with `model` pkg.module:factory"
 _LARGEST = 2**24  # numbers in one value of the graph
 _PASSED = ("Identity", "Dropout", "Cast")
 _ACTS = {"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Selu": "selu", "Gelu": "gelu"}

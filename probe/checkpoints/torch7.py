@@ -24,7 +24,7 @@ from probe.base.errors import ProbeError
 from probe.checkpoints.described import Described, Op, network
 
 _ADVICE = "expected a binary .t7 file of torch.save(filename, netG); fetch or save it again"
-_USE = "open it with --model pkg.module:factory"
+_USE = "open it with `model` pkg.module:factory"
 _TYPES = {"Float": "f4", "Double": "f8", "Cuda": "f4", "CudaDouble": "f8", "Long": "i8", "Int": "i4", "Short": "i2"}
 _TYPES |= {"Char": "i1", "Byte": "u1", "CudaLong": "i8", "CudaHalf": "f2", "Half": "f2"}
 _ACTS = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "ELU": "elu"}

@@ -24,7 +24,7 @@ from probe.checkpoints.inert import Name, Object, read_torch
 from probe.checkpoints.weightfiles import names_in
 
 _ADVICE = "fetch or save it again"
-_USE = "open it with --model pkg.module:factory"
+_USE = "open it with `model` pkg.module:factory"
 _SHAPING = (
     *("view", "reshape", "flatten", "unsqueeze", "squeeze", "contiguous", "dropout", "dropout_", "_unsafe_view", "to"),
     *("feature_dropout", "detach", "unflatten", "alpha_dropout"),

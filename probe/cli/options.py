@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from probe.base.errors import ProbeError
+from probe.base.parameters import as_flags
 
 if TYPE_CHECKING:
     from probe.models.gan import GAN
@@ -97,7 +98,7 @@ def load_gan(
         label=label,
     )
     for line in [] if quiet else warnings(gan):
-        print(line, file=sys.stderr)
+        print(as_flags(line, {"batchnorm": "--batchnorm", "label": "--class", "model": "--model"}), file=sys.stderr)
     return gan
 
 

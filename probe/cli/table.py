@@ -25,14 +25,14 @@ WRITTEN = {
         asks="Say what is in a checkpoint: format, architecture, prior and BatchNorm policy.",
         group="look",
         examples=("probe inspect --ckpt netG.pth", "probe inspect --ckpt netG.pth --disc netD.pth --json"),
-        page="docs/library.md",
+        page="docs/checkpoints.md",
         call="probe.cli.inspect:inspect",
     ),
     "export": Row(
         asks="Write a generator for code that knows nothing of probe: plain PyTorch, or ONNX.",
         group="results",
         examples=("probe export --ckpt no-hats.safetensors", "probe export --ckpt netG.pth --to onnx --out netG.onnx"),
-        page="docs/library.md",
+        page="docs/checkpoints.md",
         call="probe.cli.export:export",
     ),
     "label": Row(

@@ -123,7 +123,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "resnet": (
         torch_file(resnet),
-        r"layer fc gives 10 numbers for an image, not one; expected a DCGAN .* --model pkg.module:factory",
+        r"layer fc gives 10 numbers for an image, not one; expected a DCGAN .* `model` pkg.module:factory",
     ),
     "stylegan": (torch_file(stylegan), r"a.pt/g_ema: conv1.conv \(weight \(1, 8, 8, 3, 3\)\) is neither"),
     "vit": (
@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         torch_file(lambda: up((NZ, 8, 4, 1), (8, 4, 4, 2, 1), (4, 2, 4, 2, 1)).state_dict()),
         r"gives 2 maps, not an image of 1, 3 or 4 channels",
     ),
-    "discriminator": (torch_file(lambda: main_d().state_dict()), r"holds a discriminator only; .* --disc"),
+    "discriminator": (torch_file(lambda: main_d().state_dict()), r"holds a discriminator only; .* `disc`"),
     "two generators": (
         torch_file(lambda: {"G_A": main_g().state_dict(), "G_B": main_g().state_dict()}),
         r"2 generators \(a.pt/G_A, a.pt/G_B\); expected one",

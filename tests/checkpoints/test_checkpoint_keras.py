@@ -454,7 +454,7 @@ def test_a_functional_conditional_generator(tmp_path: Path, how: str, keras3: bo
         held = [] if how == "one-hot" else [("Embedding", {"name": "embedding"}, {"embeddings": table})]
         write_weights(root, [*held, *layers])
     with pytest.raises(
-        ProbeError, match=r"a conditional generator of 3 classes \(.*\); choose one with --class 0 to 2"
+        ProbeError, match=r"a conditional generator of 3 classes \(.*\); choose one with `label` 0 to 2"
     ):
         checkpoints.load(tmp_path / "g.h5")
     for k in range(3):

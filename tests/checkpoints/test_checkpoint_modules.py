@@ -157,7 +157,7 @@ def test_sequentials_in_two_files(tmp_path: Path) -> None:
     assert [row["layer"] for row in rows] == ["0", "3", "6", "9"]
     assert rows[1]["kernel"] == 5
     assert {row[key] for row in rows for key in ("activation_from", "geometry_from")} == {"module tree"}
-    with pytest.raises(ProbeError, match=r"class 1 of a generator without classes; leave --class out"):
+    with pytest.raises(ProbeError, match=r"class 1 of a generator without classes; leave `label` out"):
         checkpoints.load(tmp_path / "netG.pth", label=1)
 
 
@@ -195,7 +195,7 @@ def test_a_conditional_generator_draws_the_class_asked_for(tmp_path: Path) -> No
     g = randomised(Conditional())
     torch.save(g, tmp_path / "a.pth")
     with pytest.raises(
-        ProbeError, match=r"a conditional generator of 3 classes \(emb\); choose one with --class 0 to 2"
+        ProbeError, match=r"a conditional generator of 3 classes \(emb\); choose one with `label` 0 to 2"
     ):
         checkpoints.load(tmp_path / "a.pth")
     with pytest.raises(ProbeError, match=r"class 3: expected 0 to 2"):

@@ -233,7 +233,7 @@ def odd(kind: str) -> tuple[Graph, str]:
     [
         ("skip", r"node n2, Add, joins two branches|takes what an earlier layer gives"),
         ("groups", r"Conv, is grouped"),
-        ("softmax", r"Softmax, is no layer of a DCGAN; open it with --model"),
+        ("softmax", r"Softmax, is no layer of a DCGAN; open it with `model`"),
         ("part", r"Conv, takes 2 maps where the layer before gives 4"),
         ("corners", r"Resize, interpolates by linear \(align_corners\)"),
     ],

@@ -114,8 +114,8 @@ def test_refused_arguments(tmp_path: Path) -> None:
     refused(tmp_path / "absent.pt", r"no such file or folder, and not a built-in checkpoint \(rooms\)")
     refused("bedrooms", r"bedrooms: no such file or folder, and not a built-in checkpoint \(rooms\)")
     for options, message in (
-        ({"disc": other}, r"g2.pt: holds a generator; --disc takes the discriminator's file"),
-        ({"disc": tmp_path / "absent.pt"}, r"absent.pt: no such file; --disc"),
+        ({"disc": other}, r"g2.pt: holds a generator; `disc` takes the discriminator's file"),
+        ({"disc": tmp_path / "absent.pt"}, r"absent.pt: no such file; `disc`"),
         ({"prior": "cauchy"}, r"prior 'cauchy': expected one of uniform, normal"),
         ({"device": "abacus"}, r"device 'abacus': .*; try cpu"),
     ):

@@ -289,7 +289,7 @@ class Conditional(nn.Module):
 def test_classes(tmp_path: Path, how: str) -> None:
     torch.manual_seed(0)
     module = warmed(Conditional(how), lambda n, seed: (*normal(n, seed), torch.arange(n) % 10))
-    with pytest.raises(ProbeError, match=r"a.pth: a conditional generator of 10 classes .*--class 0 to 9"):
+    with pytest.raises(ProbeError, match=r"a.pth: a conditional generator of 10 classes .*`label` 0 to 9"):
         opened(module, tmp_path)
     gan = opened(module, tmp_path, label=7)
     assert gan.nz == NZ
@@ -302,7 +302,7 @@ def test_classes(tmp_path: Path, how: str) -> None:
 
 
 def test_a_class_of_an_unconditional_generator(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match="class 3 of a generator without classes; leave --class out"):
+    with pytest.raises(ProbeError, match="class 3 of a generator without classes; leave `label` out"):
         opened(warmed(Net(F.relu), normal), tmp_path, label=3)
 
 
