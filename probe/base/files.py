@@ -68,7 +68,7 @@ def path_of(value: str | os.PathLike[str], parameter: str) -> Path:
     try:
         return Path(os.fsdecode(value))
     except TypeError:
-        raise ProbeError(f"`{parameter}`: is a {type(value).__name__}; expected a path") from None
+        raise ProbeError(f"`{parameter}`: is of type {type(value).__name__}; expected a path") from None
 
 
 def save_text(path: Path, text: str) -> None:

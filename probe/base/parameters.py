@@ -110,6 +110,9 @@ class Declared:
             if not any(_is(value, kind) for kind in plain):
                 expected = " or ".join(_WORDS[kind] for kind in plain)
                 raise ProbeError(f"{name} {_short(value)}: is {_kind(value)}; expected {expected}")
+        elif pair := next((kind for kind in others if get_origin(kind) is tuple), None):
+            if not isinstance(value, tuple | list) or len(value) != len(get_args(pair)):
+                raise ProbeError(f"{name} {_short(value)}: expected {len(get_args(pair))} numbers")
         elif self.file and not isinstance(value, str | os.PathLike):
             raise ProbeError(f"{name} {_short(value)}: is {_kind(value)}; expected a path")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -178,6 +181,12 @@ def declared(call: Callable[..., Any]) -> dict[str, Declared]:
     return found
 
 
+def require_gan(value: Any, name: str = "gan") -> None:
+    """Raise ProbeError, naming the parameter, for what is no GAN."""
+    if not (hasattr(value, "generator") and hasattr(value, "latents")):
+        raise ProbeError(f"`{name}` {_short(value)}: is {_kind(value)}; expected a GAN, as probe.load(path) returns")
+
+
 def question(call: _F) -> _F:
     """Make a call check what it is given against its declaration, before any work.
 
@@ -200,10 +209,8 @@ def question(call: _F) -> _F:
                 given.arguments[name] = known[name].checked(value)
             elif name in known:
                 given.arguments[name] = tuple(map(known[name].checked, value))
-            elif name == "gan" and not (hasattr(value, "generator") and hasattr(value, "latents")):
-                raise ProbeError(
-                    f"`gan` {_short(value)}: is {_kind(value)}; expected a GAN, as probe.load(path) returns"
-                )
+            elif name == "gan":
+                require_gan(value)
         return call(*given.args, **given.kwargs)
 
     checked.__signature__ = _plain_signature(signature, known)  # type: ignore[attr-defined]
@@ -342,6 +349,14 @@ Layer = Annotated[str | int | None, Param(f"{_LAYER}; without it, the question's
 Data = "rooms[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:"
 Limit = Annotated[int | None, Param("Use only the first images of the source.", least=1, metavar="N")]
 Exclude = Annotated[File | None, Param("The list that `probe train --exclude` took, where it did.")]
+Labels = Annotated[
+    File | None, Param("COCO JSON of boxes on samples of this generator; not needed on rooms.", metavar="FILE")
+]
+Labelled = Annotated[
+    int,
+    Param("Samples that the segmenter labels, without a labels file.", least=16, most=100_000, metavar="N", short="n"),
+]
+OwnSegmenter = Annotated[Any, Param("Your own segmenter, as pkg.module:factory.", metavar="NAME")]
 Save = Annotated[
     File | None,
     Param("Write the operated generator there: .safetensors, or .pth for pytorch/examples where that can hold it."),

@@ -23,6 +23,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from probe.base.errors import ProbeError
+from probe.base.files import path_of
+from probe.base.parameters import require_gan
 from probe.checkpoints import containers, conversion, factories, hub, native, weightfiles
 from probe.checkpoints.chains import Network
 from probe.checkpoints.described import Described
@@ -90,6 +92,9 @@ def load(
         raise ProbeError(f"prior {prior!r}: expected one of {', '.join(get_args(Prior))}")
     if batchnorm not in (None, *get_args(Statistics)):
         raise ProbeError(f"batchnorm {batchnorm!r}: expected one of {', '.join(get_args(Statistics))}")
+    for name, value in (("path", path), ("disc", disc)):
+        if value is not None:
+            path_of(value, name)
     place = None if path is None else _resolve(path)
     wish, other = _Wish(prior, label), None
     if model is not None:
@@ -454,6 +459,7 @@ def describe(gan: GAN) -> dict[str, Any]:
     `consistency` has for each network the verdict of its statistics and, layer by layer, what it was read as and from where
     that is known; `left_over` names tensors of the file that nothing reads.
     """
+    require_gan(gan)
     networks = {"generator": gan.generator} | ({"discriminator": gan.discriminator} if gan.discriminator else {})
     shapes: dict[str, dict[str, Any] | None] = {"discriminator": None}
     for role, network in networks.items():

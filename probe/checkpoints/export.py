@@ -18,7 +18,7 @@ from torch import Tensor
 
 from probe.base import files
 from probe.base.errors import ProbeError
-from probe.base.parameters import File
+from probe.base.parameters import File, require_gan
 from probe.checkpoints import native
 from probe.models.dcgan import Block, Generator
 from probe.models.gan import GAN
@@ -68,7 +68,8 @@ def save(gan: GAN, path: str | Path, dtype: torch.dtype | None = None) -> None:
     is the generator's state dict, float32, which pytorch/examples' Generator opens with strict=True.
     Raises ProbeError where the format cannot hold the networks, with the layer and the reason, and for NaN weights.
     """
-    path = Path(path)
+    require_gan(gan)
+    path = files.path_of(path, "path")
     if path.suffix not in SUFFIXES:
         native.save(gan, path, dtype)
         return

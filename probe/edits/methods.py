@@ -281,7 +281,9 @@ def register_edit_method(method: EditMethod) -> None:
     """
     missing = [name for name in ("name", "strengths", "fit", "random") if not hasattr(method, name)]
     if missing:
-        raise ProbeError(f"`method`: a {type(method).__name__} has no `.{missing[0]}`; expected an EditMethod")
+        raise ProbeError(
+            f"`method`: is of type {type(method).__name__}, without `.{missing[0]}`; expected a name or an EditMethod"
+        )
     if method.name in (*METHODS, *OPTIONAL) or not str(method.name).isidentifier():
         raise ProbeError(f"method {method.name}: expected a name of one word that probe's own methods do not have")
     BUILDERS[method.name] = partial(_registered, method)

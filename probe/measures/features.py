@@ -78,6 +78,8 @@ def feature(
         return given
     if callable(given):
         return Feature(getattr(given, "__name__", type(given).__name__), given)
+    if not isinstance(given, str):
+        raise ProbeError(f"`{parameter}`: is a {type(given).__name__}; expected a name or a function of images")
     if given == "pixels":
         return Feature(given, lambda images: images * 0.5 + 0.5)
     if given == "random-conv":

@@ -50,7 +50,7 @@ def support(prior: Prior) -> float:
     return 1.0 if prior == "uniform" else 5.0
 
 
-@dataclass
+@dataclass(repr=False)
 class GAN:
     """A trained DCGAN.
 
@@ -68,6 +68,16 @@ class GAN:
     prior: Prior = "normal"
     batchnorm: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        counts = [sum(p.numel() for p in n.parameters()) for n in (self.generator, self.discriminator) if n is not None]
+        d = "none" if self.discriminator is None else f"{counts[-1]:,} parameters"
+        return (
+            f"<probe.GAN {self.provenance.get('checkpoint', '')}: {self.nz} {self.prior} latents -> "
+            f"{self.channels}x{self.size}x{self.size}>\n"
+            f"generator: {counts[0]:,} parameters, discriminator: {d}\n"
+            f"batchnorm: {', '.join(f'{k} {v}' for k, v in self.batchnorm.items()) or 'none'}, on {self.device}"
+        )
 
     @property
     def device(self) -> torch.device:

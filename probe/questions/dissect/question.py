@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from probe.base.parameters import File, LabelSeed, Layer, Param, Seed, question
+from probe.base.parameters import File, LabelSeed, Layer, OwnSegmenter, Param, Seed, question
 
 if TYPE_CHECKING:
     from probe.base.progress import Report
@@ -25,7 +25,7 @@ def dissect(
     samples: Annotated[
         int, Param("Samples that the segmenter labels.", least=16, most=4096, metavar="N", short="n")
     ] = 256,
-    segmenter: Annotated[Any, Param("Your own segmenter, as pkg.module:factory.", metavar="NAME")] = None,
+    segmenter: OwnSegmenter = None,
     top: Annotated[int, Param("Units listed for each concept.", least=1, metavar="N")] = 8,
     shuffles: Annotated[int, Param("Shufflings of the images, for the control.", least=50, metavar="N")] = 100,
     seed: Seed = 0,

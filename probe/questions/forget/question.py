@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from probe.base.parameters import File, LabelSeed, Layer, Param, Save, Seed, question
+from probe.base.parameters import Labelled, Labels, LabelSeed, Layer, OwnSegmenter, Param, Save, Seed, question
 
 if TYPE_CHECKING:
     from probe.base.progress import Report
@@ -19,17 +19,10 @@ def forget(
         Any, Param("What to forget: a category in the labels file; on rooms any object.", metavar="NAME")
     ] = "window",
     *,
-    labels: Annotated[
-        File | None, Param("COCO JSON of boxes on samples of this generator; not needed on rooms.", metavar="FILE")
-    ] = None,
+    labels: Labels = None,
     label_seed: LabelSeed = None,
-    samples: Annotated[
-        int,
-        Param(
-            "Samples that the segmenter labels, without a labels file.", least=16, most=100_000, metavar="N", short="n"
-        ),
-    ] = 150,
-    segmenter: Annotated[Any, Param("Your own segmenter, as pkg.module:factory.", metavar="NAME")] = None,
+    samples: Labelled = 150,
+    segmenter: OwnSegmenter = None,
     layer: Layer = None,
     negatives: Annotated[
         Literal["auto", "same-image", "same-place"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from probe.base.parameters import File, LabelSeed, Layer, Param, Seed, question
+from probe.base.parameters import Labelled, Labels, LabelSeed, Layer, OwnSegmenter, Param, Seed, question
 
 if TYPE_CHECKING:
     from probe.base.progress import Report
@@ -19,17 +19,10 @@ def insert(
     concept: Annotated[Any, Param("What to draw: a category in the labels file; on rooms any object.", metavar="NAME")],
     where: Annotated[str | Sequence[float], Param("The box to draw it in: x0,y0,x1,y1 in pixels.", metavar="BOX")],
     *,
-    labels: Annotated[
-        File | None, Param("COCO JSON of boxes on samples of this generator; not needed on rooms.", metavar="FILE")
-    ] = None,
+    labels: Labels = None,
     label_seed: LabelSeed = None,
-    samples: Annotated[
-        int,
-        Param(
-            "Samples that the segmenter labels, without a labels file.", least=16, most=100_000, metavar="N", short="n"
-        ),
-    ] = 150,
-    segmenter: Annotated[Any, Param("Your own segmenter, as pkg.module:factory.", metavar="NAME")] = None,
+    samples: Labelled = 150,
+    segmenter: OwnSegmenter = None,
     layer: Layer = None,
     bound: Annotated[
         float, Param("Largest mean change outside of the box, of images in [0, 1].", metavar="NUMBER")

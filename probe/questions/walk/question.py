@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from probe.base.parameters import File, Param, Seed, question
+from probe.base.parameters import Param, Seed, question
 
 if TYPE_CHECKING:
     from probe.base.progress import Report
@@ -61,6 +61,7 @@ def walk(
     import os
     from functools import partial
 
+    from probe.base.parameters import require_gan
     from probe.checkpoints import load
     from probe.measures.features import feature as named
     from probe.questions.walk.run import Settings, write_movie
@@ -76,7 +77,12 @@ def walk(
         most_steps=most_steps,
         seed=seed,
     )
-    others = [load(os.fspath(n), prior=gan.prior, device=str(gan.device)) if isinstance(n, File) else n for n in null]
+    others = [
+        load(os.fspath(n), prior=gan.prior, device=str(gan.device)) if isinstance(n, str | os.PathLike) else n
+        for n in null
+    ]
+    for other in others:
+        require_gan(other, "null")
     result = run(gan, named(feature, gan.channels, gan.device), settings, others, report)
     if movie:
         result.files["walk.gif"] = partial(write_movie, gan, settings)
