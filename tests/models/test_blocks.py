@@ -15,7 +15,8 @@ from probe.base.errors import ProbeError
 from probe.edits import surgery
 from probe.models.dcgan import Block, Discriminator, Generator, Layer
 from probe.models.gan import GAN
-from probe.models.hooks import Replay, capture, edit, sites
+from probe.models.hooks import capture, edit, sites
+from probe.models.replay import Replay
 from probe.questions.guided_backprop.receptive import Cells, cut, field, is_local, trunk
 
 CONV = Block("conv", 3, 4, 3, 1, 1, norm="none", activation="none")
