@@ -18,7 +18,7 @@ import torch
 
 from probe.checkpoints import load
 from probe.concepts.sources import from_rooms
-from probe.edits.methods import fading
+from probe.edits.methods.maps import fading
 from probe.edits.scoring import Edits, Scorer
 from probe.measures.statistics import change
 from probe.models.hooks import edit

@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 
 from probe.concepts.labels import from_masks
-from probe.edits.methods import energy_matched
+from probe.edits.methods.maps import energy_matched
 from probe.edits.scoring import Edits, Scorer
 from probe.edits.tuning import AtStrength, Method, random_edits
 from probe.models.gan import GAN

@@ -1,7 +1,7 @@
 """Can the generator be made to forget a concept? The paper's map dropping, its rivals and ours, and their controls.
 
 Three disjoint sets of latents: labelled (boxes; fitting), tuning (the selector picks layers and strength), held-out (the
-judge measures). The methods: probe/edits/methods.py; formulas and names of the measures: docs/numbers.md.
+judge measures). The methods: probe/edits/methods/; formulas and names of the measures: docs/numbers.md.
 """
 
 from __future__ import annotations
