@@ -195,7 +195,7 @@ def read(kind: Kind, path: Path) -> dict[str, Any]:
     row = {"verdict": found["verdict"], "score": found["score"], "before": found.get("before", found["score"])}
     row |= {"drifted": found.get("drifted", False), "difference": far, "changed": found.get("changed", [])}
     row["activation_right"] = [layer["activation"] for layer in hidden] == [kind.after(i) for i in range(len(hidden))]
-    row["order_right"] = all(layer["order"] == kind.order for layer in hidden)
+    row["order_right"] = all(layer["order"] == kind.order for layer in hidden if layer["activation"] != "none")
     row["prior_right"] = gan.prior == kind.prior
     row["strides_right"] = strides == [(2, padding, output_padding)] * len(strides)
     warned = "warned of" if found["verdict"] == "inconsistent" else found["verdict"]
