@@ -17,8 +17,6 @@ from probe.base.parameters import Declared, as_flags, check, declared, written
 from probe.base.plugins import Question, function
 from probe.cli import options
 
-Command: type[Any] = typer.core.TyperCommand
-
 
 class ProbeCommand(typer.core.TyperCommand):
     """A command whose messages name flags, and whose help ends with examples and the page that explains it."""

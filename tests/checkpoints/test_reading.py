@@ -318,7 +318,7 @@ def test_drifted_statistics(tmp_path: Path) -> None:
     gan = checkpoints.load(tmp_path / "a.pth")
     assert (verdict(gan)["verdict"], verdict(gan)["drifted"]) == ("inconsistent", True)
     assert "have drifted" in checkpoints.warnings(gan)[0]
-    assert "--batchnorm recalibrated" in checkpoints.warnings(gan)[0]
+    assert "`batchnorm` recalibrated" in checkpoints.warnings(gan)[0]
     right = checkpoints.load(tmp_path / "a.pth", batchnorm="recalibrated")
     assert right.batchnorm["generator"] == "recalibrated"
     assert verdict(right)["verdict"] == "inconsistent"  # no estimate of ours makes a file consistent

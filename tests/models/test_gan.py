@@ -103,7 +103,7 @@ def test_images_in_batches_are_the_generators(tiny_gan):
 def test_a_missing_discriminator(tiny_gan):
     assert tiny_gan.require_discriminator() is tiny_gan.discriminator
     alone = GAN(tiny_gan.generator, None, 8, 32, 3)
-    with pytest.raises(ProbeError, match=r"holds a generator only; a discriminator is needed: pass its file as --disc"):
+    with pytest.raises(ProbeError, match=r"holds a generator only; a discriminator is needed: pass its file as `disc`"):
         alone.require_discriminator()
     alone.to("cpu")
 

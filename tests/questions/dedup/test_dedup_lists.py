@@ -74,7 +74,7 @@ def test_training_never_sees_what_is_left_out(tmp_path: Path, monkeypatch: pytes
     for given in (None, other):
         with pytest.raises(ProbeError, match=r"trained without the 3 images of list.json"):
             own_split(gan, images, "noise", given)
-        with pytest.raises(ProbeError, match="trained with another --exclude list"):
+        with pytest.raises(ProbeError, match="trained with another `exclude` list"):
             train(images, replace(s, steps=14), tmp_path / "run", source="noise", exclude=given, resume=True)
     train(images, replace(s, steps=14), tmp_path / "run", source="noise", exclude=out, resume=True)
 

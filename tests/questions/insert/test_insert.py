@@ -265,7 +265,7 @@ def test_a_candidate_changes_its_own_layers_only(toy: GAN, boxes: Boxes) -> None
         ((12, 4, 8, 12), None, r"^where 12,4,8,12: expected"),
         ((float("nan"), 4, 8, 12), None, r"^where nan,4,8,12: expected"),
         ((4, 4, 5, 12), None, r"^where 4,4,5,12: smaller than a cell of .*second \(2 px\)"),
-        ((4, 4, 7, 7), "8x8", r"^where 4,4,7,7: smaller than a cell of first \(4 px\); enlarge it, or take a --layer"),
+        ((4, 4, 7, 7), "8x8", r"^where 4,4,7,7: smaller than a cell of first \(4 px\); enlarge it, or take a `layer`"),
         ((4, 4, 12, 12), "3", r"^layer 3: the generator has no such layer"),
     ],
 )
