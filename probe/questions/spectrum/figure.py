@@ -23,7 +23,9 @@ def draw(result: Result) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel="cycles an image", ylabel="power")
     axes.legend(frameon=False)
     m = result.metrics
-    said = f"corner: samples {m['corner']:.2g}, real {m['real']['corner']:.2g} times what is around it"
+    said = "corner: nothing to judge"
+    if m["excess"] is not None:
+        said = f"corner: samples {m['corner']:.2g}, real {m['real']['corner']:.2g} times what is around it"
     axes.set_title(said, loc="left")
     for k, (name, image) in enumerate(zip(("sample", "real"), result.arrays["shown"], strict=True)):
         side = 0.9

@@ -42,6 +42,8 @@ def corner(spectrum: Array) -> tuple[Array, Array]:
 
 def _found(spectrum: Array) -> dict[str, Any]:
     at, around = corner(spectrum)
+    if not around.sum() > 0:  # images of one colour each have no structure to judge
+        return {"corner": None, "corner_ci": None}
     return {"corner": float(at.sum() / around.sum()), "corner_ci": ratio_ci(at, around)}
 
 
@@ -53,7 +55,8 @@ def spectrum(gan: GAN, real: Array, n: int, seed: int) -> Result:
     drawn = to_numpy(to_bytes(gan.sample(n, seed)))
     ours, theirs = power(drawn), power(real[:n])
     found, other = _found(ours), _found(theirs)
-    metrics = {"images": n, **found, "real": other, "excess": found["corner"] / other["corner"]}
+    judged = found["corner"] is not None and other["corner"]
+    metrics = {"images": n, **found, "real": other, "excess": found["corner"] / other["corner"] if judged else None}
     arrays = {
         "samples": radial(ours),
         "real": radial(theirs),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 import probe
 from probe.models.gan import GAN
@@ -46,3 +49,15 @@ def test_the_call(tiny_gan: GAN) -> None:
     assert m["corner_ci"][0] <= m["corner"] <= m["corner_ci"][1]
     assert result.figure().axes
     assert "samples" in result.summary().text
+
+
+def test_a_constant_generator_gets_no_verdict(tiny_gan: GAN, tmp_path: Path) -> None:
+    with torch.no_grad():
+        for weight in tiny_gan.generator.parameters():
+            weight.zero_()
+    result = probe.spectrum(tiny_gan, "rooms:16", samples=16)
+    assert result.metrics["corner"] is None
+    assert result.metrics["real"]["corner"] > 0
+    assert result.summary().holds is None
+    assert result.summary().verdict.startswith("nothing to judge")
+    assert result.save(tmp_path / "o").exists()
