@@ -278,7 +278,7 @@ def _attach(gan: GAN, other: Found) -> None:
     images = others = None
     if any(link.counted for link in network.links):
         drawn = replace(gan)
-        if "note" in gan.provenance["consistency"].get("generator", {}):  # its statistics are too young to draw with
+        if "young" in gan.provenance["consistency"].get("generator", {}):  # its statistics are too young to draw with
             drawn.generator = copy.deepcopy(gan.generator)
             use_batch_statistics(drawn.generator)
         images = drawn.sample(128, seed=1)
@@ -506,11 +506,15 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
     verdict = found["verdict"]
     if verdict == "identified":
         changes = "; ".join(found["changed"])
-        return (
-            f"read as its BatchNorm statistics ask ({changes}): distance {found['before']:.2f} -> {found['score']:.2f}"
-        )
+        far = f"distance {found['before']:.2f} -> {found['score']:.2f}"
+        return f"read as its BatchNorm statistics ask ({changes}): {far}{_rival(found)}"
     if verdict == "unchecked" and found.get("described"):
+        if "prior" not in found:  # nothing of it is assumed
+            return None
         return f"cannot be checked, since {found['reason']}; its layers are those that the file describes, its prior is assumed"
+    if verdict == "unchecked" and found.get("young"):
+        changes = "; ".join(found.get("changed", []))
+        return f"cannot be checked, since {found['reason']}" + (f"; read with {changes}" if changes else "")
     if verdict == "unchecked" and found["reason"] != "the format stores none":
         return (
             f"cannot be checked, since {found['reason']}; activations and prior are assumed (probe inspect lists them)"
@@ -529,15 +533,20 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
     )
 
 
+def _rival(found: dict[str, Any]) -> str:
+    """The other activation that fits nearly as well, in words, or nothing."""
+    close = found.get("close")
+    return f"; {' and '.join(close['activations'])} fits nearly as well ({close['score']:.2f})" if close else ""
+
+
 def evidence(gan: GAN) -> list[str]:
     """For each network its verdict, and for each layer what it is and from where that is known, in lines."""
     lines = []
     for role, found in gan.provenance.get("consistency", {}).items():
         far = f", distance {found['score']:.3f}" if found.get("score") is not None else ""
-        reason = found.get("reason") or found.get("note")
-        reason = f" ({reason})" if reason else ""
+        reason = f" ({found['reason']})" if found.get("reason") else ""
         lines.append(
-            f"{role}: {'cannot be checked' if found['verdict'] == 'unchecked' else found['verdict']}{far}{reason}"
+            f"{role}: {'cannot be checked' if found['verdict'] == 'unchecked' else found['verdict']}{far}{_rival(found)}{reason}"
         )
         if "prior" in found:
             lines.append(f"  latents {found['prior']['latents']}: {found['prior']['from']}")

@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from probe.base.errors import ProbeError
+from probe.checkpoints import conversion, identify, inert, modules, weightfiles
 from probe.checkpoints import described as networks
-from probe.checkpoints import inert, modules, weightfiles
 from probe.checkpoints.described import Described
 from probe.checkpoints.formats import find_networks
+from probe.models.dcgan import Discriminator
 from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
 
 MAX_BYTES = 2 * 2**30
@@ -166,8 +167,6 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
 
 
 _LATENTS = {"normal": "N(0, 1)", "uniform": "U(-1, 1)"}
-LIKELY = 0.3
-"""A generator's distance from its BatchNorm statistics up to which it counts as read right."""
 
 
 def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str, Any]]:
@@ -187,25 +186,33 @@ def _judged(best: Described, given: Prior | None) -> tuple[Prior, str, dict[str,
     kinds: list[Prior] = [given] if given else ["normal", "uniform"]
     n = min(1024, max(256, 3 * best.nz, 512 if best.classes else 0))
     found = {kind: networks.distances(best, kind, n) for kind in kinds}
-    scores = {kind: sum(one.mean + one.variance for one in some) / len(some) for kind, some in found.items()}
+    scores = {kind: identify.score(some) for kind, some in found.items()}
     prior = min(kinds, key=lambda kind: scores[kind] * (1 if kind == kinds[0] else 2))
     if not given and 2 * scores[prior] < max(scores.values()):
         source = "statistics"
-    rows = [
-        {"layer": one.layer, "mean": round(one.mean, 4), "variance": round(one.variance, 4)} for one in found[prior]
-    ]
-    verdict: dict[str, Any] = {"verdict": "consistent", "score": round(scores[prior], 4), "distances": rows}
-    if not scores[prior] <= LIKELY:
-        worst = max(rows, key=lambda row: float(row["mean"]) + float(row["variance"]))  # type: ignore[arg-type]
-        verdict |= {
-            "verdict": "inconsistent",
-            "worst": worst["layer"],
-            "tried": "the layers as the file says, both priors",
-        }
+    verdict = conversion.said("consistent", scores[prior], found[prior])
+    if not scores[prior] <= conversion.LIKELY:
+        verdict |= _contradicted(found[prior], networks.distances(best, prior, n, batch=True))
     elif prior != kinds[0]:
         verdict |= {"verdict": "identified", "before": round(scores[kinds[0]], 4)}
         verdict["changed"] = ["latents from U(-1, 1), not N(0, 1)"]
     return prior, source, verdict | {"prior": {"latents": _LATENTS[prior], "from": source}}
+
+
+def _contradicted(found: list[identify.Distance], by_batch: list[identify.Distance]) -> dict[str, Any]:
+    """What is said of a network whose statistics are far from what its layers get, though the file describes them.
+
+    Statistics that fit where each batch normalises itself have drifted.
+    """
+    worst = max(found, key=lambda one: one.total).layer
+    said: dict[str, Any] = {
+        "verdict": "inconsistent",
+        "worst": worst,
+        "tried": "the layers as the file says, both priors",
+    }
+    if len(by_batch) > 2 and sum(one.total < conversion.DRIFTED for one in by_batch) > len(by_batch) / 2:
+        said |= {"drifted": True, "by_batch": identify.score(by_batch)}
+    return said
 
 
 def _only(every: Sequence[Described], role: str, name: str) -> Described | None:
@@ -231,11 +238,6 @@ def attach(made: GAN, network: Described) -> None:
     # a generator whose images end in a sigmoid was trained beside a discriminator of images in [0, 1]
     unit = any(block.unit_range for block in getattr(made.generator, "blocks", ()))
     discriminator, size = networks.discriminator(network, made.size, unit)
-    verdict: dict[str, Any] = {"verdict": "consistent", "reason": "the file describes it"}
-    if network.assumed:
-        verdict = {"verdict": "unchecked", "reason": "its file does not say all of it"}
-    verdict["layers"] = network.layers
-    made.provenance.setdefault("consistency", {})["discriminator"] = verdict
     channels = discriminator.blocks[0].inputs
     if (channels, size) != (made.channels, made.size):
         takes = (
@@ -246,8 +248,22 @@ def attach(made: GAN, network: Described) -> None:
         made.provenance.setdefault("assumed", []).append(
             "the discriminator takes images in [0, 1], as its generator makes them"
         )
+    made.provenance.setdefault("consistency", {})["discriminator"] = _seen(made, network, discriminator)
     made.discriminator = discriminator
     made.batchnorm["discriminator"] = "batch" if takes_batch_statistics(discriminator) else "running"
+
+
+def _seen(made: GAN, network: Described, discriminator: Discriminator) -> dict[str, Any]:
+    """What the statistics of a described discriminator say to samples of its generator."""
+    found = identify.measured([(discriminator, made.sample(128, seed=1))])
+    if not found:
+        known = "its file does not say all of it" if network.assumed else "it has no BatchNorm with statistics"
+        return {"verdict": "unchecked", "reason": known, "layers": network.layers, "described": not network.assumed}
+    verdict = conversion.said("consistent", identify.score(found), found)
+    if not verdict["score"] <= conversion.LENIENT:
+        verdict |= {"verdict": "inconsistent", "tried": "the layers as the file says"}
+        verdict["worst"] = max(found, key=lambda one: one.total).layer
+    return verdict | {"layers": network.layers}
 
 
 def discriminator_in(every: Sequence[Described], name: str) -> Described:

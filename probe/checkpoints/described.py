@@ -31,17 +31,18 @@ Operations that no chain of blocks can hold are refused by name.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.checkpoints.chains import CHANNELS, SIZES, Role
 from probe.checkpoints.conversion import assemble
+from probe.checkpoints.identify import Distance, balanced, measured, score
 from probe.models.dcgan import Activation, Block, Discriminator, Generator
-from probe.models.gan import Prior, latents
+from probe.models.gan import Prior
 
 _ADVICE = "expected a chain of layers as in a DCGAN; open any other network with `model` pkg.module:factory"
 _KEEPS_ZERO = ("none", "relu", "leaky", "prelu", "elu", "selu", "gelu", "silu", "tanh")
@@ -115,7 +116,6 @@ class Described:
 
 
 _WEIGHTED = ("linear", "conv", "deconv")
-_BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def _inputs(op: Op) -> int:
@@ -662,75 +662,28 @@ def generator(described: Described) -> tuple[Generator, int]:
     return model, chain.side
 
 
-@dataclass(frozen=True)
-class Distance:
-    """How far the input of a BatchNorm is from the statistics in the file.
+def distances(described: Described, prior: Prior = "normal", n: int = 256, batch: bool = False) -> list[Distance]:
+    """The distance of each of a generator's BatchNorms that stores statistics, for n latents (as many of every class).
 
-    `mean` is the root mean square over maps of (mean - running mean) / sqrt(running variance + eps), `variance` the mean of
-    |log(variance / running variance)|.
+    With `batch` each normalises by the batch at hand in place of what it stored.
     """
-
-    layer: str
-    mean: float
-    variance: float
-
-
-def distances(described: Described, prior: Prior = "normal", n: int = 256) -> list[Distance]:
-    """The distance of each of a generator's BatchNorms that stores statistics, for n latents (as many of every class)."""
     labels: list[int | None] = [*range(described.classes)] or [None]
-    share = max(1, n // len(labels))
-    inputs: dict[int, list[Tensor]] = {}
-    norms: list[tuple[str, Any]] = []
+    runs = []
     for label in labels:
         model, _ = generator(described if label is None else at_class(described, label))
-        norms = [
-            (name, m) for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is not None
-        ]
-        hooks = [
-            m.register_forward_pre_hook(lambda m, x, i=i: inputs.setdefault(i, []).append(x[0]))
-            for i, (_, m) in enumerate(norms)
-        ]
-        try:
-            with torch.no_grad():
-                model(_balanced(share, model.nz, label or 0, prior))
-        finally:
-            for hook in hooks:
-                hook.remove()
-    found = []
-    for i, (name, norm) in enumerate(norms):
-        x = torch.cat(inputs[i]).transpose(0, 1).flatten(1)  # (maps, N·H·W)
-        mean, var = norm.running_mean, norm.running_var.clamp(min=1e-12)
-        off = (x.mean(1) - mean) / (var + norm.eps).sqrt()
-        spread = (x.var(1).clamp(min=1e-12) / var).log().abs().mean()
-        found.append(Distance(name.partition(".")[0], float(off.square().mean().sqrt()), float(spread)))
-    return found
-
-
-def _balanced(n: int, nz: int, seed: int, prior: Prior) -> Tensor:
-    """Latents (n, nz) in pairs of opposite sign and, where there are enough, with exactly the prior's covariance.
-
-    Sampling noise in the statistics of the first layer would hide small differences.
-    """
-    half = latents((n + 1) // 2, nz, seed, prior)
-    z = torch.cat([half, -half])[:n]
-    if len(half) > 1.2 * nz:
-        root = torch.linalg.cholesky((z.T @ z).double() / len(z)).float()
-        z = torch.linalg.solve_triangular(root, z.T, upper=False).T
-        z = z / math.sqrt(3) if prior == "uniform" else z
-    return z.contiguous()
+        runs.append((model, balanced(max(1, n // len(labels)), model.nz, label or 0, prior)))
+    return measured(runs, batch)
 
 
 def agreement(described: Described, prior: Prior = "normal", n: int = 256) -> float:
     """The mean over layers of a generator's distances from the statistics in its file; infinite where it stores none."""
     found = distances(described, prior, n)
-    value = sum(one.mean + one.variance for one in found) / len(found) if found else math.inf
+    value = score(found) if found else math.inf
     return value if math.isfinite(value) else math.inf
 
 
 def _with_range(model: Generator) -> Generator:
     """A generator of images in [0, 1] whose images are brought to [-1, 1]."""
-    from dataclasses import replace
-
     blocks = [*model.blocks[:-1], replace(model.blocks[-1], unit_range=True)]
     return assemble("", Generator, blocks, model.state_dict())
 

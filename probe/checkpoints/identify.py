@@ -4,7 +4,7 @@
     Reading                     blocks for a chain of layers: one way to read it
     default_reading(...)        what names, places and conventions suggest
     search(...)                 the readings that fit the stored statistics best, found layer by layer
-    check(...)                  how far the inputs of each BatchNorm are from what it stored
+    check(...), measured(...)   how far the inputs of each BatchNorm are from what it stored
 
 The distance of a layer is the root mean square over its maps of (mean - running mean) / sqrt(running variance + eps), plus the
 mean of |log(variance / running variance)|; a score is its mean over layers. A layer's input depends only on what lies before
@@ -258,9 +258,32 @@ def alternatives(network: Network, reading: Reading, usual: Sequence[Entrance]) 
 
 
 def homogeneous(reading: Reading) -> list[Reading]:
-    """A reading with each of its activations in all of its layers: where a layer's statistics leave open which, it is that of others."""
+    """A reading with each of its activations in all of its layers."""
     used = {(c.activation, c.slope) for c in reading.choices[:-1] if c.activation not in ("none", "prelu")}
     return [_with_activation(reading, act, slope) for act, slope in sorted(used)] if len(used) > 1 else []
+
+
+def plainer(best: Reading, default: Reading, usual: Activation) -> list[Reading]:
+    """Readings like `best` that have plainer activations, the plainest first.
+
+    Those that names and places suggest, LeakyReLU of slope 0.2 there, then where `best` has activations the usual one, that
+    LeakyReLU, and each of its own in all layers.
+    """
+    suggested = [
+        replace(mine, activation=theirs.activation, slope=theirs.slope)
+        for mine, theirs in zip(best.choices, default.choices, strict=True)
+    ]
+    plain = replace(best, choices=suggested)
+    made = [plain, _with_activation(plain, "leaky", 0.2)]
+    made += [_with_activation(best, usual, 0.2), _with_activation(best, "leaky", 0.2), *homogeneous(best)]
+    distinct: dict[tuple[str, ...], Reading] = {}
+    for reading in made:
+        distinct.setdefault(_names(reading), reading)
+    return [] if _names(plain) == _names(best) else [r for names, r in distinct.items() if names != _names(best)]
+
+
+def _names(reading: Reading) -> tuple[str, ...]:
+    return tuple(choice.name for choice in reading.choices)
 
 
 # Distances ---------------------------------------------------------------------------------------------------------------
@@ -342,6 +365,36 @@ def check(
                     continue
             x = module(x)
     return found
+
+
+@torch.no_grad()
+def measured(runs: Sequence[tuple[nn.Module, Tensor]], batch: bool = False) -> list[Distance]:
+    """The distances of a whole network's BatchNorms on all that enters it in some runs of it, say one for each class.
+
+    With `batch` each normalises by the batch at hand in place of what it stored.
+    """
+    inputs: dict[str, list[Tensor]] = {}
+    norms: dict[str, nn.Module] = {}
+    for model, x in runs:
+        norms = {name: module for name, module in model.named_modules() if _counts(module)}
+        hooks = [
+            norm.register_forward_pre_hook(lambda _, x, name=name: inputs.setdefault(name, []).append(x[0]))
+            for name, norm in norms.items()
+        ]
+        hooks += [norm.register_forward_hook(_by_batch) for norm in norms.values() if batch]
+        try:
+            model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return [
+        distance(torch.cat(inputs[name]), name.partition(".")[0], norm.running_mean, norm.running_var, _updates(norm))  # type: ignore[arg-type]
+        for name, norm in norms.items()
+    ]
+
+
+def _by_batch(norm: nn.Module, x: tuple[Tensor], _: Tensor) -> Tensor:
+    return F.batch_norm(x[0], None, None, norm.weight, norm.bias, True, 0.0, norm.eps)  # type: ignore[arg-type]
 
 
 def _updates(module: nn.Module) -> int:

@@ -335,8 +335,9 @@ def test_statistics_of_few_updates(tmp_path: Path) -> None:
     for i in range(12):
         module(*normal(256, i))
     gan = opened(module.eval(), tmp_path)
-    assert (verdict(gan)["verdict"], verdict(gan)["layers"][0]["activation"]) == ("identified", "leaky 0.2")
-    assert "few updates" in verdict(gan)["note"]
+    assert (verdict(gan)["verdict"], verdict(gan)["layers"][0]["activation"]) == ("unchecked", "leaky 0.2")
+    assert "fewer than 50 updates" in checkpoints.warnings(gan)[0]
+    assert "leaky 0.2, not relu" in checkpoints.warnings(gan)[0]
     draws_the_same(gan, module)
 
 
