@@ -210,7 +210,9 @@ def question(call: _F) -> _F:
             elif name in known:
                 given.arguments[name] = tuple(map(known[name].checked, value))
             elif name == "gan":
-                require_gan(value)
+                several = isinstance(value, Sequence) and "Sequence" in str(signature.parameters[name].annotation)
+                for one in value if several else (value,):
+                    require_gan(one)
         return call(*given.args, **given.kwargs)
 
     checked.__signature__ = _plain_signature(signature, known)  # type: ignore[attr-defined]

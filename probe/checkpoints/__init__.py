@@ -21,18 +21,20 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from probe.base.errors import ProbeError
 from probe.base.files import path_of
 from probe.base.parameters import require_gan
-from probe.checkpoints import containers, conversion, factories, hub, native, weightfiles
+from probe.checkpoints import containers, conversion, factories, hub, identify, native, weightfiles
+from probe.checkpoints import described as networks
 from probe.checkpoints.chains import Network
 from probe.checkpoints.described import Described
 from probe.checkpoints.export import save
 from probe.checkpoints.formats import Found, find_networks, named_role, theano_state
 from probe.checkpoints.geometry import discriminator_routes, generator_routes
 from probe.models.dcgan import Generator
-from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
+from probe.models.gan import GAN, NoGenerator, Prior, recalibrate, takes_batch_statistics, use_batch_statistics
 
 __all__ = ["BUILTIN", "Statistics", "describe", "evidence", "load", "save", "warnings"]
 
@@ -41,6 +43,8 @@ SUFFIXES = (
     *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl", ".pickle"),
     *(".h5", ".hdf5", ".keras", ".onnx", ".t7"),
 )
+_OWN_WORD = "probe's own file says how it is read"
+_SIDES = (64, 32, 28, 128, 96, 48, 16, 256)  # of images that a discriminator alone may take, the likeliest first
 _THEANO = re.compile(r"(\d+)_(gen|discrim)_params\.jl_(\d+)\.npy")
 
 
@@ -62,6 +66,7 @@ def load(
     *,
     disc: str | Path | None = None,
     model: str | None = None,
+    disc_model: str | None = None,
     prior: Prior | None = None,
     device: str = "cpu",
     strict: bool = False,
@@ -76,9 +81,11 @@ def load(
 
     Args:
         path: a file with the generator or both networks, a folder of such files, hf:owner/name[@revision][/file] on the
-            Hugging Face Hub, or a built-in name; None with `model`.
-        disc: the discriminator's file, where it is not in `path`.
+            Hugging Face Hub, or a built-in name; None with `model`, or for a discriminator alone.
+        disc: the discriminator's file, where it is not in `path`. Without `path` and `model` it is opened alone, which is
+            enough for what is asked of a discriminator.
         model: `pkg.module:factory`, which returns an nn.Module that takes the latent alone; `path` is loaded into it.
+        disc_model: likewise for the discriminator: a module that gives a number an image; `disc` is loaded into it.
         prior: overrides the prior that is stored, identified or assumed.
         device: where the networks go.
         strict: refuse a checkpoint whose statistics contradict every reading that was tried.
@@ -99,15 +106,19 @@ def load(
     wish, other = _Wish(prior, label), None
     if model is not None:
         gan = _from_factory(model, place, prior)
+    elif place is None and (disc is not None or disc_model is not None):
+        gan = _alone(disc, disc_model)
     elif place is None:
         raise ProbeError(f"no checkpoint: pass a file, a folder or a built-in name ({', '.join(BUILTIN)})")
     else:
-        other = None if disc is None else _found_discriminator(_resolve(disc, "--disc"))
+        other = None if disc is None or disc_model else _found_discriminator(_resolve(disc, "--disc"))
         wish = _Wish(prior, label, other if isinstance(other, Found) else None)
         gan = _from_folder(place, wish) if place.is_dir() else _from_file(place, wish)
     if label is not None and "class" not in gan.provenance:
         raise ProbeError(f"{path or model}: class {label} of a generator without classes; leave `label` out")
-    if disc is not None:
+    if disc_model is not None:
+        _add_from_factory(gan, disc_model, disc, [(gan.channels, gan.size)])
+    elif disc is not None:
         _add_discriminator(gan, _resolve(disc, "--disc"), other)
     if str(path).startswith(hub.PREFIX):
         gan.provenance["source"] = str(path)
@@ -139,7 +150,7 @@ def _take_statistics(gan: GAN, source: Statistics) -> None:
 
 def _require_finite(gan: GAN) -> None:
     """Refuse networks that compute no numbers, though their weights are some: huge ones, or with negative variances."""
-    images = gan.sample(4)
+    images = torch.zeros(4, gan.channels, gan.size, gan.size) if _bare(gan) else gan.sample(4)
     with torch.no_grad():
         logits = images if gan.discriminator is None else gan.discriminator(images)
     for role, key, made in (("generator", "checkpoint", images), ("discriminator", "disc", logits)):
@@ -185,7 +196,7 @@ def _own_word(gan: GAN, networks: dict[str, Any]) -> None:
     verdicts = dict(stored) if isinstance(stored, dict) else {}
     for role, network in networks.items():
         if network is not None and not isinstance(verdicts.get(role), dict):
-            verdicts[role] = {"verdict": "consistent", "reason": "probe's own file says how it is read"}
+            verdicts[role] = {"verdict": "consistent", "reason": _OWN_WORD}
     gan.provenance["consistency"] = verdicts
 
 
@@ -199,7 +210,7 @@ def _from_found(found: dict[Path, list[Found]], name: str, wish: _Wish) -> GAN:
     networks = [item for items in found.values() for item in items]
     best = _choose(networks, "generator")
     if best is None:
-        reason = "holds a discriminator only; pass the generator's file as `path` and this one as `disc`"
+        reason = "holds a discriminator only; pass it as `disc`, alone or beside the generator's file as `path`"
         raise ProbeError(f"{name}: {reason}")
     other = _choose(networks, "discriminator", like=best)
     gan = _from_networks(best, other, wish)
@@ -234,10 +245,10 @@ def _from_networks(best: Found, other: Found | None, wish: _Wish) -> GAN:
     beside = other or wish.other
     given = wish.prior or best.format.prior
     size = None if beside is None else _common_size(network, beside.network)
-    generator, prior, verdict = conversion.generator(network, given, wish.label, size)
+    generator, prior, verdict, by_class = conversion.generator(network, given, wish.label, size)
     channels, size = network.channels, verdict.pop("size")
     source = "given" if wish.prior else "format" if best.format.prior else verdict["prior"]["from"]
-    gan = GAN(generator, None, generator.nz, size, channels, prior, {"generator": "running"})
+    gan = GAN(generator, None, generator.nz, size, channels, prior, {"generator": "running"}, by_class=by_class)
     gan.provenance = {"checkpoint": "", "sha256": "", "format": best.format.name, "prior_source": source}
     gan.provenance["consistency"] = {"generator": verdict}
     if "class" in verdict:
@@ -276,7 +287,7 @@ def _attach(gan: GAN, other: Found) -> None:
         reason = f"takes images of {network.channels} channels, the generator makes {gan.channels}"
         raise ProbeError(f"{network.place}: {reason}; pass the discriminator that was trained with it")
     images = others = None
-    if any(link.counted for link in network.links):
+    if any(link.counted for link in network.links) and not _bare(gan):
         drawn = replace(gan)
         if "young" in gan.provenance["consistency"].get("generator", {}):  # its statistics are too young to draw with
             drawn.generator = copy.deepcopy(gan.generator)
@@ -295,6 +306,70 @@ def _attach(gan: GAN, other: Found) -> None:
     if not network.conventions.statistics:
         use_batch_statistics(discriminator)
         gan.batchnorm["discriminator"] = "batch"
+
+
+def _bare(gan: GAN) -> bool:
+    """Whether there is no generator to draw with."""
+    return isinstance(gan.generator, NoGenerator)
+
+
+def _alone(disc: str | Path | None, disc_model: str | None) -> GAN:
+    """A GAN without a generator, ready to be given its discriminator: images of the size and channels that it takes."""
+    gan = GAN(NoGenerator(), None, 0, 0, 0)
+    if disc_model is not None:
+        _add_from_factory(gan, disc_model, disc, [(c, size) for size in _SIDES for c in (3, 1)])
+        return gan
+    assert disc is not None
+    path = _resolve(disc, "--disc")
+    found = _found_discriminator(path)
+    if found is None:
+        tree, metadata = weightfiles.read(path)
+        own = native.rebuild(path, tree, metadata["probe"], None)
+        gan.size, gan.channels = own.size, own.channels
+    elif isinstance(found, Described):
+        made, gan.size = networks.discriminator(found)
+        gan.channels = made.blocks[0].inputs
+    else:
+        network = found.network
+        ways = [(way.price, size) for size in _SIDES if (way := discriminator_routes(network, size).best())]
+        gan.size, gan.channels = min(ways, default=(0.0, 64), key=lambda pair: pair[0])[1], network.channels
+    gan.provenance = {"checkpoint": path.name, "format": getattr(found, "format", None) or "a discriminator alone"}
+    gan.provenance |= {"format": getattr(gan.provenance["format"], "name", gan.provenance["format"])}
+    gan.provenance["sha256"] = weightfiles.sha256(_theano(path)[1] if path.is_dir() else [path])
+    return gan
+
+
+def _add_from_factory(gan: GAN, spec: str, path: str | Path | None, shapes: Sequence[tuple[int, int]]) -> None:
+    """Take the discriminator from a user's factory."""
+    place = None if path is None else _resolve(path, "--disc")
+    tree = None if place is None else weightfiles.read(place)[0]
+    gan.discriminator, gan.channels, gan.size = factories.discriminator(spec, tree, shapes)
+    gan.batchnorm["discriminator"] = "batch" if takes_batch_statistics(gan.discriminator) else "running"
+    gan.provenance["disc"] = spec if place is None else place.name
+    gan.provenance["disc_sha256"] = "" if place is None else weightfiles.sha256([place])
+    gan.provenance.setdefault("checkpoint", gan.provenance["disc"])
+    gan.provenance.setdefault("sha256", gan.provenance["disc_sha256"])
+    gan.provenance.setdefault("format", f"discriminator {spec}")
+
+
+def on_data(gan: GAN, images: Tensor, name: str) -> list[str]:
+    """How far images (N, C, S, S) in [-1, 1] of a source are from the statistics that the discriminator stored.
+
+    Kept in `provenance["consistency"]`; returns a line where they are so far that it was trained on others, or is read wrong
+    (not of probe's own files, which say how they are read).
+    """
+    found = identify.measured([(gan.require_discriminator(), images.to(gan.device))])
+    if not found:
+        return []
+    far = identify.score(found)
+    told = gan.provenance.setdefault("consistency", {}).setdefault("discriminator", {"verdict": "unchecked"})
+    told["on_data"] = {"data": name, "score": round(far, 4)}
+    if far <= conversion.LENIENT or told.get("reason") == _OWN_WORD:
+        return []
+    return [
+        f"{name}: its images are {far:.2f} from the discriminator's BatchNorm statistics (at most {conversion.LENIENT:g} where it was "
+        "trained on such images and is read right)"
+    ]
 
 
 def _found_discriminator(path: Path) -> Found | Described | None:
@@ -460,8 +535,9 @@ def describe(gan: GAN) -> dict[str, Any]:
     that is known; `left_over` names tensors of the file that nothing reads.
     """
     require_gan(gan)
-    networks = {"generator": gan.generator} | ({"discriminator": gan.discriminator} if gan.discriminator else {})
-    shapes: dict[str, dict[str, Any] | None] = {"discriminator": None}
+    pairs = (("generator", None if _bare(gan) else gan.generator), ("discriminator", gan.discriminator))
+    networks = {role: network for role, network in pairs if network is not None}
+    shapes: dict[str, dict[str, Any] | None] = {"generator": None, "discriminator": None}
     for role, network in networks.items():
         blocks = getattr(network, "blocks", ())
         strided = [block.kernel for block in blocks if block.kind != "linear" and block.stride > 1]
@@ -516,9 +592,7 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
         changes = "; ".join(found.get("changed", []))
         return f"cannot be checked, since {found['reason']}" + (f"; read with {changes}" if changes else "")
     if verdict == "unchecked" and found["reason"] != "the format stores none":
-        return (
-            f"cannot be checked, since {found['reason']}; activations and prior are assumed (probe inspect lists them)"
-        )
+        return f"cannot be checked, since {found['reason']}; activations{' and prior' if 'prior' in found else ''} are assumed (probe inspect lists them)"
     if verdict != "inconsistent":
         return None
     if found.get("drifted"):

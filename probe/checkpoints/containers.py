@@ -32,7 +32,7 @@ from probe.checkpoints import described as networks
 from probe.checkpoints.described import Described
 from probe.checkpoints.formats import find_networks
 from probe.models.dcgan import Discriminator
-from probe.models.gan import GAN, Prior, recalibrate, takes_batch_statistics
+from probe.models.gan import GAN, NoGenerator, Prior, recalibrate, takes_batch_statistics
 
 MAX_BYTES = 2 * 2**30
 _EXTRAS = {"h5py": "keras", "onnx": "onnx", "huggingface_hub": "hf"}
@@ -131,7 +131,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     every = [item for items in found.values() for item in items]
     best = _only(every, "generator", name)
     if best is None:
-        reason = "holds a discriminator only; pass the generator's file as `path` and this one as `disc`"
+        reason = "holds a discriminator only; pass it as `disc`, alone or beside the generator's file as `path`"
         raise ProbeError(f"{name}: {reason}")
     reading = best
     if label is not None:
@@ -153,6 +153,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
         known = "file" if best.format not in ("Keras weights", "PyTorch module") else "assumed"
         verdict["class"] = {"label": label, "classes": reading.classes, "how": how, "from": known}
         made.provenance["class"] = verdict["class"]
+        made.by_class = lambda k: networks.generator(networks.at_class(reading, k))[0]
     for key, lines in (("assumed", best.assumed), ("left_over", best.leftover)):
         if lines:
             made.provenance[key] = list(lines)
@@ -255,7 +256,10 @@ def attach(made: GAN, network: Described) -> None:
 
 def _seen(made: GAN, network: Described, discriminator: Discriminator) -> dict[str, Any]:
     """What the statistics of a described discriminator say to samples of its generator."""
-    found = identify.measured([(discriminator, made.sample(128, seed=1))])
+    bare = isinstance(made.generator, NoGenerator)
+    found = [] if bare else identify.measured([(discriminator, made.sample(128, seed=1))])
+    if bare:
+        return {"verdict": "unchecked", "reason": "there are no images to run through it", "layers": network.layers}
     if not found:
         known = "its file does not say all of it" if network.assumed else "it has no BatchNorm with statistics"
         return {"verdict": "unchecked", "reason": known, "layers": network.layers, "described": not network.assumed}

@@ -42,8 +42,10 @@ DRIFTED = 0.45
 
 def generator(
     network: Network, prior: Prior | None, label: int | None = None, size: int | None = None
-) -> tuple[Generator, Prior, dict[str, Any]]:
+) -> tuple[Generator, Prior, dict[str, Any], Callable[[int], Generator] | None]:
     """A found generator as probe's own module, float32, in eval mode, its prior, and the verdict on how it was read.
+
+    Last, of a conditional one, what makes that of another class.
 
     Of a conditional one, that of class `label`; `size` is its images' side where that is known. Raises ProbeError for a conditional one without a class, a class it has not,
     and a class where there are none.
@@ -98,12 +100,15 @@ def generator(
     if entrance.classes:
         verdict["class"] = {"label": label, "classes": entrance.classes, "how": entrance.how, "from": entrance.name}
     blocks, state = chosen.blocks(network), _state(network, chosen)
-    blocks[0], state = _entered(blocks[0], state, entrance, label)
-    return (
-        assemble(network.place, Generator, blocks, state),
-        "normal" if entrance.source == "normal" else "uniform",
-        verdict,
-    )
+
+    def at(label: int | None) -> Generator:
+        if label is not None:
+            _require_class(network, entrance.classes, label)
+        first, entered = _entered(blocks[0], state, entrance, label)
+        return assemble(network.place, Generator, [first, *blocks[1:]], entered)
+
+    named: Prior = "normal" if entrance.source == "normal" else "uniform"
+    return at(label), named, verdict, at if entrance.classes else None
 
 
 def discriminator(
@@ -298,14 +303,12 @@ def _plainest(
         found = total(usual, min(likely, nearest / _NEARER))
         best, nearest = (usual, found) if found <= min(likely, nearest / _NEARER) else (best, nearest)
     says = network.conventions
-    readings = identify.plainer(best, default, says.activation if network.role == "generator" else says.hidden)
-    if not readings:
-        return best, nearest
-    plain, least = readings[0], total(readings[0], math.inf)
-    for reading in readings[1:]:
-        if (found := total(reading, _margin(reading) * least)) < _margin(reading) * least:
-            plain, least = reading, found
-    return (best, nearest) if nearest < _margin(best) * least else (plain, least)
+    plain, least = best, math.inf
+    for reading in identify.from_plain(best, default, says.activation if network.role == "generator" else says.hidden):
+        limit = _margin(reading) * least
+        found = nearest if reading is best else total(reading, limit)
+        plain, least = (reading, found) if found < limit else (plain, least)
+    return plain, least
 
 
 def _margin(reading: Reading) -> float:

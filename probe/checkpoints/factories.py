@@ -1,11 +1,13 @@
-"""Any other generator: an nn.Module that a user's function returns, opened as `--model pkg.module:factory`.
+"""Any other network: an nn.Module that a user's function returns, opened as `--model` or `--disc-model` pkg.module:factory.
 
-build(spec, tree)    the module with a checkpoint's weights in it, its latent size and what images it makes
-call(spec, ...)      the module that a factory returns
+build(spec, tree)                the generator with a checkpoint's weights in it, its latent size and what images it makes
+discriminator(spec, tree, ...)   the discriminator, likewise, and the shape of the images that it takes
+call(spec, ...)                  the module that a factory returns
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,6 +55,42 @@ def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Siz
     raise ProbeError(f"{spec}: the module {found}; return one that takes the latent alone and has its size as `nz`")
 
 
+class Logits(nn.Module):
+    """A discriminator that gives (N, 1) or (N, 1, 1, 1) numbers, made to give (N,)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, channels, size, size) -> numbers (N,)."""
+        found: Tensor = self.module(images)
+        return found.reshape(len(images))
+
+
+def discriminator(spec: str, tree: Any, shapes: Sequence[tuple[int, int]]) -> tuple[nn.Module, int, int]:
+    """A factory's discriminator in eval mode, and the first (channels, size) among `shapes` of images that it takes."""
+    module = call(spec, "disc_model").cpu()
+    if tree is not None:
+        _fill(module, tree, spec, "disc_model")
+    model, reasons = Logits(module).eval(), []
+    for channels, size in shapes:
+        images = torch.zeros(2, channels, size, size)
+        try:
+            with torch.no_grad():
+                found = model(images)
+        except Exception as error:  # somebody else's code may raise anything
+            reasons.append((str(error) or type(error).__name__).splitlines()[0][:120])
+            continue
+        if isinstance(found, Tensor) and found.isfinite().all():
+            return model, channels, size
+        reasons.append("it gives NaN or infinite numbers")
+    tried = ", ".join(f"{size} px of {channels} channels" for channels, size in shapes[:3])
+    raise ProbeError(
+        f"`disc_model` {spec}: does not take images of {tried} ({reasons[0]}); return a module that gives one number an image"
+    )
+
+
 def _checked(images: Any, spec: str) -> torch.Size:
     advice = "expected images (N, channels, size, size) in [-1, 1]; return a module that makes them"
     if not isinstance(images, Tensor):
@@ -86,7 +124,7 @@ def _latent_size(module: nn.Module, spec: str) -> int:
     raise ProbeError(f"model {spec}: its latent size is not to be found; give the module an attribute `nz`")
 
 
-def _fill(module: nn.Module, tree: Any, spec: str) -> None:
+def _fill(module: nn.Module, tree: Any, spec: str, option: str = "model") -> None:
     """Load into a module, strictly, the state dict of a checkpoint whose keys agree best with its own."""
     own = {plain(key): key for key in module.state_dict()}
     best: tuple[tuple[int, bool, bool], dict[str, Tensor]] | None = None
@@ -94,15 +132,19 @@ def _fill(module: nn.Module, tree: Any, spec: str) -> None:
         for prefix in ("", *dict.fromkeys(key.partition(".")[0] + "." for key in state)):
             part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             name = f"{place}/{prefix}"
-            rank = (-len(own.keys() ^ part.keys()), "ema" in words(name), named_role(name) == "generator")
+            rank = (
+                -len(own.keys() ^ part.keys()),
+                "ema" in words(name),
+                named_role(name) == ("generator" if option == "model" else "discriminator"),
+            )
             if best is None or rank > best[0]:
                 best = rank, part
     if best is None:
         raise ProbeError(
-            f"model {spec}: the checkpoint holds no state dict; save one with torch.save(model.state_dict(), path)"
+            f"`{option}` {spec}: the checkpoint holds no state dict; save one with torch.save(model.state_dict(), path)"
         )
     try:
         module.load_state_dict({own.get(key, key): value for key, value in best[1].items()})
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ProbeError(f"model {spec}: the checkpoint's weights do not fit ({reason})") from None
+        raise ProbeError(f"`{option}` {spec}: the checkpoint's weights do not fit ({reason})") from None

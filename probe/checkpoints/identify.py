@@ -263,8 +263,8 @@ def homogeneous(reading: Reading) -> list[Reading]:
     return [_with_activation(reading, act, slope) for act, slope in sorted(used)] if len(used) > 1 else []
 
 
-def plainer(best: Reading, default: Reading, usual: Activation) -> list[Reading]:
-    """Readings like `best` that have plainer activations, the plainest first.
+def from_plain(best: Reading, default: Reading, usual: Activation) -> list[Reading]:
+    """Readings like `best` with activations that are no rarer than its own, the plainest first; `best` is the last of them.
 
     Those that names and places suggest, LeakyReLU of slope 0.2 there, then where `best` has activations the usual one, that
     LeakyReLU, and each of its own in all layers.
@@ -278,8 +278,10 @@ def plainer(best: Reading, default: Reading, usual: Activation) -> list[Reading]
     made += [_with_activation(best, usual, 0.2), _with_activation(best, "leaky", 0.2), *homogeneous(best)]
     distinct: dict[tuple[str, ...], Reading] = {}
     for reading in made:
+        if _names(reading) == _names(best):
+            break
         distinct.setdefault(_names(reading), reading)
-    return [] if _names(plain) == _names(best) else [r for names, r in distinct.items() if names != _names(best)]
+    return [*distinct.values(), best]
 
 
 def _names(reading: Reading) -> tuple[str, ...]:

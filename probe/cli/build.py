@@ -27,6 +27,7 @@ class ProbeCommand(typer.core.TyperCommand):
         except ProbeError as error:
             flags = {p.name: max(p.opts, key=len) if p.opts[0].startswith("-") else p.name.upper() for p in self.params}
             flags["path"] = flags.get("ckpt", "--ckpt")
+            flags["label"] = flags.get("label", "--class")
             raise ProbeError(as_flags(str(error), flags)) from error
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
@@ -66,9 +67,12 @@ def of_question(question: Question, name: str | None = None, fixed: Mapping[str,
         _ask(question, call, {**fixed, **{d.name: _value(d, given.pop(d.name)) for d in own}}, opens, **given)
 
     parameters = [_parameter(d) for d in sorted(own, key=lambda d: not d.param.argument)]
-    common = options.opening(but=declared(call)) if opens else {}
+    parameters += options.opening(but=declared(call)) if opens else []
     default = f"out/{name}"
-    common |= {"out": (options.out_of(default), Path(default)), "device": (options.Device, "auto")}
+    common: dict[str, tuple[Any, Any]] = {
+        "out": (options.out_of(default), Path(default)),
+        "device": (options.Device, "auto"),
+    }
     common |= {"formats": (options.Formats, "png"), "as_json": (options.AsJson, False), "quiet": (options.Quiet, False)}
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters += [inspect.Parameter(key, keyword, annotation=a, default=d) for key, (a, d) in common.items()]
@@ -139,7 +143,9 @@ def _ask(
     given: list[Any] = []
     signature = inspect.signature(call).parameters
     if opens:
-        given.append(options.load_gan(**checkpoint, device=device, quiet=quiet))
+        opening = options.Opening(**checkpoint)
+        rows = opening.label == "all" and "Sequence" in str(inspect.signature(inspect.unwrap(call)).parameters["gan"])
+        given.append(opening.every_class(device, quiet) if rows else opening.load(device, quiet))
     elif "device" in signature:
         values["device"] = pick_device(device)
     several = next((d.name for d in declared(call).values() if d.several), None)

@@ -8,16 +8,12 @@ from typing import Annotated
 import typer
 
 from probe.base.errors import ProbeError
-from probe.cli.options import Batchnorm, Ckpt, Class, Model, PriorOption, Quiet, Strict, load_gan, say
+from probe.cli.options import Opening, Quiet, opens, say
 
 
+@opens("disc", "disc_model")
 def export(
-    ckpt: Ckpt = "rooms",
-    model: Model = None,
-    prior: PriorOption = None,
-    batchnorm: Batchnorm = None,
-    label: Class = None,
-    strict: Strict = False,
+    opening: Opening,
     to: Annotated[
         str,
         typer.Option(
@@ -35,6 +31,6 @@ def export(
     if to not in ("torch", "onnx"):
         raise ProbeError(f"`to` {to}: expected torch or onnx")
     place = out or Path("out/export") / ("generator.py" if to == "torch" else "generator.onnx")
-    gan = load_gan(ckpt, None, model, prior, "cpu", batchnorm=batchnorm, label=label, strict=strict, quiet=quiet)
+    gan = opening.load("cpu", quiet)
     written = write(gan, place, to)  # type: ignore[arg-type]
     say(quiet, *(f"written: {path}" for path in written))

@@ -9,29 +9,12 @@ from typing import Annotated
 import typer
 
 from probe.base.errors import ProbeError
-from probe.cli.options import (
-    Batchnorm,
-    Ckpt,
-    Class,
-    Device,
-    Disc,
-    Model,
-    PriorOption,
-    Quiet,
-    Seed,
-    Strict,
-    load_gan,
-)
+from probe.cli.options import Device, Opening, Quiet, Seed, opens
 
 
+@opens()
 def label(
-    ckpt: Ckpt = "rooms",
-    disc: Disc = None,
-    model: Model = None,
-    prior: PriorOption = None,
-    batchnorm: Batchnorm = None,
-    label_class: Class = None,
-    strict: Strict = False,
+    opening: Opening,
     samples: Annotated[
         int, typer.Option("-n", "--samples", metavar="N", min=1, max=10_000, help="Samples to show.")
     ] = 150,
@@ -54,7 +37,7 @@ def label(
     """Open a local web page to mark objects on samples."""
     if importlib.util.find_spec("nicegui") is None:
         raise ProbeError("label: the page needs the extra `ui`; pip install 'dcgan-probe[ui]'")
-    gan = load_gan(ckpt, disc, model, prior, device, batchnorm=batchnorm, label=label_class, strict=strict, quiet=quiet)
+    gan = opening.load(device, quiet)
     from probe.ui.server import open_desk, serve
 
-    serve(open_desk(gan, ckpt, labels, concepts or labels.with_name("exemplars.json"), samples, seed), port)
+    serve(open_desk(gan, opening.named, labels, concepts or labels.with_name("exemplars.json"), samples, seed), port)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probe.cli.options import (
-    AsJson,
-    Batchnorm,
-    Class,
-    Device,
-    LabelSeed,
-    Model,
-    PriorOption,
-    Quiet,
-    Seed,
-    Strict,
-    load_gan,
-    print_json,
-    say,
-)
+from probe.cli.options import AsJson, Device, LabelSeed, Opening, Quiet, Seed, opens, print_json, say
 
 if TYPE_CHECKING:
     from probe.models.gan import GAN
 
 
+@opens("ckpt", "disc")
 def report(
+    opening: Opening,
     ckpt: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,11 +29,6 @@ def report(
         list[Path] | None,
         typer.Option("--disc", metavar="FILE", help="The discriminator's file; as many as --ckpt, in the same order."),
     ] = None,
-    model: Model = None,
-    prior: PriorOption = None,
-    batchnorm: Batchnorm = None,
-    label: Class = None,
-    strict: Strict = False,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -125,11 +109,13 @@ def report(
         quick=quick,
         seed=seed,
     )
-    ways = {"--model": model, "--prior": prior, "--batchnorm": batchnorm, "--class": label}
-    more = [word for flag, value in ways.items() if value is not None for word in (flag, str(value))]
+    ways = {"--model": opening.model, "--disc-model": opening.disc_model, "--prior": opening.prior}
+    ways |= {"--batchnorm": opening.batchnorm, "--class": opening.label}
+    more = [word for flag, value in ways.items() if value is not None for word in (flag, value)]
 
     def opened(path: str, other: Path | None) -> GAN:
-        return load_gan(path, other, model, prior, device, batchnorm=batchnorm, label=label, strict=strict, quiet=quiet)
+        named = None if path == "rooms" and opening.model else path
+        return replace(opening, ckpt=named, disc=other).load(device, quiet)
 
     models = reporting.open_models(ckpt or ["rooms"], disc or [], more, opened)
     reporting.check(settings, models)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -50,6 +50,13 @@ def support(prior: Prior) -> float:
     return 1.0 if prior == "uniform" else 5.0
 
 
+class NoGenerator(nn.Module):
+    """What stands for the generator of a discriminator that was opened alone: whoever draws with it is told so."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        raise ProbeError("a discriminator was opened alone; this needs its generator, too: pass its file as `path`")
+
+
 @dataclass(repr=False)
 class GAN:
     """A trained DCGAN.
@@ -68,6 +75,19 @@ class GAN:
     prior: Prior = "normal"
     batchnorm: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    by_class: Callable[[int], nn.Module] | None = None  # of a conditional generator: its network at a class
+
+    def at_class(self, label: int) -> GAN:
+        """A conditional generator, opened at one class, at another; raises ProbeError where there is none."""
+        if self.by_class is None:
+            raise ProbeError(f"class {label} of a generator without classes; leave `label` out")
+        generator, policy = self.by_class(label).to(self.device), self.batchnorm.get("generator")
+        if policy == "batch":
+            use_batch_statistics(generator)
+        elif policy == "recalibrated":
+            recalibrate(generator, self.nz, self.prior)
+        told = {"class": self.provenance["class"] | {"label": label}}
+        return replace(self, generator=generator, provenance=self.provenance | told)
 
     def __repr__(self) -> str:
         counts = [sum(p.numel() for p in n.parameters()) for n in (self.generator, self.discriminator) if n is not None]
@@ -81,8 +101,9 @@ class GAN:
 
     @property
     def device(self) -> torch.device:
-        """Where the generator's weights are."""
-        return next(iter(self.generator.parameters()), torch.empty(0)).device
+        """Where the weights are."""
+        networks = [network for network in (self.generator, self.discriminator) if network is not None]
+        return next((p for network in networks for p in network.parameters()), torch.empty(0)).device
 
     def to(self, device: str | torch.device) -> GAN:
         """Move both networks; returns self."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import probe
 from probe import checkpoints
 from probe.base.errors import ProbeError
 from tests.originals import main_d, main_g, randomised, refused, same
@@ -50,6 +51,12 @@ def flat(): return G(flat=True)
 def nan():
     g = G(); g.l.weight.data.fill_(float("nan")); return g
 def text(): return "generator"
+class D(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.act, self.out = nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Linear(4 * 14 * 14, 1)
+    def forward(self, x): return self.out(self.act(self.conv(x)).flatten(1))
+def many(): return nn.Conv2d(3, 4, 4, 2, 1)
 def broken(): raise RuntimeError("no weights here")
 """
 
@@ -102,6 +109,22 @@ def test_factory_with_weights_that_do_not_fit(factories: str) -> None:
     torch.save(main_g().state_dict(), "g.pt")
     with pytest.raises(ProbeError, match=r"my_factories:G: the checkpoint's weights do not fit \(.*l.weight"):
         checkpoints.load("g.pt", model=f"{factories}:G")
+
+
+def test_a_discriminator_of_a_factory(factories: str) -> None:
+    gan = checkpoints.load(None, disc_model=f"{factories}:D")
+    assert (gan.size, gan.channels) == (28, 3)
+    other = randomised(sys.modules["my_factories"].D())
+    torch.save(other.state_dict(), "netD.pth")
+    gan = checkpoints.load(None, disc="netD.pth", disc_model=f"{factories}:D")
+    x = torch.rand(3, 3, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(gan.require_discriminator()(x), other(x).flatten())
+    assert gan.provenance["checkpoint"] == "netD.pth"
+    result = probe.guided_backprop(gan, "rooms:40", units="0", crops=2)
+    assert result.metrics["activations_replaced"] == 1
+    with pytest.raises(ProbeError, match=r"`disc_model` my_factories:many: does not take images of 64 px"):
+        checkpoints.load(None, disc_model=f"{factories}:many")
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

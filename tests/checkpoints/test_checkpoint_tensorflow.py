@@ -210,4 +210,4 @@ def test_other_tools(tmp_path: Path) -> None:
 
 def test_a_discriminator_of_keras_layers_alone_is_said(tmp_path: Path) -> None:
     write(tmp_path / "ckpt-1", objects("discriminator", discriminator()))
-    refused(tmp_path / "ckpt-1.index", r"holds a discriminator only; pass the generator's file as `path`")
+    refused(tmp_path / "ckpt-1.index", r"holds a discriminator only; pass it as `disc`")

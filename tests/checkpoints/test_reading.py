@@ -297,6 +297,12 @@ def test_classes(tmp_path: Path, how: str) -> None:
     draws_the_same(gan, module, torch.tensor(7))
     with pytest.raises(ProbeError, match=r"class 10: expected 0 to 9"):
         opened(module, tmp_path, label=10)
+    other = gan.at_class(2)
+    assert other.provenance["class"]["label"] == 2
+    draws_the_same(other, module, torch.tensor(2))
+    draws_the_same(gan, module, torch.tensor(7))
+    with pytest.raises(ProbeError, match=r"class 10: expected 0 to 9"):
+        gan.at_class(10)
     checkpoints.save(gan, tmp_path / "b.safetensors")
     torch.testing.assert_close(checkpoints.load(tmp_path / "b.safetensors").sample(2), gan.sample(2))
 
@@ -304,6 +310,8 @@ def test_classes(tmp_path: Path, how: str) -> None:
 def test_a_class_of_an_unconditional_generator(tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="class 3 of a generator without classes; leave `label` out"):
         opened(warmed(Net(F.relu), normal), tmp_path, label=3)
+    with pytest.raises(ProbeError, match="class 3 of a generator without classes; leave `label` out"):
+        opened(warmed(Net(F.relu), normal), tmp_path).at_class(3)
 
 
 # Statistics that cannot tell, or tell otherwise ----------------------------------------------------------------------------
@@ -423,6 +431,63 @@ def test_a_sigmoid_that_the_discriminator_tells_of(tmp_path: Path) -> None:
     x = gan.sample(8)
     with torch.no_grad():
         torch.testing.assert_close(gan.require_discriminator()(x), d((x + 1) / 2).flatten(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_discriminator_alone(tmp_path: Path) -> None:
+    images = lambda n, seed: (2 * torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) - 1,)  # noqa: E731
+    d = warmed(Critic(), images, 1)
+    torch.save(d.state_dict(), tmp_path / "netD.pth")
+    gan = checkpoints.load(None, disc=tmp_path / "netD.pth")
+    assert (gan.size, gan.channels, gan.batchnorm) == (32, 3, {"discriminator": "running"})
+    x = images(8, 5)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(gan.require_discriminator()(x), d(x).flatten(), atol=1e-4, rtol=1e-4)
+    found = checkpoints.describe(gan)
+    assert (found["generator"], found["consistency"]["discriminator"]["verdict"]) == (None, "unchecked")
+    with pytest.raises(ProbeError, match="opened alone; this needs its generator, too: pass its file as `path`"):
+        gan.sample(2)
+    with pytest.raises(ProbeError, match=r"netD.pth: holds a discriminator only; pass it as `disc`, alone or beside"):
+        checkpoints.load(tmp_path / "netD.pth")
+
+
+def test_a_discriminator_against_images(tmp_path: Path) -> None:
+    """Those it was trained on fit its statistics; others are told of."""
+    images = lambda n, seed: (2 * torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) - 1,)  # noqa: E731
+    torch.save(warmed(Critic(), images, 1).state_dict(), tmp_path / "netD.pth")
+    gan = checkpoints.load(None, disc=tmp_path / "netD.pth")
+    assert checkpoints.on_data(gan, images(128, 9)[0], "its own") == []
+    assert gan.provenance["consistency"]["discriminator"]["on_data"]["score"] < 0.1
+    (line,) = checkpoints.on_data(gan, images(128, 9)[0] * 0.05 + 0.9, "others")
+    assert line.startswith("others: its images are")
+
+
+# Readings that fit alike -------------------------------------------------------------------------------------------------
+
+
+def lagging(act: Callable[[Tensor], Tensor], off: float) -> nn.Module:
+    """A generator whose statistics lag behind its weights: each map's variance is larger by a part, at random."""
+    module = warmed(Net(act), normal)
+    g = torch.Generator().manual_seed(4)
+    for norm in (module.bn1, module.bn2, module.bn3):
+        norm.running_var.mul_(1 + off * torch.rand(norm.num_features, generator=g))
+    return module
+
+
+def test_a_rare_activation_that_fits_a_little_better_is_named_and_not_taken(tmp_path: Path) -> None:
+    """LeakyReLU of slope 0.1 gives larger variances than ReLU, as the statistics of a shrinking network have them."""
+    gan = opened(lagging(F.relu, 0.12), tmp_path)
+    found = verdict(gan)
+    assert found["verdict"] == "consistent"
+    assert [layer["activation"] for layer in found["layers"]] == ["relu"] * 3 + ["tanh"]
+    assert found["close"]["activations"] != ["relu"]
+    assert checkpoints.warnings(gan) == []
+    assert "fits nearly as well" in checkpoints.evidence(gan)[0]
+
+
+def test_an_activation_that_fits_much_better_is_taken_in_spite_of_lag(tmp_path: Path) -> None:
+    gan = opened(lagging(F.elu, 0.12), tmp_path)
+    assert verdict(gan)["verdict"] == "identified"
+    assert [layer["activation"] for layer in verdict(gan)["layers"]] == ["elu"] * 3 + ["tanh"]
 
 
 # What is not opened ------------------------------------------------------------------------------------------------------

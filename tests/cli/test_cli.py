@@ -96,6 +96,24 @@ def test_sample_each_writes_numbered_images_with_their_latents(run, checkpoint: 
     assert "--seed 3" in about["command"]
 
 
+def test_a_row_for_each_class(run) -> None:
+    torch.manual_seed(0)
+    up = torch.nn.ConvTranspose2d
+    g = torch.nn.Sequential(
+        up(16, 8, 4),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.ReLU(),
+        up(8, 6, 4, 2, 1),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(),
+        up(6, 1, 4, 2, 1),
+    )
+    state = {f"main.{key}": value for key, value in g.state_dict().items()} | {"label_emb.weight": torch.randn(3, 6)}
+    torch.save(state, "netG.pth")
+    code, out, _ = run("sample", "--ckpt", "netG.pth", "--class", "all", "-n", 4, "--out", "out/all", "--json")
+    assert (code, json.loads(out)) == (0, {"images": 12, "rows": 3, "classes": [0, 1, 2]})
+
+
 def test_json_prints_metrics_and_nothing_else(run, checkpoint: Path) -> None:
     code, out, err = run("sample", "--ckpt", checkpoint, "-n", 2, "--json")
     assert (code, json.loads(out), err) == (0, {"images": 2}, "")
@@ -200,6 +218,13 @@ BAD = {
     "no discriminator there": (["inspect", "--ckpt", "tiny.safetensors", "--disc", "nowhere.pth"], "nowhere.pth"),
     "model": (["inspect", "--model", "no_such_package:factory"], "no_such_package"),
     "prior": (["inspect", "--ckpt", "tiny.safetensors", "--prior", "cauchy"], "expected uniform or normal"),
+    "class": (["inspect", "--ckpt", "tiny.safetensors", "--class", "-1"], "--class -1: expected a class, from 0 on"),
+    "no classes": (["sample", "--ckpt", "tiny.safetensors", "--class", "all"], "leave --class out"),
+    "all classes": (["walk", "--ckpt", "tiny.safetensors", "--class", "all"], "--class all: a row for each class"),
+    "discriminator alone": (
+        ["walk", "--disc", "tiny.safetensors"],
+        "this needs its generator, too: pass its file as --ckpt",
+    ),
     "device": (["sample", "--ckpt", "tiny.safetensors", "--device", "abacus"], "expected auto, cpu, cuda or mps"),
     "format": (["sample", "--ckpt", "tiny.safetensors", "--format", "bmp"], "expected png, pdf or svg"),
     "option": (["sample", "--ckpt", "tiny.safetensors", "-n", "0"], "--samples 0: expected 1 to 100,000"),

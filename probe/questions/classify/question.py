@@ -75,10 +75,15 @@ def classify(
     """
     from dataclasses import replace
 
+    import numpy as np
+    import torch
+
     from probe.base.errors import ProbeError
     from probe.base.parameters import names, reals
     from probe.base.progress import silent
+    from probe.checkpoints import on_data
     from probe.data import loading
+    from probe.models.gan import from_bytes
     from probe.questions.classify.run import SVHN_1000, Settings
     from probe.questions.classify.run import classify as run
     from probe.results.provenance import finished
@@ -110,6 +115,10 @@ def classify(
             source, gan.size, gan.channels, limit, lambda done, total: tell(f"reading {source}", done, total or done)
         )
 
-    result = run(gan, read(data), read(test), settings, tell)
-    result.remarks += result.metrics["notes"]
+    fitted = read(data)
+    doubts = on_data(
+        gan, from_bytes(torch.from_numpy(np.array(fitted.images[:: max(1, len(fitted.images) // 256)]))), fitted.name
+    )
+    result = run(gan, fitted, read(test), settings, tell)
+    result.remarks += doubts + result.metrics["notes"]
     return finished(result, gan, seed)

@@ -48,6 +48,10 @@ class Source:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts
 
+    def some(self, n: int) -> Tensor:
+        """At most n images, spread evenly."""
+        return torch.cat([self.fetch(rows) for rows in self.parts(n)])
+
     def batches(self, n: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows and images, of all or of n spread evenly, a batch at a time."""
         for rows in self.parts(n):

@@ -65,6 +65,7 @@ def guided_backprop(
 
     from probe.base.parameters import written
     from probe.base.progress import silent
+    from probe.checkpoints import on_data
     from probe.concepts.segmenters import load_rooms
     from probe.concepts.sources import is_rooms
     from probe.models.hooks import resolve
@@ -87,9 +88,10 @@ def guided_backprop(
     parse_units(units, resolve(gan, place, "discriminator"))  # refused before any image is read
     fit_policy(gan, settings.batchnorm)
     source, notes = look_at(gan, data, limit, seed, report or silent)
+    doubts = [] if source.name.startswith("samples") else on_data(gan, source.some(256), source.name)
     known = is_rooms(gan) and source.name.startswith(("rooms", "samples"))
     result = guided(gan, source, settings, load_rooms(device=gan.device)["judge"] if known else None, report)
     if units == "all":
         result.files["atlas.pdf"] = partial(atlas, result)
-    result.remarks += [note for note in notes if not note.startswith("data:")]  # images resized or left out
+    result.remarks += doubts + [note for note in notes if not note.startswith("data:")]  # images resized or left out
     return finished(result, gan, seed, notes)

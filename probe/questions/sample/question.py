@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from probe.base.parameters import Param, Seed, question
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 @question
 def sample(
-    gan: GAN,
+    gan: GAN | Sequence[GAN],
     samples: Annotated[
         int, Param("Number of samples.", least=1, most=100_000, metavar="N", short="n", was=("n",))
     ] = 64,
@@ -23,11 +24,12 @@ def sample(
 ) -> Result:
     """Draw the first samples of a seed, as a grid (the paper's Figs. 2 and 3).
 
-    Arrays: `images` (samples, C, S, S) uint8, `latents` (samples, nz) float32. With `each`, saving the result also
+    Of several GANs, say a conditional one at each class, the figure has a row each, all from the same latents.
+    Arrays: `images` (samples, C, S, S) uint8 (those of each GAN in turn), `latents` (samples, nz) float32. With `each`, saving the result also
     writes `images/000000.png` and so on.
 
     Raises:
-        ProbeError: fewer than 1 sample.
+        ProbeError: fewer than 1 sample; GANs of other latents or images than the first.
 
     Example:
         >>> import probe
@@ -40,7 +42,8 @@ def sample(
     from probe.questions.sample.run import write_each
     from probe.results.provenance import finished
 
-    result = run(gan, samples, seed)
+    gans = list(gan) if isinstance(gan, Sequence) else [gan]
+    result = run(gans, samples, seed)
     if each:
         result.files["images"] = partial(write_each, result)
-    return finished(result, gan, seed)
+    return finished(result, gans[0], seed)

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
+from probe.base.errors import ProbeError
 from probe.measures.statistics import to_numpy
 from probe.models.gan import GAN, to_bytes
 from probe.results.result import Result
 
 
-def sample(gan: GAN, n: int, seed: int = 0) -> Result:
-    """The first n samples of a seed: arrays `images` (n, C, S, S) uint8 and `latents` (n, nz) float32."""
-    z = gan.latents(n, seed)
-    arrays = {"images": torch.cat([to_bytes(x).cpu() for x in gan.batches(z)]).numpy(), "latents": to_numpy(z)}
-    return Result("sample", {"images": n}, {"samples": n, "seed": seed}, [], dict(gan.provenance), arrays)
+def sample(gans: Sequence[GAN], n: int, seed: int = 0) -> Result:
+    """The first n samples of a seed: arrays `images` (n, C, S, S) uint8 of each GAN in turn, and `latents` (n, nz) float32."""
+    shapes = {(gan.nz, gan.prior, gan.channels, gan.size) for gan in gans}
+    if len(shapes) != 1:
+        raise ProbeError(
+            f"{len(gans)} GANs of {len(shapes)} kinds; expected at least one, all of one latent and image size"
+        )
+    z = gans[0].latents(n, seed)
+    drawn = [to_bytes(x).cpu() for gan in gans for x in gan.batches(z)]
+    metrics: dict[str, Any] = {"images": n * len(gans)} | ({"rows": len(gans)} if len(gans) > 1 else {})
+    classes = [gan.provenance["class"]["label"] for gan in gans if "class" in gan.provenance]
+    metrics |= {"classes": classes} if classes else {}
+    arrays = {"images": torch.cat(drawn).numpy(), "latents": to_numpy(z)}
+    return Result("sample", metrics, {"samples": n, "seed": seed}, [], dict(gans[0].provenance), arrays)
 
 
 def write_each(result: Result, folder: Path) -> None:
