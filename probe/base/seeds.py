@@ -56,6 +56,7 @@ RANDOM_WEIGHTS = Stream("classify: a discriminator that was never trained", 1)
 TRAIN_DISCRIMINATOR = Stream("train: first weights of the discriminator, beside the generator's of the seed itself", 1)
 TRAIN_PICTURES = Stream("train: latents of the pictures drawn along the way", 1_000_003)
 TRAIN_LATENTS = Stream("train: latents of a step", 1, times=2**32)
+TRAIN_SHIFTS = Stream("train: how far the images of a step are moved", 2**31 + 1, times=2**32)
 TRAIN_NOISE = Stream("train: noise on the images of a step", 2**31, times=2**32)
 
 DIAGNOSIS = Branch("arithmetic: draws of n exemplars that tell why it fails", 1)

@@ -19,7 +19,11 @@ def _number(flag: str, words: str, **limits: Any) -> Any:
 def train(
     data: Annotated[
         str,
-        typer.Option("--data", metavar="SOURCE", help="rooms[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:"),
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="rooms[:N], rooms@2[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:",
+        ),
     ] = "rooms",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run.")] = Path("out/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state in --out.")] = False,
@@ -50,6 +54,20 @@ def train(
             "--instance-noise", metavar="NUMBER", help="Noise on what D sees, that fades out; 0 in the paper."
         ),
     ] = 0.0,
+    r1: Annotated[
+        float,
+        typer.Option("--r1", metavar="NUMBER", help="Weight of D's gradient penalty on real images; 0 in the paper."),
+    ] = 0.0,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Move whatever D sees at random, so that it learns no image by heart.")
+    ] = False,
+    decay: Annotated[
+        float,
+        typer.Option("--decay", metavar="SHARE", help="From this share of the steps on the rate falls to 0; 1 in the paper."),
+    ] = 1.0,
+    save_every: Annotated[
+        int, _number("--save-every", "Steps from one saved state to the next; two minutes at most.", min=1)
+    ] = 500,
     holdout: Annotated[int, _number("--holdout", "Images reserved before training, never seen.")] = 0,
     limit: Annotated[int | None, _number("--limit", "Use only the first images of the source.")] = None,
     exclude: Annotated[
@@ -90,6 +108,9 @@ def train(
         d_ema=d_ema,
         flips=flips,
         noise=instance_noise,
+        r1=r1,
+        augment=augment,
+        decay=decay,
         holdout=holdout,
         seed=seed,
         precision=best_precision(place),
@@ -113,6 +134,7 @@ def train(
             resume=resume,
             device=place,
             report=report,
+            save_every=save_every,
         )
     save(gan, out / "checkpoint.safetensors")
     if as_json:

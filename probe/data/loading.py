@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from probe.base.errors import ProbeError
 from probe.data.reading import Array, Reading
 from probe.data.rooms import scenes as rooms
-from probe.data.sources import SOURCES
+from probe.data.sources import ROOMS, SOURCES
 
 Progress = Callable[[int, int | None], None]
 _PREPARATION = 3  # part of the cache's key: to be raised when `prepare` or a source's labels change
@@ -103,7 +103,7 @@ def stamp(source: str) -> str:
     """A text that changes with the files of a source (of rooms never); raises ProbeError where it is missing."""
     prefix, text = _parts(source)
     try:
-        return source if prefix == "rooms" else SOURCES[prefix](text, 1, None).stamp
+        return source if prefix in ROOMS else SOURCES[prefix](text, 1, None).stamp
     except (OSError, EOFError) as error:
         raise ProbeError(f"{source}: {error}; expected a readable source: check it") from error
 
@@ -111,7 +111,7 @@ def stamp(source: str) -> str:
 def _parts(source: str) -> tuple[str, str]:
     """A source's prefix, known, and what stands behind it."""
     prefix, colon, text = source.partition(":")
-    if source == "rooms" or (colon and prefix in SOURCES):
+    if source in ROOMS or (colon and prefix in SOURCES):
         return prefix, text
     if re.fullmatch(r"\w\w+", prefix) and colon and not Path(source).exists():
         raise ProbeError(f"{source}: unknown source '{prefix}'; expected a folder or one of {', '.join(SOURCES)}")

@@ -22,19 +22,20 @@ _MOST_ROOMS = 10_000_000
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "coarse_label", "class", "target")
 
 
-def _rooms(text: str, size: int, limit: int | None) -> Reading:
+def _rooms(text: str, size: int, limit: int | None, edition: int = 1) -> Reading:
     """N or N@SEED, else 24000@0: the procedural rooms; the label is 1 where a window shows, else 0."""
+    prefix = "rooms" if edition == 1 else f"rooms@{edition}"
     match = re.fullmatch(r"(\d+)(?:@(\d+))?", text or "24000")
     n, seed = (int(match[1][:20]), int((match[2] or "0")[:20])) if match else (0, 0)
     if not (1 <= n <= _MOST_ROOMS and seed < 2**31 and size >= 16):
-        wanted = f"rooms:N or rooms:N@SEED, N of 1 to {_MOST_ROOMS:,}, SEED up to 2147483647, size >= 16"
-        raise ProbeError(f"rooms:{text} of {size} px asked for; expected {wanted}")
-    drawn = rooms.load(min(n, limit or n), seed, size)
+        wanted = f"{prefix}:N or {prefix}:N@SEED, N of 1 to {_MOST_ROOMS:,}, SEED up to 2147483647, size >= 16"
+        raise ProbeError(f"{prefix}:{text} of {size} px asked for; expected {wanted}")
+    drawn = rooms.load(min(n, limit or n), seed, size, edition)
     labels = drawn.attributes[:, rooms.ATTRIBUTES.index("window")].astype(np.int64)
-    items = pictures((image.transpose(1, 2, 0) for image in drawn.images), labels.tolist(), "rooms")
-    stamp = f"rooms {n}@{seed} {hashlib.sha256(drawn.images[:16].tobytes()).hexdigest()}"
+    items = pictures((image.transpose(1, 2, 0) for image in drawn.images), labels.tolist(), prefix)
+    stamp = f"{prefix} {n}@{seed} {hashlib.sha256(drawn.images[:16].tobytes()).hexdigest()}"
     return Reading(
-        name=f"rooms:{n}@{seed}" if seed else f"rooms:{n}",
+        name=f"{prefix}:{n}@{seed}" if seed else f"{prefix}:{n}",
         stamp=stamp,
         count=len(labels),
         items=items,
@@ -150,8 +151,11 @@ def _hf(text: str, *_: object) -> Reading:
     return reading("hf", f"{Path(name).name if files else name}:{split}", files, None, items())
 
 
+ROOMS = ("rooms", "rooms@2")
+"""Sources that are rendered, by edition; they need no path."""
 SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "rooms": _rooms,
+    "rooms@2": partial(_rooms, edition=2),
     "folder": _folder,
     "parquet": _parquet,
     "idx": array_files.idx,

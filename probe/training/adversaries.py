@@ -21,8 +21,10 @@ from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.models.gan import Prior, autocast, from_bytes, lay_out
 
-SCHEDULE = ("steps", "lr", "noise", "ema", "precision")
+SCHEDULE = ("steps", "lr", "noise", "ema", "precision", "decay")
 """What may change where a run is resumed."""
+R1_EVERY = 16
+"""Steps from one gradient penalty to the next."""
 _MOST = {"size": 1024, "nz": 10_000, "width": 10_000, "depth": 32, "batch": 100_000, "steps": 10**9}
 
 
@@ -35,6 +37,10 @@ class Settings:
     `discriminator_blocks`). `flips` mirrors each real image with probability 1/2.
     `noise` is the standard deviation of Gaussian noise added to whatever D sees, real or not, in units of [-1, 1]: zero
     in the paper; about 0.1 helps where D wins by a texture that G cannot draw (instance noise, Sønderby et al. 2016).
+    `r1` is the weight γ of D's gradient penalty on real images, γ/2 E|∇D(x)|² (Mescheder et al. 2018), taken every
+    `R1_EVERY` steps with so many times the weight (Karras et al. 2020); zero in the paper. `augment` moves whatever D sees
+    by up to an eighth of its side (translation of Zhao et al. 2020), which keeps D from learning images by heart. From the
+    share `decay` of the steps on, the learning rate falls to zero in a straight line; 1 leaves it as it is.
     `precision` is `bfloat16` (autocast, weights stay float32) or `float32`.
     """
 
@@ -53,6 +59,9 @@ class Settings:
     d_ema: float = 0.0
     flips: bool = False
     noise: float = 0.0
+    r1: float = 0.0
+    augment: bool = False
+    decay: float = 1.0
     holdout: int = 0
     seed: int = 0
     precision: str = "float32"
@@ -70,6 +79,9 @@ class Settings:
             raise ProbeError(f"kernel {self.kernel}: expected 3 to 7; the paper's code has 5, the ports 4")
         if not 0 <= self.noise <= 1:
             raise ProbeError(f"noise {self.noise}: expected 0 to 1, in units of images in [-1, 1]")
+        if not (0 <= self.r1 <= 1000 and 0 <= self.decay <= 1):
+            found = f"r1 {self.r1}, decay {self.decay}"
+            raise ProbeError(f"{found}: expected a penalty of 0 to 1000, and a share of the steps from 0 to 1")
         if not (0 <= self.ema < 1 and 0 <= self.d_ema < 1 and self.lr > 0 and self.holdout >= 0):
             found = f"ema {self.ema}, d_ema {self.d_ema}, lr {self.lr}, holdout {self.holdout}"
             raise ProbeError(f"{found}: expected decays of at least 0 and below 1, lr > 0, holdout >= 0")
@@ -107,21 +119,52 @@ class Run:
         a, b = torch.randn(2, *shape, generator=generator).mul_(self.settings.noise).to(self.device)
         return a, b
 
+    def _moved(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """What D sees of a step's images: with `augment`, each moved by a step's own shifts, a function of (seed, step)."""
+        if not self.settings.augment:
+            return real, fake
+        generator = torch.Generator().manual_seed(seeds.TRAIN_SHIFTS.of(self.settings.seed, self.step))
+        most = self.settings.size // 8
+        a, b = torch.randint(-most, most + 1, (2, len(real), 2), generator=generator).to(self.device)
+        return moved(real, a), moved(fake, b)
+
+    def _rate(self) -> float:
+        """The learning rate of this step."""
+        s = self.settings
+        left = (s.steps - self.step) / max(s.steps * (1 - s.decay), 1)
+        return s.lr * min(1.0, max(left, 0.0)) if s.decay < 1 else s.lr
+
+    def _penalty(self, real: Tensor) -> Tensor:
+        """R1 on half of the real images, in float32: its second derivative is too coarse in half precision."""
+        real = real[::2].detach().float().requires_grad_(True)
+        (slope,) = torch.autograd.grad(self.d(real).sum(), real, create_graph=True)
+        return slope.square().sum((1, 2, 3)).mean() * (self.settings.r1 / 2 * R1_EVERY)
+
     def advance(self, real: Tensor, z: Tensor) -> Tensor:
-        """One step of both networks on uint8 images and latents; returns the losses (2,), detached."""
+        """One step of both networks on uint8 images and latents.
+
+        Returns four numbers, detached: the losses of D and G, and D's accuracy on real and on drawn images.
+        """
         on_reals, on_fakes = self._blur(real.shape)
         real = (from_bytes(real.to(self.device)) + on_reals).contiguous(memory_format=torch.channels_last)
         z = z.to(self.device)
+        rate = self._rate()
+        for opt in (self.opt_g, self.opt_d):
+            opt.param_groups[0]["lr"] = rate
         with autocast(self.device, self.settings.precision):
             fake = self.g(z) + on_fakes
-            on_real, on_fake = self.d(real), self.d(fake.detach())
+            real, shown = self._moved(real, fake)
+            on_real, on_fake = self.d(real), self.d(shown.detach())
         loss_d = softplus(-on_real.float()).mean() + softplus(on_fake.float()).mean()
         self.opt_d.zero_grad(set_to_none=True)
         loss_d.backward()
+        if self.settings.r1 and self.step % R1_EVERY == 0:
+            self._penalty(real).backward()
         self.opt_d.step()
+        told = torch.stack([loss_d.detach(), (on_real > 0).float().mean(), (on_fake < 0).float().mean()])
         self.d.requires_grad_(False)
         with autocast(self.device, self.settings.precision):
-            on_fake = self.d(fake)
+            on_fake = self.d(shown)
         loss_g = softplus(-on_fake.float()).mean()
         self.opt_g.zero_grad(set_to_none=True)
         loss_g.backward()
@@ -131,7 +174,7 @@ class Run:
         _average(self.ema, self.g, self.settings.ema, self.step)
         if self.settings.d_ema:
             _average(self.d_ema, self.d, self.settings.d_ema, self.step)
-        return torch.stack([loss_d.detach(), loss_g.detach()])
+        return torch.cat([told[:1], loss_g.detach()[None], told[1:]])
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the state by name; the networks' own memory, so that `restore` can write into it."""
@@ -170,6 +213,17 @@ class Run:
                 f"{path.name}: not a complete training state ({error}); start again without `resume`"
             ) from error
         return about
+
+
+def moved(images: Tensor, by: Tensor) -> Tensor:
+    """Images (N, C, S, S) moved by (N, 2) pixels down and right; what comes in is zero, a middle grey."""
+    n, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device) - by[:, :1]  # (N, S)
+    columns = torch.arange(width, device=images.device) - by[:, 1:]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+    at = torch.arange(n, device=images.device)[:, None, None]
+    found = images.permute(0, 2, 3, 1)[at, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]]
+    return (found * inside[..., None]).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()

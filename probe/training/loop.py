@@ -9,9 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,17 +133,21 @@ def _log(path: Path, rows: list[list[float]]) -> None:
             kept = [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) < rows[0][0]]
     with files.writing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["step", "loss_d", "loss_g"])
-        writer.writerows([*kept, *[[int(a), f"{b:.5f}", f"{c:.5f}"] for a, b, c in rows]])
+        writer.writerow(["step", "loss_d", "loss_g", "accuracy_real", "accuracy_fake"])
+        writer.writerows([*kept, *[[int(step), *(f"{value:.5f}" for value in values)] for step, *values in rows]])
 
 
 def _draw(run: Run, folder: Path, z: Tensor) -> None:
-    with torch.no_grad():
-        x = to_bytes(run.ema(z.to(run.device))).cpu()
-    side = math.isqrt(len(x))
-    grid = x.unflatten(0, (side, side)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (side·S, side·S, C)
-    with files.writing(folder / f"step-{run.step:07d}.png") as temporary:
-        Image.fromarray(grid.squeeze(-1).numpy()).save(temporary, "PNG")
+    """Samples of the averaged generator, and beside them of the one in training, which normalises by their batch."""
+    state = {key: value.clone() for key, value in run.g.state_dict().items()}  # a batch moves running statistics
+    for name, model in (("step", run.ema), ("raw", run.g)):
+        with torch.no_grad():
+            x = to_bytes(model(z.to(run.device))).cpu()
+        side = math.isqrt(len(x))
+        grid = x.unflatten(0, (side, side)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (side·S, side·S, C)
+        with files.writing(folder / f"{name}-{run.step:07d}.png") as temporary:
+            Image.fromarray(grid.squeeze(-1).numpy()).save(temporary, "PNG")
+    run.g.load_state_dict(state)
 
 
 def _animate(folder: Path, path: Path) -> None:
@@ -175,17 +182,50 @@ def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | N
         if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
             raise ProbeError(f"{out}: trained with another `exclude` list, or none; resume with the same")
         history = json.loads(stored["history"])
+        if run.step > run.settings.steps:
+            raise ProbeError(
+                f"{out}: has {run.step} steps already; pass `steps` of at least that many, or another folder"
+            )
     else:
         whole = [name for name in ("checkpoint.safetensors", "training.gif", "result.json") if (out / name).exists()]
         if whole:
             raise ProbeError(f"{out}: holds {whole[0]} but no run to go on with ({STATE}); choose another folder")
-        for stale in (*out.glob("samples/step-*.png"), *out.glob("losses.csv"), *out.glob("training.gif")):
+        for stale in (
+            *out.glob("samples/step-*.png"),
+            *out.glob("samples/raw-*.png"),
+            *out.glob("losses.csv"),
+            *out.glob("training.gif"),
+        ):
             stale.unlink()
     (out / "samples").mkdir(parents=True, exist_ok=True)
     now = {k: getattr(run.settings, k) for k in SCHEDULE if k != "steps"}
     if not history or {**history[-1], **now} != history[-1]:
         history.append({"from": run.step, **now})
     return history
+
+
+def passed(passes: int, images: int, batch: int) -> int:
+    """The step at which so many passes over so many images are complete."""
+    return -(-passes * images // batch)
+
+
+@contextmanager
+def _ending() -> Iterator[list[BaseException]]:
+    """Ctrl-C and SIGTERM while a step is under way: noted in the list, to be raised when the state is saved."""
+    ended: list[BaseException] = []
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be caught
+        yield ended
+        return
+    kinds: dict[int, BaseException] = {
+        signal.SIGINT: KeyboardInterrupt(),
+        signal.SIGTERM: SystemExit(128 + signal.SIGTERM),
+    }
+    before = {number: signal.signal(number, lambda number, _: ended.append(kinds[number])) for number in kinds}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _require(sound: bool, run: Run, found: str, out: Path) -> None:
@@ -226,13 +266,16 @@ def train(
     resume: bool = False,
     device: str = "cpu",
     save_every: int = 500,
+    save_seconds: float = 120.0,
     report: Callable[[Progress], None] | None = None,
     report_every: int = 20,
 ) -> GAN:
     """Train a DCGAN on uint8 images (N, C, S, S) and return it, with the averaged generator.
 
-    Writes to `out`: `state.safetensors` (all that a resumed run needs), `losses.csv`, `samples/step-*.png` (the same
-    64 latents each time) and `training.gif`. What `exclude` lists is left out before images are held out. Raises
+    Writes to `out`: `state.safetensors` (all that a resumed run needs; every `save_every` steps, or `save_seconds`, and
+    where Ctrl-C or SIGTERM ends the run), `losses.csv`, `samples/step-*.png` of the averaged generator and
+    `samples/raw-*.png` of the one in training (the same 64 latents each time, after one and five passes over the images,
+    too) and `training.gif`. What `exclude` lists is left out before images are held out. Raises
     ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not
     finite (the last good state stays on disk).
     """
@@ -253,25 +296,29 @@ def train(
         **({"exclude": exclude.sha256} if exclude else {}),
     }
     fixed = latents(64, s.nz, seeds.TRAIN_PICTURES.of(s.seed), s.prior)
-    drawn = {int(run.step + k) for k in np.geomspace(1, max(s.steps - run.step, 1), 40)}
+    drawn = {int(k) for k in np.geomspace(1, s.steps, 40)} | {passed(k, len(batches.chosen), s.batch) for k in (1, 5)}
     losses: list[list[float]] = []
-    teller = _Teller(run)
-    while run.step < s.steps:
-        z = latents(s.batch, s.nz, seeds.TRAIN_LATENTS.of(s.seed, run.step), s.prior)
-        loss_d, loss_g = run.advance(batches[run.step], z).tolist()
-        _require(math.isfinite(loss_d + loss_g), run, "the loss is not a number", out)
-        losses.append([run.step, loss_d, loss_g])
-        if run.step in drawn or run.step == s.steps:
-            _draw(run, out / "samples", fixed)
-        if run.step % save_every == 0 or run.step == s.steps:
-            finite = all(bool(p.isfinite().all()) for net in (run.g, run.d) for p in net.parameters())
-            _require(finite, run, "weights are not finite", out)
-            _log(out / "losses.csv", losses)
-            run.save(out / STATE, about)
-            losses = []
-        progress = teller.told(loss_d, loss_g, report_every)
-        if report and progress:
-            report(progress)
+    teller, saved = _Teller(run), time.monotonic()
+    with _ending() as ended:
+        while run.step < s.steps:
+            z = latents(s.batch, s.nz, seeds.TRAIN_LATENTS.of(s.seed, run.step), s.prior)
+            loss_d, loss_g, *accuracy = run.advance(batches[run.step], z).tolist()
+            _require(math.isfinite(loss_d + loss_g), run, "the loss is not a number", out)
+            losses.append([run.step, loss_d, loss_g, *accuracy])
+            if run.step in drawn or run.step == s.steps:
+                _draw(run, out / "samples", fixed)
+            late = time.monotonic() - saved > save_seconds
+            if run.step % save_every == 0 or run.step == s.steps or late or ended:
+                finite = all(bool(p.isfinite().all()) for net in (run.g, run.d) for p in net.parameters())
+                _require(finite, run, "weights are not finite", out)
+                _log(out / "losses.csv", losses)
+                run.save(out / STATE, about)
+                losses, saved = [], time.monotonic()
+            if ended:
+                raise ended[0]
+            progress = teller.told(loss_d, loss_g, report_every)
+            if report and progress:
+                report(progress)
     _animate(out / "samples", out / "training.gif")
     split_note = {"holdout": s.holdout, "of": len(kept), "rule": "training.split(of, holdout, seed)"}
     if exclude:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from probe import checkpoints
+from probe.base import seeds
 from probe.base.errors import ProbeError
 from probe.models.dcgan import Discriminator, Generator, discriminator_blocks, generator_blocks, initialise
 from probe.models.gan import from_bytes
@@ -85,7 +86,83 @@ def test_against_a_plain_loop(tmp_path, drawn, ema):
         for key, value in network.state_dict().items():
             error = (found[f"{name}.{key}"] - value).abs().float()
             assert (error < 2e-5).float().mean() > 0.99, f"{name}.{key}"  # steps are of 2e-4
-    np.testing.assert_allclose(np.array(rows(tmp_path)[1:], dtype=float)[:, 1:], losses, atol=1e-4)
+    np.testing.assert_allclose(np.array(rows(tmp_path)[1:], dtype=float)[:, 1:3], losses, atol=1e-4)
+
+
+def test_the_gradient_penalty(tmp_path, drawn):
+    """The first step of D, with γ/2·|∇D|² on every second real image added by hand, sixteen times as it is rare."""
+    s = replace(TINY, steps=1, r1=0.3)
+    images = pictures(s.batch)
+    train(images, s, tmp_path)
+    (z,) = (z for z in drawn if z.shape == (s.batch, s.nz))
+    g, d = (
+        Generator(generator_blocks(s.size, s.channels, s.nz, s.width)),
+        Discriminator(discriminator_blocks(s.size, s.channels, s.width)),
+    )
+    initialise(g, s.seed)
+    initialise(d, s.seed + 1)
+    order = np.random.default_rng(seeds.TRAIN_ORDER.of(s.seed, 0)).permutation(len(images))
+    real = from_bytes(torch.from_numpy(images[order]))
+    loss = nn.functional.softplus(-d(real)).mean() + nn.functional.softplus(d(g(z).detach())).mean()
+    half = real[::2].clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(d(half).sum(), half, create_graph=True)
+    (loss + 16 * 0.15 * (slope**2).sum() / len(half)).backward()
+    found = load_file(tmp_path / "state.safetensors")
+    for name, parameter in d.named_parameters():
+        torch.testing.assert_close(found[f"opt_d.{name}.exp_avg"], 0.5 * parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_penalty_comes_every_sixteen_steps(tmp_path, monkeypatch):
+    seen = []
+    plain = adversaries.Run._penalty
+    monkeypatch.setattr(adversaries.Run, "_penalty", lambda run, real: (seen.append(run.step), plain(run, real))[1])
+    train(pictures(20), replace(TINY, steps=34, r1=1.0), tmp_path)
+    assert seen == [0, 16, 32]
+
+
+def test_moved_images():
+    images = torch.arange(2 * 3 * 5 * 5, dtype=torch.float32).reshape(2, 3, 5, 5) + 1
+    found = adversaries.moved(images, torch.tensor([[1, -2], [0, 3]]))
+    expected = torch.zeros_like(images)
+    expected[0, :, 1:, :3] = images[0, :, :4, 2:]
+    expected[1, :, :, 3:] = images[1, :, :, :2]
+    assert torch.equal(found, expected)
+
+
+def test_augmentation_moves_real_and_drawn_images_before_d_alone(tmp_path, monkeypatch):
+    shifts = []
+    plain = adversaries.moved
+    monkeypatch.setattr(adversaries, "moved", lambda images, by: (shifts.append(by), plain(images, by))[1])
+    train(pictures(20), replace(TINY, augment=True), tmp_path / "a")
+    assert len(shifts) == 12
+    assert {int(s.abs().max()) for s in shifts} <= {0, 1, 2, 3}  # of 28 px
+    assert torch.cat(shifts).abs().max() == 3
+    assert not torch.equal(shifts[0], shifts[1])
+    again = len(shifts)
+    train(pictures(20), replace(TINY, augment=True), tmp_path / "b")
+    assert all(torch.equal(a, b) for a, b in zip(shifts[:again], shifts[again:], strict=True))
+    same_to_the_bit(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_rate_falls_to_zero(tmp_path, monkeypatch):
+    rates = []
+    plain = adversaries.Run._rate
+    monkeypatch.setattr(adversaries.Run, "_rate", lambda run: (rates.append(plain(run)), rates[-1])[1])
+    train(pictures(20), replace(TINY, steps=10, decay=0.6), tmp_path)
+    np.testing.assert_allclose(rates, 2e-4 * np.array([1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]))
+
+
+def test_accuracy_of_the_discriminator(tmp_path):
+    """A D that calls everything real is right of all real images and of no other."""
+
+    class Always(Discriminator):
+        def forward(self, x):
+            return super().forward(x) * 0 + 5
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversaries, "Discriminator", Always)
+        train(pictures(20), TINY, tmp_path)
+    assert {tuple(row[3:]) for row in rows(tmp_path)[1:]} == {("1.00000", "0.00000")}
 
 
 def test_what_is_returned(tmp_path):
@@ -238,6 +315,8 @@ def test_images_that_do_not_fit(tmp_path, shape):
         ({"lr": 0.0}, r"lr 0\.0, holdout 0: expected"),
         ({"lr": float("nan")}, r"lr nan, holdout 0: expected"),
         ({"holdout": -1}, r"holdout -1: expected"),
+        ({"r1": -1.0}, r"^r1 -1\.0, decay 1\.0: expected a penalty of 0 to 1000"),
+        ({"decay": 1.5}, r"^r1 0\.0, decay 1\.5: expected"),
     ],
 )
 def test_settings_that_cannot_be(changes, message):
@@ -259,18 +338,22 @@ def test_files(tmp_path, settings, drawn):
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == ["losses.csv", "samples", "state.safetensors", "training.gif"]
     found = about(out)
-    schedule = {"from": 0, "lr": settings.lr, "noise": 0.0, "ema": settings.ema, "precision": "float32"}
+    schedule = {"from": 0, "lr": settings.lr, "noise": 0.0, "ema": settings.ema, "precision": "float32", "decay": 1.0}
     assert json.loads(found.pop("history")) == [schedule]
     assert found == {"settings": json.dumps(asdict(settings)), "source": "noise", "images": "20", "step": "6"}
-    assert rows(out)[0] == ["step", "loss_d", "loss_g"]
+    assert rows(out)[0] == ["step", "loss_d", "loss_g", "accuracy_real", "accuracy_fake"]
     assert [r[0] for r in rows(out)[1:]] == list("123456")
     frames = sorted((out / "samples").iterdir())
     assert frames[-1].name == "step-0000006.png"
-    assert {p.name for p in frames} <= {f"step-{i:07d}.png" for i in range(1, 7)}
+    numbers = {p.name.removeprefix("step-") for p in frames if p.name.startswith("step-")}
+    assert numbers == {p.name.removeprefix("raw-") for p in frames if p.name.startswith("raw-")}
+    assert (
+        {"0000003.png", "0000006.png"} <= numbers <= {f"{i:07d}.png" for i in range(1, 7)}
+    )  # 20 images: a pass is 2.5 steps
     with Image.open(out / "training.gif") as film:
         assert film.format == "GIF"
         assert film.size == (8 * settings.size, 8 * settings.size)
-        assert 1 < film.n_frames <= len(frames)
+        assert 1 < film.n_frames <= len(numbers)
     # the last picture is the averaged generator's, of the same 64 latents as all others
     g = Generator(generator_blocks(settings.size, settings.channels, settings.nz, settings.width)).eval()
     state = load_file(out / "state.safetensors")
@@ -304,7 +387,7 @@ def test_progress(tmp_path):
 def test_progress_gives_means_since_the_last_report(tmp_path):
     progress, losses = told(tmp_path, 7, 3)
     for p, rows_ in zip(progress, (losses[:3], losses[3:6], losses[6:]), strict=True):
-        assert [p.loss_d, p.loss_g] == pytest.approx(rows_[:, 1:].mean(0), abs=2e-5)
+        assert [p.loss_d, p.loss_g] == pytest.approx(rows_[:, 1:3].mean(0), abs=2e-5)
 
 
 def test_a_discriminator_that_has_won_is_told_of(tmp_path, monkeypatch):

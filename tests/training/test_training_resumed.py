@@ -77,6 +77,44 @@ def test_a_stopped_run_resumes_to_the_bit(tmp_path, settings, save_every, at):
     same_networks(straight, resumed)
 
 
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_saves_the_state_first(tmp_path, number, raised):
+    images = pictures(20)
+    straight = train(images, TINY, tmp_path / "straight")
+
+    def report(progress: training.Progress) -> None:
+        if progress.step == 3:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(raised):
+        train(images, TINY, tmp_path / "stopped", report=report, report_every=1)
+    assert signal.getsignal(number) is before
+    assert about(tmp_path / "stopped")["step"] == "4"  # the step under way was finished
+    same_networks(straight, train(images, TINY, tmp_path / "stopped", resume=True))
+    same_to_the_bit(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_a_state_at_least_so_often(tmp_path):
+    interrupted(pictures(20), TINY, tmp_path, 5, save_seconds=0.0)
+    assert about(tmp_path)["step"] == "5"
+
+
+def test_fewer_steps_than_a_run_has_are_refused(tmp_path):
+    train(pictures(20), TINY, tmp_path)
+    with pytest.raises(ProbeError, match="has 6 steps already; pass `steps` of at least that many"):
+        train(pictures(20), replace(TINY, steps=5), tmp_path, resume=True)
+
+
+def test_a_resumed_run_keeps_the_spacing_of_its_pictures(tmp_path):
+    s = replace(TINY, steps=60)
+    train(pictures(20), s, tmp_path / "straight")
+    interrupted(pictures(20), s, tmp_path / "stopped", 31, save_every=5)
+    train(pictures(20), s, tmp_path / "stopped", resume=True)
+    names = [{p.name for p in (tmp_path / run / "samples").iterdir()} for run in ("straight", "stopped")]
+    assert names[0] == names[1]
+
+
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "training.gif", "result.json"])
 def test_a_folder_with_something_else_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("mine")
@@ -118,7 +156,7 @@ def test_a_damaged_list_of_losses_loses_its_damaged_lines_only(tmp_path):
     with (tmp_path / "stopped" / "losses.csv").open("ab") as file:
         file.write(b"x\xff,1\n\n,\n1")
     train(images, TINY, tmp_path / "stopped", resume=True, save_every=1)
-    kept = [row for row in rows(tmp_path / "stopped") if len(row) == 3]
+    kept = [row for row in rows(tmp_path / "stopped") if len(row) == 5]
     assert kept == rows(tmp_path / "straight")
 
 

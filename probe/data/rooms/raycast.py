@@ -104,8 +104,8 @@ def _waves(p: Array, phase: Array, frequency: float) -> Array:
 
 def _floor(s: dict[str, Any]) -> Colour:
     def colour(p: Array, room: Array) -> Any:
-        planks = 0.85 + 0.15 * np.cos(18 * p[:, 0]) * np.sign(np.sin(3 * p[:, 2] + 9 * np.floor(p[:, 0] * 2.86)))
-        grain = planks + 0.06 * _waves(p, s["phase"][room], 9)
+        boards = np.cos(18 * p[:, 0]) * np.sign(np.sin(3 * p[:, 2] + 9 * np.floor(p[:, 0] * 2.86)))
+        grain = 0.85 + s["planks"][room] * boards + s["grain"][room] * _waves(p, s["phase"][room], 9)
         rug = ((p[:, 0] / 1.1) ** 2 + ((p[:, 2] - 2) / 0.8) ** 2) < s["rug_size"][room]
         ring = 0.9 + 0.1 * np.sign(np.sin(14 * np.hypot(p[:, 0], p[:, 2] - 2)))
         return np.where(rug[:, None], s["rug"][room] * ring[:, None], s["floor"][room] * grain[:, None])
@@ -115,7 +115,7 @@ def _floor(s: dict[str, Any]) -> Colour:
 
 def _wallpaper(s: dict[str, Any]) -> Colour:
     def colour(p: Array, room: Array) -> Any:
-        paper = s["wall"][room] * (1 + 0.04 * _waves(p, s["phase"][room], 7))[:, None]
+        paper = s["wall"][room] * (1 + s["paper"][room] * _waves(p, s["phase"][room], 7))[:, None]
         return np.where((p[:, 1] < 0.12)[:, None], np.float32(0.88), paper)
 
     return colour
@@ -145,13 +145,13 @@ def _wall_axes(p: Array, wall: Array) -> tuple[Array, Array]:
 
 def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Any], s: dict[str, Any]) -> tuple[Array, Array]:
     """Colours (M, 3) and own light (M,) of points of one kind of fixture; a, b in [0, 1] along and up, edge in m."""
-    frame, dark = edge < 0.09, np.zeros_like(a)
+    frame, dark = edge < s["frame_width"], np.zeros_like(a)
     if kind == WINDOW:
-        bars = (np.abs((a * f["bars_u"] + 0.5) % 1 - 0.5) < 0.06) | (
-            np.abs((b * f["bars_v"] + 0.5) % 1 - 0.5) < 0.035 * f["bars_v"]
+        bars = (np.abs((a * f["bars_u"] + 0.5) % 1 - 0.5) < s["bars"] / 1000 * f["bars_u"]) | (
+            np.abs((b * f["bars_v"] + 0.5) % 1 - 0.5) < s["bars_across"] / 1000 * f["bars_v"]
         )
         hills = b < 0.28 + 0.1 * np.sin(7 * a + s["phase"][:, 3])
-        land = np.where(s["night"][:, None], 0.05, np.array([0.42, 0.6, 0.38]))
+        land = np.where(s["night"][:, None], s["land"], np.array([0.42, 0.6, 0.38]))
         sky = np.where(hills[:, None], land, s["sky"] * (0.82 + 0.18 * (1 - b))[:, None])
         solid = frame | bars
         return np.where(solid[:, None], f["frame"], sky), np.where(solid, 0.35, 1.0)
@@ -165,6 +165,9 @@ def _face(kind: int, a: Array, b: Array, edge: Array, f: dict[str, Any], s: dict
     panel = (np.abs(a - 0.5) < 0.3) & (np.abs(b % 0.5 - 0.25) < 0.18)
     knob = (np.abs(a - 0.87) < 0.06) & (np.abs(b - 0.48) < 0.02)
     return np.where(knob[:, None], 0.9, f["frame"] * np.where(panel, 0.8, 1.0)[:, None]), dark
+
+
+_LOOKED_AT = ("phase", "night", "sky", "wall", "land", "frame_width", "bars", "bars_across")
 
 
 def _hang(canvas: Canvas, s: dict[str, Any], which: Array) -> None:
@@ -182,7 +185,7 @@ def _hang(canvas: Canvas, s: dict[str, Any], which: Array) -> None:
             here = {name: value[room] for name, value in f.items()}
             a = (u[at] - here["u0"]) / (here["u1"] - here["u0"])
             b = (v[at] - here["v0"]) / (here["v1"] - here["v0"])
-            there = {name: s[name][room] for name in ("phase", "night", "sky", "wall")}
+            there = {name: s[name][room] for name in _LOOKED_AT}
             canvas.colour[at], canvas.glow[at] = _face(kind, a, b, edge[at], here, there)
             canvas.label[at] = kind
 
@@ -218,7 +221,7 @@ def _shade(canvas: Canvas, s: dict[str, Any]) -> Array:
     corner = np.minimum(to_wall, np.minimum(p[..., 1], height - p[..., 1]))
     ambient = (0.86 + 0.1 * n[..., 1] + 0.06 * n[..., 0]) * (0.8 + 0.2 * np.clip(np.abs(corner) / 0.35, 0, 1))
     night = s["night"][:, None, None]
-    light = (ambient[..., None] * np.where(night, _rgb32([0.52, 0.52, 0.62]), _rgb32([1.0]))).astype(np.float32)
+    light = (ambient[..., None] * np.where(night, s["dusk"][:, None], _rgb32([1.0]))).astype(np.float32)
     for k in range(4):
         _daylight(canvas, s, k, light)
     to = s["shade"][:, None, :3] + _rgb32([0, 0, -0.1]) - p
@@ -249,9 +252,10 @@ def _quilt(s: dict[str, Any]) -> Colour:
     def colour(p: Array, room: Array) -> Any:
         half, head = s["half"][room], s["head"][room]
         far = np.select([head == BACK, head == LEFT], [s["depth"][room] - p[:, 2], p[:, 0] + half], half - p[:, 0])
-        dark = np.sin(s["stripes"][room] * (p[:, 0] + p[:, 2])) > 0
+        wave = np.sin(s["stripes"][room] * (p[:, 0] + p[:, 2]))
+        dark = np.where(s["soft"][room], np.clip(0.5 + 1.5 * wave, 0, 1), wave > 0).astype(np.float32)
         blanket = s["blanket"][room] * (1 - s["stripe_depth"][room] * dark)[:, None]
-        return np.where((far < 0.62)[:, None], s["sheet"][room], blanket)
+        return np.where((far < s["turned"][room])[:, None], s["sheet"][room], blanket)
 
     return colour
 

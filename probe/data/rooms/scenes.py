@@ -1,8 +1,11 @@
-"""Procedural bedrooms whose every pixel knows what it shows.
+"""Procedural bedrooms whose every pixel knows what it shows, in two editions.
 
 A room is a box seen from inside, with furniture (boxes and ellipsoids) and fixtures (rectangles on
 the walls). Windows hang in about 60 % of rooms; pictures, mirrors and doors are the confounders.
 Room `i` of seed `s` is the same room whatever the number rendered, the batch or the machine's cores.
+
+The first edition has sensor grain, which a generator can only imitate by a fixed pattern, fine textures that alias at
+64 px, and night rooms that a print shows black. The second has none of these, and more beds, windows and viewpoints.
 """
 
 from __future__ import annotations
@@ -29,8 +32,12 @@ ATTRIBUTES = ("window", "night", "lamp", "yaw", "wall_hue", "bed_hue")
 WINDOW_SHARE = 0.004
 """A room counts as one with a window when the window covers this share of the picture."""
 
-_SUPERSAMPLE = 2
+EDITIONS = (1, 2)
+_SUPERSAMPLE = {1: 2, 2: 3}
 _BATCH = 16
+_FIRST = dict(
+    planks=0.15, grain=0.06, paper=0.04, frame_width=0.09, bars=30, bars_across=35, soft=False, turned=0.62
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,36 @@ def scene(rng: np.random.Generator) -> dict[str, Any]:
         else _rgb(0.63, 0.6, rng.uniform(0.1, 0.2)),
         phase=rng.uniform(0, 6.28, size=6),
         attributes=np.array([0, night, has_lamp, yaw, wall_hue, bed_hue], dtype=np.float32),
+        dusk=np.array([0.52, 0.52, 0.62]),
+        land=np.array([0.05, 0.05, 0.05]),
+        **_FIRST,
     )
+
+
+def second(rng: np.random.Generator) -> dict[str, Any]:
+    """Draw one room of the second edition: one of the first, with what differs drawn anew."""
+    s = scene(rng)
+    s |= dict(planks=0.07, grain=0.02, paper=0.015, frame_width=0.12, bars=45, bars_across=45, soft=True)
+    s |= dict(dusk=np.array([0.66, 0.70, 0.86]), land=np.array([0.07, 0.09, 0.12]), turned=rng.uniform(0.45, 0.9))
+    s |= dict(pitch=np.deg2rad(rng.uniform(-10, -4)), eye_x=rng.uniform(-0.35, 0.35), eye_y=rng.uniform(1.4, 1.7))
+    s |= dict(stripes=rng.uniform(6, 10), stripe_depth=rng.choice([0.0, rng.uniform(0.15, 0.35)]))
+    s["rug_size"] = rng.uniform(0.5, 1.0) * (rng.random() < 0.4)
+    if s["night"]:
+        s["sky"] = _rgb(0.63, 0.65, rng.uniform(0.16, 0.3))
+    up = rng.uniform(-0.12, 0.08)  # the bed's height, its pillows with it
+    s["bed"][3] += up
+    s["pillows"][:, 1] += up
+    s["board"][3] = s["bed"][3] + rng.uniform(0.15, 0.6)
+    panes, wood = rng.choice([(2, 2), (2, 2), (2, 1), (1, 2), (2, 3)]), rng.random() < 0.3
+    frame = _rgb(0.08, 0.5, rng.uniform(0.3, 0.5)) if wood else _rgb(0.1, 0.04, rng.uniform(0.88, 1.0))
+    for fixture in s["fixtures"]:  # the windows of a room are of one kind
+        fixture["bars_u"], fixture["bars_v"] = (int(number) for number in panes)
+        if fixture["kind"] == WINDOW:
+            fixture["frame"] = frame
+    return s
+
+
+_SCENES = {1: scene, 2: second}
 
 
 def _stack(scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -178,12 +214,12 @@ def _stack(scenes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return floats | {"fixtures": {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in fixtures.items()}}
 
 
-def _render_batch(job: tuple[int, range, int]) -> tuple[Array, Array, Array]:
-    seed, indices, size = job
+def _render_batch(job: tuple[int, range, int, int]) -> tuple[Array, Array, Array]:
+    seed, indices, size, edition = job
     generators = [np.random.default_rng([seed, i]) for i in indices]
-    scenes = [scene(g) for g in generators]
-    colours, fine = draw(_stack(scenes), size * _SUPERSAMPLE)
-    n, k = len(scenes), _SUPERSAMPLE
+    scenes = [_SCENES[edition](g) for g in generators]
+    n, k = len(scenes), _SUPERSAMPLE[edition]
+    colours, fine = draw(_stack(scenes), size * k)
     colours, fine = colours.reshape(n, size * k, size * k, 3), fine.reshape(n, size * k, size * k)
     corners = [(slice(None), slice(i, None, k), slice(j, None, k)) for i in range(k) for j in range(k)]
     mean = sum(colours[corner] for corner in corners) / k**2
@@ -191,15 +227,16 @@ def _render_batch(job: tuple[int, range, int]) -> tuple[Array, Array, Array]:
         [sum((fine[corner] == label).view(np.uint8) for corner in corners) for label in range(len(OBJECTS))]
     )
     labels = counts.argmax(0).astype(np.uint8)
-    noise = np.stack([g.normal(0, 0.012, size=(size, size, 3)) + g.normal(0, 0.015) for g in generators])
-    images = (np.clip(mean + noise, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 3, 1, 2)
+    if edition == 1:
+        mean = mean + np.stack([g.normal(0, 0.012, size=(size, size, 3)) + g.normal(0, 0.015) for g in generators])
+    images = (np.clip(mean, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 3, 1, 2)
     attributes = np.stack([s["attributes"] for s in scenes])
     attributes[:, 0] = (labels == WINDOW).mean((1, 2)) >= WINDOW_SHARE
     return images, labels, attributes
 
 
-def render(n: int, seed: int = 0, size: int = 64, start: int = 0) -> Rooms:
-    """Render rooms `start` … `start + n - 1` of a seed.
+def render(n: int, seed: int = 0, size: int = 64, start: int = 0, edition: int = 1) -> Rooms:
+    """Render rooms `start` … `start + n - 1` of a seed and an edition.
 
     Returns images (n, 3, size, size) uint8, label maps (n, size, size) with values indexing `OBJECTS`, and
     the attribute table (n, 6) with columns `ATTRIBUTES`. Large jobs use all cores; the result does not
@@ -207,7 +244,7 @@ def render(n: int, seed: int = 0, size: int = 64, start: int = 0) -> Rooms:
     """
     if n < 1 or size < 16:
         raise ProbeError(f"rooms: {n} rooms of {size} px asked for; at least 1 room of 16 px is needed")
-    jobs = [(seed, range(i, min(i + _BATCH, start + n)), size) for i in range(start, start + n, _BATCH)]
+    jobs = [(seed, range(i, min(i + _BATCH, start + n)), size, edition) for i in range(start, start + n, _BATCH)]
     if len(jobs) < 8:
         parts = [_render_batch(job) for job in jobs]
     else:
@@ -221,14 +258,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("PROBE_CACHE") or Path.home() / ".cache" / "probe")
 
 
-def load(n: int, seed: int = 0, size: int = 64) -> Rooms:
+def load(n: int, seed: int = 0, size: int = 64, edition: int = 1) -> Rooms:
     """`render`, kept on disk and memory-mapped; the cache is keyed by a picture of what the renderer draws today."""
-    drawn = hashlib.sha256(b"".join(part.tobytes() for part in _render_batch((0, range(_BATCH), 32)))).hexdigest()[:12]
+    parts = _render_batch((0, range(_BATCH), 32, edition))
+    drawn = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:12]
     folder = cache_dir() / f"rooms-{drawn}-{seed}-{n}-{size}"
     names = ("images", "labels", "attributes")
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        rooms = render(n, seed, size)
+        rooms = render(n, seed, size, edition=edition)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".rooms-"))
         try:
             for name in names:

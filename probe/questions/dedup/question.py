@@ -69,7 +69,7 @@ def dedup(
         seed=seed,
     )
     images = loading.load(data, SIDE, 3, limit, lambda done, total: tell("reading images", done, total or done))
-    result = run(images.images, images.name, settings, data.partition(":")[0] == "rooms", tell)
+    result = run(images.images, images.name, settings, data.startswith("rooms"), tell)
     result.provenance = {
         "source": images.name,
         "skipped": len(images.skipped),
