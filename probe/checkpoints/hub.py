@@ -16,7 +16,7 @@ from pathlib import Path
 from probe.base.errors import ProbeError
 
 PREFIX = "hf:"
-_SPEC = re.compile(r"hf:([\w.-]+/[\w.-]+?)(?:@([^/@]+))?(?:/(.+))?")
+SPEC = re.compile(r"hf:([\w.-]+/[\w.-]+?)(?:@([^/@]+))?(?:/(.+))?")
 _EXTRA = ("config.json",)  # lies beside weights in many repositories, and is no checkpoint
 MAX_BYTES = 4 * 2**30
 
@@ -29,7 +29,7 @@ def fetch(spec: str, suffixes: Sequence[str]) -> Path:
     """
     from probe.checkpoints.containers import require
 
-    match = _SPEC.fullmatch(spec)
+    match = SPEC.fullmatch(spec)
     if match is None or ".." in spec:
         raise ProbeError(f"{spec}: expected hf:owner/name, hf:owner/name@revision or hf:owner/name/file")
     require("huggingface_hub", spec)
@@ -55,13 +55,13 @@ def fetch(spec: str, suffixes: Sequence[str]) -> Path:
     except ProbeError:
         raise
     except Exception as error:  # the Hub's own errors, and those of the network below it
-        raise ProbeError(f"{spec}: {_reason(error)}") from None
+        raise ProbeError(f"{spec}: {reason(error)}") from None
     depths = [name.count("/") for name in wanted]
     flat = [place for place, depth in zip(places, depths, strict=True) if depth == min(depths)]
     return flat[0] if len(flat) == 1 else flat[0].parent
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong, in one line that says what to do."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "GatedRepoError" in kinds:

@@ -35,6 +35,16 @@ WRITTEN = {
         page="docs/checkpoints.md",
         call="probe.cli.export:export",
     ),
+    "push": Row(
+        asks="Make a model card and the files of a Hugging Face repository; --upload sends them.",
+        group="results",
+        examples=(
+            "probe push me/no-hats --ckpt no-hats.safetensors --result out/forget",
+            "probe push me/no-hats --ckpt no-hats.safetensors --out out/push-2 --upload",
+        ),
+        page="docs/checkpoints.md",
+        call="probe.cli.push:push",
+    ),
     "label": Row(
         asks="Open a local page to mark objects on samples, choose exemplars and switch units.",
         group="look",

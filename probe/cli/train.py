@@ -63,7 +63,9 @@ def train(
     ] = False,
     decay: Annotated[
         float,
-        typer.Option("--decay", metavar="SHARE", help="From this share of the steps on the rate falls to 0; 1 in the paper."),
+        typer.Option(
+            "--decay", metavar="SHARE", help="From this share of the steps on the rate falls to 0; 1 in the paper."
+        ),
     ] = 1.0,
     save_every: Annotated[
         int, _number("--save-every", "Steps from one saved state to the next; two minutes at most.", min=1)
