@@ -256,6 +256,7 @@ def _from_networks(best: Found, other: Found | None, wish: _Wish) -> GAN:
     if not network.conventions.statistics:
         recalibrate(generator, gan.nz, prior)
         gan.batchnorm["generator"] = "recalibrated"
+    conversion.adapt_range(gan)
     if any(best.averaged):
         gan.provenance["weights"] = f"moving average, {network.place}"
     if network.leftover:
@@ -294,9 +295,15 @@ def _attach(gan: GAN, other: Found) -> None:
             use_batch_statistics(drawn.generator)
         images = drawn.sample(128, seed=1)
         last = gan.generator.blocks[-1] if isinstance(gan.generator, Generator) else None
-        if last and last.activation == "tanh" and "layers" in gan.provenance["consistency"].get("generator", {}):
+        if (
+            last
+            and last.activation == "tanh"
+            and not last.unit_range
+            and "layers" in gan.provenance["consistency"].get("generator", {})
+        ):
             others = torch.atanh(images.clamp(-1 + 1e-6, 1 - 1e-6)).sigmoid()
-    discriminator, verdict = conversion.discriminator(network, gan.size, images, others)
+    unit = any(block.unit_range for block in getattr(gan.generator, "blocks", ()))
+    discriminator, verdict = conversion.discriminator(network, gan.size, images, others, unit)
     if verdict.pop("sigmoid", False):
         gan.generator = conversion.with_sigmoid(gan.generator)  # type: ignore[arg-type]
         entry = gan.provenance["consistency"]["generator"]["layers"][-1]
@@ -588,11 +595,10 @@ def _warning(found: dict[str, Any], policy: str) -> str | None:
         if "prior" not in found:  # nothing of it is assumed
             return None
         return f"cannot be checked, since {found['reason']}; its layers are those that the file describes, its prior is assumed"
-    if verdict == "unchecked" and found.get("young"):
-        changes = "; ".join(found.get("changed", []))
-        return f"cannot be checked, since {found['reason']}" + (f"; read with {changes}" if changes else "")
     if verdict == "unchecked" and found["reason"] != "the format stores none":
-        return f"cannot be checked, since {found['reason']}; activations{' and prior' if 'prior' in found else ''} are assumed (probe inspect lists them)"
+        changes = f"; read with {'; '.join(found['changed'])}" if found.get("changed") else ""
+        assumed = "" if found.get("young") else f"; activations{' and prior' if 'prior' in found else ''} are assumed"
+        return f"cannot be checked, since {found['reason']}{changes}{assumed} (probe inspect lists all)"
     if verdict != "inconsistent":
         return None
     if found.get("drifted"):

@@ -157,6 +157,7 @@ def gan(found: dict[Path, list[Described]], name: str, prior: Prior | None, labe
     for key, lines in (("assumed", best.assumed), ("left_over", best.leftover)):
         if lines:
             made.provenance[key] = list(lines)
+    conversion.adapt_range(made)
     other = _only(every, "discriminator", name)
     if other is not None:
         attach(made, other)

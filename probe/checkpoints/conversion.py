@@ -22,7 +22,7 @@ from probe.checkpoints.chains import Network
 from probe.checkpoints.geometry import discriminator_routes, generator_routes, unreachable
 from probe.checkpoints.identify import Distance, Entrance, Reading
 from probe.models.dcgan import Block, Discriminator, Generator, Layer
-from probe.models.gan import Prior, use_batch_statistics
+from probe.models.gan import GAN, Prior, takes_batch_statistics, use_batch_statistics
 
 _Model = TypeVar("_Model", Generator, Discriminator)
 _N = 256  # inputs of a check
@@ -63,6 +63,11 @@ def generator(
     if reason:
         verdict: dict[str, Any] = {"verdict": "unchecked", "reason": reason}
         chosen = default
+        if (share := _normalised_by_pixel(network, default, size)) is not None:
+            chosen = default = identify.default_reading(network, way, usual[0])
+            verdict["changed"] = [
+                f"PixelNorm behind each activation: without it {share:.0%} of its pixels are black or white"
+            ]
     else:
 
         def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
@@ -112,12 +117,13 @@ def generator(
 
 
 def discriminator(
-    network: Network, size: int, images: Tensor | None = None, others: Tensor | None = None
+    network: Network, size: int, images: Tensor | None = None, others: Tensor | None = None, unit: bool = False
 ) -> tuple[Discriminator, dict[str, Any]]:
     """A found discriminator as probe's own module, for images of a size, and the verdict on how it was read.
 
     `images` (N, channels, size, size) are samples of its generator in [-1, 1], `others` those in [0, 1] that the generator
-    would make with a sigmoid in place of its tanh: where they fit much better, the verdict has `sigmoid`. Raises ProbeError where it takes others.
+    would make with a sigmoid in place of its tanh: where they fit much better, the verdict has `sigmoid`. `unit` says that
+    its generator made images in [0, 1], which are brought to [-1, 1] now. Raises ProbeError where it takes others.
     """
     if network.table is not None:
         raise ProbeError(
@@ -135,7 +141,7 @@ def discriminator(
     if reason or images is None:
         chosen, verdict = default, dict[str, Any](verdict="unchecked", reason=reason)
     else:
-        seen = images
+        seen = (images + 1) / 2 if unit else images
 
         def measure(reading: Reading, batch: bool = False, limit: float = math.inf) -> list[Distance]:
             return _measure(network, reading, seen, batch or young, limit)
@@ -147,7 +153,7 @@ def discriminator(
         if others is not None and identify.score(measure(default)) > SURE:
             by_sigmoid = identify.score(_measure(network, default, others, False))
             sigmoid = by_sigmoid < 0.5 * identify.score(measure(default))
-        seen = others if sigmoid and others is not None else images
+        seen = others if sigmoid and others is not None else (images + 1) / 2 if unit else images
         chosen, verdict = _judge(
             network, default, measure, candidates, (UNSURE, LENIENT), lambda r: identify.alternatives(network, r, [])
         )
@@ -156,7 +162,7 @@ def discriminator(
     verdict |= _of_youth(verdict) if young else {}
     _spread_pooled(network, chosen, size)
     blocks = chosen.blocks(network)
-    blocks[0] = replace(blocks[0], unit_input="sigmoid" in verdict)
+    blocks[0] = replace(blocks[0], unit_input=unit or "sigmoid" in verdict)
     return assemble(network.place, Discriminator, blocks, _state(network, chosen)), verdict
 
 
@@ -164,6 +170,33 @@ def with_sigmoid(model: Generator) -> Generator:
     """A generator whose images come from a sigmoid, in [0, 1] before they are brought to [-1, 1], in place of its tanh."""
     blocks = [*model.blocks[:-1], replace(model.blocks[-1], activation="sigmoid", unit_range=True)]
     return assemble("generator", Generator, blocks, dict(model.state_dict()))
+
+
+def from_unit_range(model: Generator) -> Generator:
+    """A generator whose images lie in [0, 1], with images in [-1, 1]."""
+    blocks = [*model.blocks[:-1], replace(model.blocks[-1], unit_range=True)]
+    return assemble("generator", Generator, blocks, dict(model.state_dict()), takes_batch_statistics(model))
+
+
+def adapt_range(gan: GAN) -> None:
+    """Bring the images of a generator that was trained on pixels in [0, 1] to [-1, 1], and note that this is assumed.
+
+    Its tanh, or whatever it ends in, then gives next to nothing below 0 and many pixels near it; of pixels in [-1, 1] about
+    half are negative.
+    """
+    model = gan.generator
+    if not isinstance(model, Generator) or model.blocks[-1].unit_range:
+        return
+    drawn = gan.sample(64, seed=2).flatten()
+    low, high = torch.quantile(drawn[:: max(1, len(drawn) // 100_000)], torch.tensor([0.02, 0.998])).tolist()
+    if not (-0.05 <= low <= 0.1 and high > 0.5):
+        return
+    gan.generator, by_class = from_unit_range(model), gan.by_class
+    if by_class is not None:
+        gan.by_class = lambda label: from_unit_range(by_class(label))  # type: ignore[arg-type]
+    gan.provenance.setdefault("assumed", []).append(
+        f"its images lie in [0, 1] (98 % of the pixels of 64 samples are above {low:.2f}); they are brought to [-1, 1]"
+    )
 
 
 def _n(inputs: int) -> int:
@@ -189,6 +222,36 @@ def _unchecked(network: Network) -> str | None:
     if not norms & {"map", "unit"}:
         return "it has no BatchNorm with statistics"
     return "its running statistics were never updated" if network.conventions.statistics else "the format stores none"
+
+
+def _normalised_by_pixel(network: Network, default: Reading, size: int | None) -> float | None:
+    """Whether a generator without norms draws sensible images only with PixelNorm, which has no weights, in each hidden layer.
+
+    Without it, as the weights of such generators are large, most pixels are black and most of the rest are white; their share
+    is returned, and the network's links get the norm. None where it has norms, or draws well without.
+    """
+    links = network.links[:-1]
+    if network.table is not None or any(link.norm != "none" for link in links) or default.entrance is None:
+        return None
+    z = default.entrance.draw(32, network.links[0].inputs, 1)
+
+    def saturated() -> list[float]:
+        reading = identify.default_reading(network, default.way, default.entrance)
+        model = assemble(network.place, Generator, reading.blocks(network), _state(network, reading))
+        with torch.no_grad():
+            x = model(z)
+        return [float((x > 0.99).float().mean()), float((x < -0.99).float().mean())]
+
+    before = saturated()
+    if min(before) < 0.2:
+        return None
+    for link in links:
+        link.norm, link.between = "pixel", 1  # an activation lies between
+    if max(saturated()) > 0.1:
+        for link in links:
+            link.norm = "none"
+        return None
+    return sum(before)
 
 
 def _young(network: Network) -> bool:
@@ -449,7 +512,9 @@ def _evidence(network: Network, chosen: Reading, default: Reading, verdict: dict
                 )
             }
             entry |= {"order": choice.order, "eps": choice.eps}
-            entry["norm_from"] = "assumed: GroupNorm has the same shapes" if block.norm == "instance" else "shape"
+            entry["norm_from"] = {"instance": "assumed: GroupNorm has the same shapes", "pixel": "assumed"}.get(
+                block.norm, "shape"
+            )
         if link.name in moved:
             entry["distance"] = round(moved[link.name]["mean"] + moved[link.name]["variance"], 4)
         if last and network.role == "generator":

@@ -461,6 +461,74 @@ def test_a_discriminator_against_images(tmp_path: Path) -> None:
     assert line.startswith("others: its images are")
 
 
+# Ranges and norms that no weight tells of -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_images_in_the_unit_range(tmp_path: Path, beside: bool) -> None:
+    """A generator that was trained on pixels in [0, 1], many of them black, though it ends in a tanh."""
+    module = warmed(Net(F.relu), normal)
+    with torch.no_grad():  # a last layer whose outputs are hardly below zero
+        module.out.weight.abs_()
+        module.bn3.bias.fill_(-0.9)
+        module.out.bias.zero_()
+    d = warmed(Critic(), lambda n, seed: (module(normal(n, seed)[0]).detach(),), 1)
+    torch.save({"G": module.state_dict(), **({"D": d.state_dict()} if beside else {})}, tmp_path / "a.pth")
+    gan = checkpoints.load(tmp_path / "a.pth")
+    draws_the_same(gan, lambda z: 2 * module(z) - 1)
+    assert "its images lie in [0, 1]" in gan.provenance["assumed"][0]
+    if beside:
+        x = gan.sample(8)
+        with torch.no_grad():
+            torch.testing.assert_close(gan.require_discriminator()(x), d((x + 1) / 2).flatten(), atol=1e-4, rtol=1e-4)
+        assert gan.provenance["consistency"]["discriminator"]["verdict"] == "consistent"
+
+
+class PerPixel(nn.Module):
+    """A generator of large weights that normalises each place, behind one PReLU for all; black and white without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.PReLU()
+        self.up = nn.ModuleList(
+            [nn.ConvTranspose2d(NZ, 24, 4), nn.ConvTranspose2d(24, 16, 4, 2, 1), nn.ConvTranspose2d(16, 12, 4, 2, 1)]
+        )
+        self.out = nn.ConvTranspose2d(12, 3, 4, 2, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z.view(len(z), -1, 1, 1)
+        for layer in self.up:
+            x = self.act(layer(x))
+            x = x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        return self.out(x).tanh()
+
+
+def test_pixel_norm_that_has_no_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = PerPixel()
+    with torch.no_grad():
+        for layer in module.up:
+            layer.weight.normal_(0, 0.6)
+        module.out.weight.normal_(0, 0.1)
+    gan = opened(module, tmp_path)
+    assert verdict(gan)["verdict"] == "unchecked"
+    assert "PixelNorm behind each activation" in checkpoints.warnings(gan)[0]
+    draws_the_same(gan, module)
+
+
+def test_black_pictures_without_norms_get_none(tmp_path: Path) -> None:
+    """Digits are black nearly everywhere; nothing of that asks for a norm."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.ConvTranspose2d(NZ, 8, 4), nn.ReLU(), nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1), nn.Tanh())  # fmt: skip
+    with torch.no_grad():
+        module[4].bias.fill_(-3.2)
+    gan = opened(module, tmp_path)
+    assert "changed" not in verdict(gan)
+    z = gan.latents(4, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(gan.images(z), module(z[:, :, None, None]), atol=1e-5, rtol=0)
+
+
 # Readings that fit alike -------------------------------------------------------------------------------------------------
 
 
