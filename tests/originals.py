@@ -35,6 +35,36 @@ def randomised(module: Any, seed: int = 0) -> Any:
     return module.eval()
 
 
+def settled(module: Any, inputs: Tensor) -> Any:
+    """The same with the BatchNorm statistics of some inputs, as training leaves them."""
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            m.reset_running_stats()
+            m.momentum = None
+            m.train()
+    with torch.no_grad():
+        module(inputs)
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d):
+            m.num_batches_tracked.fill_(1000)
+    return module.eval()
+
+
+def normal_latents(flat: bool = False, nz: int = NZ) -> Tensor:
+    """Latents whose mean and covariance are those of N(0, 1) exactly, (2048, nz, 1, 1) or flat."""
+    z = torch.randn(1024, nz, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    z = torch.cat([z, -z])
+    z = torch.linalg.solve_triangular(torch.linalg.cholesky(z.T @ z / len(z)), z.T, upper=False).T.float()
+    return z if flat else z[:, :, None, None]
+
+
+def settled_pair(g: Any, d: Any, flat: bool = False) -> tuple[Any, Any]:
+    """A generator with the statistics of its latents, a discriminator with those of its samples."""
+    settled(g, normal_latents(flat))
+    with torch.no_grad():
+        return g, settled(d, g(normal_latents(flat)[:512]))
+
+
 def sequential_g(*, size: int = 32, channels: int = 3, bias: bool = False, dropout: bool = False, kernel: int = 4):
     """The layout of pytorch/examples: ConvTranspose2d, BatchNorm2d, ReLU."""
     widths = [8 * 2**i for i in reversed(range((size // 4).bit_length() - 1))]
@@ -69,11 +99,14 @@ class Named(nn.Module):
 
 
 def main_g(**options: Any) -> nn.Module:
-    return randomised(Named("main", sequential_g(**options)))
+    return settled(randomised(Named("main", sequential_g(**options))), normal_latents())
 
 
 def main_d(**options: Any) -> nn.Module:
-    return randomised(Named("main", sequential_d(**options)), 1)
+    d = randomised(Named("main", sequential_d(**options)), 1)
+    same_images = {key: value for key, value in options.items() if key in ("size", "channels")}
+    with torch.no_grad():
+        return settled(d, main_g(**same_images)(normal_latents()[:512]))
 
 
 def same(gan: GAN, g: nn.Module, d: nn.Module | None = None, *, flat: bool = False, logits: bool = False) -> None:

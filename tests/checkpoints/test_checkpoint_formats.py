@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from probe import checkpoints
 from probe.models.dcgan import Generator, generator_blocks, initialise
-from tests.originals import NZ, Named, ZooG, main_d, main_g, randomised, same, sequential_d, sequential_g
+from tests.originals import NZ, Named, ZooG, main_d, main_g, randomised, same, sequential_d, sequential_g, settled_pair
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "checkpoints"
 
@@ -38,7 +38,7 @@ def test_pytorch_examples_in_two_files(tmp_path: Path, size: int, channels: int)
     gan = checkpoints.load(tmp_path / "netG_epoch_24.pth", disc=tmp_path / "netD_epoch_24.pth")
     same(gan, g, d)
     assert gan.provenance["format"] == "pytorch/examples"
-    assert (gan.prior, gan.provenance["prior_source"]) == ("normal", "assumed")
+    assert (gan.prior, gan.provenance["prior_source"]) == ("normal", "statistics")
     assert gan.batchnorm == {"generator": "running", "discriminator": "running"}
     assert len(gan.provenance["sha256"]) == 64
     assert gan.provenance["disc"] == "netD_epoch_24.pth"
@@ -71,7 +71,8 @@ def test_wrapped(tmp_path: Path, wrap: Callable[[Any, Any], Any], parallel: bool
 
 
 def test_moving_averages_come_first(tmp_path: Path) -> None:
-    g, ema, d = main_g(), randomised(main_g(), 7), main_d()
+    g = main_g()
+    ema, d = settled_pair(randomised(main_g(), 7), main_d())
     torch.save({"g": g.state_dict(), "d": d.state_dict(), "g_ema": ema.state_dict()}, tmp_path / "a.pt")
     gan = checkpoints.load(tmp_path / "a.pt")
     same(gan, ema, d)
@@ -104,7 +105,7 @@ def nested(flat: nn.Sequential) -> nn.Sequential:
 
 def test_lightning_bolts(tmp_path: Path) -> None:
     g, d = Named("gen", nested(sequential_g(channels=1))), Named("disc", nested(sequential_d(channels=1)))
-    randomised(g), randomised(d, 1)
+    settled_pair(randomised(g), randomised(d, 1))
     state = {f"generator.{k}": v for k, v in g.state_dict().items()}
     state |= {f"discriminator.{k}": v for k, v in d.state_dict().items()}
     lightning = {"state_dict": state, "epoch": 1, "pytorch-lightning_version": "1.4", "hyper_parameters": {"lr": 1e-4}}
@@ -147,8 +148,8 @@ def zoo_config(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("loss", ["DCGAN", "WGANGP"])
 def test_pytorch_gan_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
-    g, d = randomised(ZooG(), 4), randomised(ZooD(), 1)
-    average = randomised(ZooG(tanh=loss == "DCGAN"), 5)
+    g = randomised(ZooG(), 4)
+    average, d = settled_pair(randomised(ZooG(tanh=loss == "DCGAN"), 5), randomised(ZooD(), 1))
     state = {"netG": g.state_dict(), "netD": d.state_dict(), "avgG": average.state_dict()}
     torch.save({"config": zoo_config(monkeypatch, lossCriterion=loss, dimG=4), **state}, tmp_path / "zoo.pt")
     monkeypatch.undo()
@@ -202,7 +203,8 @@ class StudioD(nn.Module):
 
 @pytest.mark.parametrize("spectral", [False, True])
 def test_studiogan_folder(tmp_path: Path, spectral: bool) -> None:
-    g, ema, d = randomised(StudioG()), randomised(StudioG(), 8), randomised(StudioD(), 1)
+    g = randomised(StudioG())
+    ema, d = settled_pair(randomised(StudioG(), 8), randomised(StudioD(), 1), flat=True)
     if spectral:
         torch.manual_seed(0)
         d = StudioD(spectral=True).eval()
@@ -251,7 +253,7 @@ def test_describe(tmp_path: Path) -> None:
             "generator": sum(p.numel() for p in main_g().parameters()),
             "discriminator": sum(p.numel() for p in main_d().parameters()),
         },
-        "prior_source": "assumed",
+        "prior_source": "statistics",
     }
     assert json.dumps(consistency)
 

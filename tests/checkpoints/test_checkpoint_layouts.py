@@ -10,7 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe import checkpoints
-from tests.originals import NZ, Named, main_g, randomised, same, sequential_d, sequential_g, up
+from tests.originals import (
+    NZ,
+    Named,
+    main_g,
+    normal_latents,
+    randomised,
+    same,
+    sequential_d,
+    sequential_g,
+    settled,
+    settled_pair,
+    up,
+)
 
 
 @pytest.mark.parametrize("name", ["layer_stack", "gen", "net", "model"])
@@ -19,6 +31,7 @@ from tests.originals import NZ, Named, main_g, randomised, same, sequential_d, s
 def test_sequential_of_any_name(tmp_path: Path, name: str, bias: bool, dropout: bool) -> None:
     g = randomised(Named(name, sequential_g(bias=bias, dropout=dropout)))
     d = randomised(Named(name, sequential_d(bias=bias, dropout=dropout)), 1)
+    settled_pair(g, d)
     torch.save({"G": g.state_dict(), "D": d.state_dict()}, tmp_path / "a.pt")
     same(checkpoints.load(tmp_path / "a.pt"), g, d)
 
@@ -60,7 +73,7 @@ class Projected(nn.Module):
 @pytest.mark.parametrize("kernel", [3, 4, 5, 6])
 @pytest.mark.parametrize("unit", [False, True])
 def test_projection_and_kernels(tmp_path: Path, kernel: int, unit: bool) -> None:
-    g = randomised(Projected(kernel, unit))
+    g = settled(randomised(Projected(kernel, unit)), normal_latents(flat=True))
     torch.save(g.state_dict(), tmp_path / "g.pt")
     gan = checkpoints.load(tmp_path / "g.pt")
     same(gan, g, flat=True)
@@ -69,7 +82,7 @@ def test_projection_and_kernels(tmp_path: Path, kernel: int, unit: bool) -> None
 
 
 def test_attributes_and_linear_discriminator(tmp_path: Path) -> None:
-    g, d = main_g(kernel=5), randomised(Attributes(), 1)
+    g, d = settled_pair(main_g(kernel=5), randomised(Attributes(), 1))
     torch.save({"G": g.state_dict(), "D": d.state_dict()}, tmp_path / "a.pt")
     same(checkpoints.load(tmp_path / "a.pt"), g, d, logits=True)
 
@@ -100,8 +113,7 @@ def test_attributes_and_linear_discriminator(tmp_path: Path) -> None:
     ],
 )
 def test_28_pixels(tmp_path: Path, layers: list[tuple[int, ...]], d: nn.Module) -> None:
-    g = randomised(Named("gen", up(*layers)))
-    d = randomised(Named("disc", d), 1)
+    g, d = settled_pair(randomised(Named("gen", up(*layers))), randomised(Named("disc", d), 1))
     torch.save({"gen": g.state_dict(), "disc": d.state_dict()}, tmp_path / "mnist.pt")
     same(checkpoints.load(tmp_path / "mnist.pt"), g, d, logits=True)
 

@@ -11,13 +11,13 @@ import torch
 import probe
 from probe import checkpoints
 from probe.base.errors import ProbeError
-from tests.originals import main_d, main_g, randomised, refused, same
+from tests.originals import main_d, main_g, randomised, refused, same, settled_pair
 
 # Folders, built-in names, factories ----------------------------------------------------------------------------------
 
 
 def test_folder_takes_the_last_epoch(tmp_path: Path) -> None:
-    nets = {epoch: (randomised(main_g(), epoch), randomised(main_d(), epoch)) for epoch in (2, 9, 10)}
+    nets = {epoch: settled_pair(randomised(main_g(), epoch), randomised(main_d(), epoch)) for epoch in (2, 9, 10)}
     for epoch, (g, d) in nets.items():
         torch.save(g.state_dict(), tmp_path / f"netG_epoch_{epoch}.pth")
         torch.save(d.state_dict(), tmp_path / f"netD_epoch_{epoch}.pth")
