@@ -204,7 +204,9 @@ def _generator_chain(place: str, conventions: Conventions, parts: _Parts) -> Net
     if len(links) < 3 or any(link.flat for link in links[first:]):
         reason = f"{len(links)} layers, of which a generator needs 3 or more, all but the first convolutional"
         raise MismatchError(reason, 0)
-    table = _one_table(parts.tables)
+    table = _one_table(parts.tables) or _join_branches(parts)
+    links = parts.links
+    first = next((i for i, link in enumerate(links) if not link.flat), len(links))
     flat, convolutions = links[:first], links[first:]
     if len(flat) > 1 and flat[1].weight.shape[1] > len(flat[0].weight) and table is None:
         weight, bias = flat[0].weight.detach().float(), flat[0].bias  # of one-hot classes, before it joins the noise
@@ -227,6 +229,43 @@ def _generator_chain(place: str, conventions: Conventions, parts: _Parts) -> Net
         except MismatchError as mismatch:
             mismatches.append(mismatch)
     raise max(mismatches, key=lambda mismatch: mismatch.depth)
+
+
+def _join_branches(parts: _Parts) -> Table | None:
+    """Two first layers side by side, of the latent and of a one-hot class, whose maps the third one takes together, as one.
+
+    The one layer takes latent and class; the class's rows of its weight are the smaller branch's. None where there are no two.
+    """
+    one, two, *rest = parts.links
+    shapes = [tuple(link.weight.shape) for link in (one, two)]
+    if one.flat or two.flat or shapes[0][2:] != shapes[1][2:] or one.spectral or two.spectral or not rest:
+        return None
+    (a, maps), (b, more) = shapes[0][:2], shapes[1][:2]
+    if rest[0].flat or a == b or maps == b or maps + more not in rest[0].weight.shape[:2]:
+        return None
+    norms = [[group for _, position, group in parts.norms if position == at] for at in (0, 1)]
+    if [len(found) for found in norms] not in ([0, 0], [1, 1]):
+        return None
+    weight = one.weight.new_zeros(a + b, maps + more, *shapes[0][2:])
+    at, behind = (0, a) if a > b else (b, 0)  # the latent's rows stand first, whichever branch is its
+    weight[at : at + a, :maps] = one.weight
+    weight[behind : behind + b, maps:] = two.weight
+    biases = [
+        torch.zeros(width) if link.bias is None else link.bias.detach() for link, width in ((one, maps), (two, more))
+    ]
+    bias = None if one.bias is None and two.bias is None else torch.cat(biases)
+    parts.links = [Link(one.name, weight, bias, []), *rest]
+    if norms[0]:
+        joined = {
+            leaf: torch.cat([tensor, norms[1][0][leaf]]) if tensor.dim() else tensor
+            for leaf, tensor in norms[0][0].items()
+            if leaf in norms[1][0]
+        }
+        name = next(name for name, position, _ in parts.norms if position == 0)
+        parts.norms = [(name, 0, joined), *[row for row in parts.norms if row[1] > 1]]
+    parts.norms = [(name, position - (position > 0), group) for name, position, group in parts.norms]
+    parts.slopes = [(name, position - (position > 0), slopes) for name, position, slopes in parts.slopes]
+    return Table((two if a > b else one).name, torch.eye(min(a, b)))
 
 
 def _one_table(tables: list[Table]) -> Table | None:

@@ -109,7 +109,7 @@ def entrances(network: Network, prior: Literal["uniform", "normal"] | None) -> l
         return [Entrance(s, "times", table.values, table.name, price) for s, price in sources]
     ways: list[tuple[How, float]] = [("after", 0.0), ("before", 0.1)]
     made = [(table.values, 0.0)]
-    if not _is_embedding(table):  # a linear layer, perhaps with an activation
+    if not _is_embedding(table) and (table.values < 0).any():  # a linear layer, perhaps with an activation
         made += [
             (F.relu(table.values), 0.3),
             (F.leaky_relu(table.values, 0.2), 0.3),
