@@ -151,7 +151,8 @@ def _hf(text: str, *_: object) -> Reading:
     return reading("hf", f"{Path(name).name if files else name}:{split}", files, None, items())
 
 
-ROOMS = ("rooms", "rooms@2")
+ROOMS = {"rooms": 1, "rooms@2": 2}
+"""Prefixes of the procedural rooms, and the edition that each means."""
 """Sources that are rendered, by edition; they need no path."""
 SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "rooms": _rooms,
