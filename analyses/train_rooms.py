@@ -13,13 +13,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from probe.checkpoints import save
 from probe.data.rooms import scenes as rooms
 from probe.models.gan import best_precision
 from probe.training.adversaries import Settings
-from probe.training.loop import STATE, Progress, train
+from probe.training.loop import Progress, stored, train
 
 RENDERS, EDITION = 30_000, 2
 PHASES = (  # up to this step: learning rate, and the share of the steps from which on it falls to zero
@@ -35,21 +34,13 @@ def say(p: Progress) -> None:
     )
 
 
-def done(run: Path) -> int:
-    """The steps that a run has taken."""
-    if not (run / STATE).exists():
-        return 0
-    with safe_open(run / STATE, "pt") as file:
-        return int(file.metadata()["step"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("out/train-rooms"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = rooms.load(RENDERS, edition=EDITION).images
-    source, start = f"rooms@{EDITION}:{RENDERS}", done(args.run)
+    source, start = f"rooms@{EDITION}:{RENDERS}", (stored(args.run) or (0, {}))[0]
     for steps, lr, decay in PHASES:
         if start < steps or steps == PHASES[-1][0]:
             settings = Settings(

@@ -153,7 +153,6 @@ def _hf(text: str, *_: object) -> Reading:
 
 ROOMS = {"rooms": 1, "rooms@2": 2}
 """Prefixes of the procedural rooms, and the edition that each means."""
-"""Sources that are rendered, by edition; they need no path."""
 SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "rooms": _rooms,
     "rooms@2": partial(_rooms, edition=2),
