@@ -21,10 +21,16 @@ from probe.training.adversaries import Settings
 from probe.training.loop import Progress, stored, train
 
 RENDERS, EDITION = 30_000, 2
+SOURCE = f"rooms@{EDITION}:{RENDERS}"
 PHASES = (  # up to this step: learning rate, and the share of the steps from which on it falls to zero
     (7_000, 2e-4, 1.0),
     (14_500, 5e-4, 0.75),  # by now the penalty holds D, and G can take larger steps
 )
+
+
+def settings(steps: int, lr: float, decay: float) -> Settings:
+    """A phase's settings."""
+    return Settings(width=48, batch=64, steps=steps, lr=lr, r1=1.0, decay=decay, precision=best_precision("cpu"))
 
 
 def say(p: Progress) -> None:
@@ -40,13 +46,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = rooms.load(RENDERS, edition=EDITION).images
-    source, start = f"rooms@{EDITION}:{RENDERS}", (stored(args.run) or (0, {}))[0]
-    for steps, lr, decay in PHASES:
-        if start < steps or steps == PHASES[-1][0]:
-            settings = Settings(
-                width=48, batch=64, steps=steps, lr=lr, r1=1.0, decay=decay, precision=best_precision("cpu")
-            )
-            gan = train(images, settings, args.run, source=source, resume=True, report=say, report_every=100)
+    done = (stored(args.run) or (0, {}))[0]
+    for phase in PHASES:
+        if done < phase[0] or phase == PHASES[-1]:
+            gan = train(images, settings(*phase), args.run, source=SOURCE, resume=True, report=say, report_every=100)
     save(gan, args.run / "rooms.safetensors", dtype=torch.float16)
     print(f"checkpoint: {args.run / 'rooms.safetensors'}")
 
