@@ -24,7 +24,7 @@ RENDERS, EDITION = 30_000, 2
 SOURCE = f"rooms@{EDITION}:{RENDERS}"
 PHASES = (  # up to this step: learning rate, and the share of the steps from which on it falls to zero
     (7_000, 2e-4, 1.0),
-    (14_500, 5e-4, 0.75),  # by now the penalty holds D, and G can take larger steps
+    (12_800, 5e-4, 0.75),  # by now the penalty holds D, and G can take larger steps
 )
 
 
