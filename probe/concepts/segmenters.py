@@ -295,7 +295,7 @@ def fit_to_boxes(
 
 
 def rooms_iou(
-    segmenter: Segmenter, concept: str = "window", n: int = 128, seed: int = seeds.UNSEEN_ROOMS.of(0), edition: int = 1
+    segmenter: Segmenter, concept: str = "window", edition: int = 1, n: int = 128, seed: int = seeds.UNSEEN_ROOMS.of(0)
 ) -> float:
     """A rooms segmenter's intersection over union for an object on clean renders that no segmenter was trained on."""
     fresh = rooms.render(n, seed, edition=edition)

@@ -77,7 +77,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
         "judge: a U-Net trained on other renders than the selector; judge_iou on fresh clean renders",
     ]
     return Concept(
-        boxes, selector, judge, segmenters.rooms_iou(judge, name, edition=rooms_edition(gan) or 1), assumptions
+        boxes, selector, judge, segmenters.rooms_iou(judge, name, rooms_edition(gan) or 1), assumptions
     )
 
 
