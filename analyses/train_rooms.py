@@ -17,8 +17,9 @@ import torch
 from probe.checkpoints import save
 from probe.data.rooms import scenes as rooms
 from probe.models.gan import best_precision
+from probe.plots import losses
 from probe.training.adversaries import Settings
-from probe.training.loop import Progress, stored, train
+from probe.training.loop import Progress, read_log, stored, train
 
 RENDERS, EDITION = 30_000, 2
 SOURCE = f"rooms@{EDITION}:{RENDERS}"
@@ -51,6 +52,7 @@ def main() -> None:
         if done < phase[0] or phase == PHASES[-1]:
             gan = train(images, settings(*phase), args.run, source=SOURCE, resume=True, report=say, report_every=100)
     save(gan, args.run / "rooms.safetensors", dtype=torch.float16)
+    losses.save(read_log(args.run / "losses.csv"), gan.provenance["training"]["history"], args.run / "losses.png")
     print(f"checkpoint: {args.run / 'rooms.safetensors'}")
 
 

@@ -85,13 +85,11 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a DCGAN by the paper's recipe."""
-    from probe.base.files import writing
     from probe.base.progress import progress, training_bar
     from probe.checkpoints import save
     from probe.data import exclusion, loading
     from probe.models.device import pick_device
     from probe.plots import losses
-    from probe.plots.style import Look
     from probe.training import pace
     from probe.training.loop import Settings, read_log, stored
     from probe.training.loop import train as run_training
@@ -147,9 +145,7 @@ def train(
             save_every=save_every,
         )
     save(gan, out / "checkpoint.safetensors")
-    with Look().context("losses"), writing(out / "losses.png") as temporary:
-        figure = losses.draw(read_log(out / "losses.csv"))
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
     if as_json:
         print_json(
             {

@@ -76,9 +76,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
         f"boxes drawn by the selector (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
         "judge: a U-Net trained on other renders than the selector; judge_iou on fresh clean renders",
     ]
-    return Concept(
-        boxes, selector, judge, segmenters.rooms_iou(judge, name, rooms_edition(gan) or 1), assumptions
-    )
+    return Concept(boxes, selector, judge, segmenters.rooms_iou(judge, name, rooms_edition(gan) or 1), assumptions)
 
 
 def read_boxes(gan: GAN, path: Path, name: str, label_seed: int | None) -> tuple[labels.Boxes, list[str]]:

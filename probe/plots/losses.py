@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from probe.base.files import writing
 from probe.plots.common import OKABE_ITO, page
+from probe.plots.style import Look
 
 _CURVES = (  # panel, column of the log, words, colour
     (0, "loss_d", "discriminator", OKABE_ITO[0]),
@@ -42,3 +46,17 @@ def draw(log: dict[str, np.ndarray[Any, Any]], changes: dict[int, str] | None = 
     panels[1].set_ylim(0.45, 1.02)
     panels[1].axhline(0.5, color="0.75", lw=0.6, ls=":", zorder=0)
     return figure
+
+
+def changes(history: list[dict[str, Any]]) -> dict[int, str]:
+    """What was changed on the way, in words, by the step from which on it held; a run's provenance has the history."""
+    return {
+        now["from"]: ", ".join(f"{k} {v}" for k, v in now.items() if k != "from" and v != before.get(k))
+        for before, now in pairwise(history)
+    }
+
+
+def save(log: dict[str, np.ndarray[Any, Any]], history: list[dict[str, Any]], path: Path) -> None:
+    """Draw a run's log of losses, with the changes in its history, to a PNG."""
+    with Look().context("losses"), writing(path) as temporary:
+        draw(log, changes(history)).savefig(temporary, format="png", dpi=150, metadata={"Software": None})

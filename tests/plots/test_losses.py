@@ -40,6 +40,14 @@ def test_a_run_of_an_earlier_version_has_no_accuracy():
     assert np.isnan(lines(losses.draw(old), 1)["on real images"][:, 1]).all()
 
 
+def test_changes_in_words():
+    first = {"from": 0, "lr": 2e-4, "noise": 0.0, "precision": "float32", "decay": 1.0}
+    second = {**first, "from": 70, "lr": 5e-4, "precision": "bfloat16"}
+    third = {"from": 90, "lr": 5e-4, "noise": 0.0, "precision": "bfloat16", "decay": 0.75}
+    assert losses.changes([first, second, third]) == {70: "lr 0.0005, precision bfloat16", 90: "decay 0.75"}
+    assert losses.changes([first]) == {}
+
+
 def test_changes_are_named_where_they_are():
     figure = losses.draw(log(20), {12: "rate 5e-4"})
     assert [(text.xy[0], text.get_text()) for text in figure.axes[0].texts] == [(12, "rate 5e-4")]
