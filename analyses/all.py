@@ -1,4 +1,4 @@
-"""All recipes that need nothing but the package, one after the other, and their list (about 45 minutes on 2 cores)."""
+"""All recipes that need nothing but the package, one after the other, and their list (about 80 minutes on 2 cores)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The built-in segmenters of rooms: selector and judge on disjoint renders, and how well they read (about 20 minutes).
 
-Run: python -m analyses.train_segmenters --out out/segmenters.safetensors
-The weights go to probe/weights/segmenters.safetensors in half precision; the numbers are printed and kept as a result.
+Run: python -m analyses.train_segmenters --edition 2 --out out/segmenters
+The weights go to probe/weights/, a file for each edition, in half precision; the numbers are printed and kept as a result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from probe.models.gan import from_bytes
 from probe.results.provenance import versions
 from probe.results.result import Result
 
-RENDERS, STEPS = 6000, {"selector": 1500, "judge": 1200}
+RENDERS, STEPS = {1: 6000, 2: 5000}, {"selector": 1500, "judge": 1200}
 SEEDS = {"selector": 102, "judge": 101}  # disjoint renders: training of the generator uses seed 0, tests 103
 TEST_RENDERS, TEST_SEED = 1024, 103
 
@@ -43,11 +43,12 @@ def report(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/segmenters"))
+    parser.add_argument("--edition", type=int, choices=rooms.EDITIONS, default=2, help="of the rooms")
     parser.add_argument("--evaluate", action="store_true", help="only measure the built-in segmenters")
     args = parser.parse_args()
-    fitted = segmenters.load_rooms() if args.evaluate else {}
+    fitted = segmenters.load_rooms(args.edition) if args.evaluate else {}
     for name, architecture in segmenters.ROLES.items() if not args.evaluate else ():
-        data = rooms.load(RENDERS, SEEDS[name])
+        data = rooms.load(RENDERS[args.edition], SEEDS[name], edition=args.edition)
         fitted[name] = segmenters.fit(
             architecture,
             rooms.OBJECTS,
@@ -58,7 +59,7 @@ def main() -> None:
             seed=SEEDS[name],
             report=lambda done, total: print(f"{done}/{total}", end="\r"),
         )
-    test = rooms.load(TEST_RENDERS, TEST_SEED)
+    test = rooms.load(TEST_RENDERS, TEST_SEED, edition=args.edition)
     x, labels = from_bytes(torch.from_numpy(test.images.copy())), torch.from_numpy(test.labels.copy())
     attributes = torch.from_numpy(test.attributes.copy())
     worse, moved = segmenters.degrade(x, labels, torch.Generator().manual_seed(5))
@@ -71,11 +72,11 @@ def main() -> None:
     }
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.evaluate:
-        files.save_tensors(
-            args.out / "segmenters.safetensors", segmenters.state(fitted), {"recipe": "analyses/train_segmenters.py"}
-        )
+        path = args.out / segmenters.weights_name(args.edition)
+        files.save_tensors(path, segmenters.state(fitted), {"recipe": "analyses/train_segmenters.py"})
     settings = {
-        "renders": RENDERS,
+        "edition": args.edition,
+        "renders": RENDERS[args.edition],
         "steps": STEPS,
         "seeds": SEEDS,
         "test_renders": TEST_RENDERS,

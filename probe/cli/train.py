@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,8 +89,9 @@ def train(
     from probe.checkpoints import save
     from probe.data import exclusion, loading
     from probe.models.device import pick_device
-    from probe.models.gan import best_precision
-    from probe.training.loop import Settings
+    from probe.plots import losses
+    from probe.training import pace
+    from probe.training.loop import Settings, read_log, stored
     from probe.training.loop import train as run_training
 
     if prior not in ("uniform", "normal"):
@@ -115,7 +117,6 @@ def train(
         decay=decay,
         holdout=holdout,
         seed=seed,
-        precision=best_precision(place),
     )
     left_out = exclusion.load(exclude) if exclude else None
     silent = as_json or quiet
@@ -126,6 +127,11 @@ def train(
     if images.skipped:
         names = ", ".join(images.skipped[:5]) + (" …" if len(images.skipped) > 5 else "")
         print(f"skipped {len(images.skipped)} unreadable files: {names}", file=sys.stderr)
+    done, before = (stored(out) if resume else None) or (0, {})
+    settings, seconds = pace.measured(settings, place, done, before.get("precision"))
+    if seconds and not silent:
+        left = timedelta(seconds=round(seconds * (steps - done), -1))
+        print(f"{steps - done} steps in {settings.precision}: about {left} at {seconds:.2f} s a step", file=sys.stderr)
     with training_bar(silent) as report:
         gan = run_training(
             images.images,
@@ -139,6 +145,7 @@ def train(
             save_every=save_every,
         )
     save(gan, out / "checkpoint.safetensors")
+    losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
     if as_json:
         print_json(
             {

@@ -23,8 +23,8 @@ from probe.base.parameters import File
 from probe.base.progress import Report
 from probe.concepts import attributes
 from probe.concepts.expressions import parse
-from probe.concepts.segmenters import Segmenter, load_rooms
-from probe.concepts.sources import is_rooms
+from probe.concepts.segmenters import Segmenter
+from probe.concepts.sources import is_rooms, segmenters_of
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
 
@@ -80,7 +80,7 @@ def _require_rooms(gan: GAN) -> None:
 def label(gan: GAN, samples: int, seed: int, report: Report | None = None) -> LabelledLatents:
     """The built-in segmenters on the first `samples` samples of a seed; for generators of rooms only."""
     _require_rooms(gan)
-    known, z = load_rooms(device=gan.device), gan.latents(samples, seed)
+    known, z = segmenters_of(gan), gan.latents(samples, seed)
     tables: list[Array] = []
     for batch in gan.batches(z):
         tables.append(known["selector"].attributes(batch.cpu()).numpy())

@@ -217,18 +217,24 @@ def fit(
     return Segmenter(network, architecture, objects, images.shape[-1], images.shape[1])
 
 
+def weights_name(edition: int) -> str:
+    """The file of the built-in segmenters for an edition of rooms."""
+    return "segmenters.safetensors" if edition == 1 else f"segmenters-{edition}.safetensors"
+
+
 def state(segmenters: dict[str, Segmenter]) -> dict[str, Tensor]:
     """The tensors of named segmenters in half precision, for one safetensors file."""
     tensors = ((f"{name}.{k}", v) for name, r in segmenters.items() for k, v in r.network.state_dict().items())
     return {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}
 
 
-def load_rooms(
-    path: Path = WEIGHTS / "segmenters.safetensors", device: str | torch.device = "cpu"
-) -> dict[str, Segmenter]:
-    """The built-in segmenters for rooms, on a device: `selector` (dilated convolutions) and `judge` (a U-Net)."""
+def load_rooms(edition: int = 1, device: str | torch.device = "cpu", folder: Path = WEIGHTS) -> dict[str, Segmenter]:
+    """The built-in segmenters for an edition of rooms, on a device.
+
+    They are the `selector` (dilated convolutions) and the `judge` (a U-Net), fitted to disjoint renders of that edition.
+    """
     out = {}
-    with safe_open(path, "pt") as file:
+    with safe_open(folder / weights_name(edition), "pt") as file:
         for name, architecture in ROLES.items():
             network = ARCHITECTURES[architecture](3, len(OBJECTS), N_ATTRIBUTE_OUTPUTS)
             keys = network.state_dict()
@@ -289,10 +295,10 @@ def fit_to_boxes(
 
 
 def rooms_iou(
-    segmenter: Segmenter, concept: str = "window", n: int = 128, seed: int = seeds.UNSEEN_ROOMS.of(0)
+    segmenter: Segmenter, concept: str = "window", edition: int = 1, n: int = 128, seed: int = seeds.UNSEEN_ROOMS.of(0)
 ) -> float:
     """A rooms segmenter's intersection over union for an object on clean renders that no segmenter was trained on."""
-    fresh = rooms.render(n, seed)
+    fresh = rooms.render(n, seed, edition=edition)
     k = segmenter.objects.index(concept)
     found = segmenter.labels(from_bytes(torch.from_numpy(fresh.images)))
     return iou(found == k, torch.from_numpy(fresh.labels) == k)

@@ -14,6 +14,7 @@ from probe.base.plugins import made
 from probe.base.progress import Report
 from probe.concepts import labels, segmenters
 from probe.concepts.protocols import Segmenter, checked_segmenter
+from probe.data.sources import ROOMS
 from probe.models.gan import GAN
 
 
@@ -32,9 +33,26 @@ class Concept:
     assumptions: list[str]
 
 
+def rooms_edition(gan: GAN) -> int | None:
+    """The edition of the rooms that this generator was trained on; None where it was trained on something else."""
+    source = str((gan.provenance.get("training") or {}).get("source", ""))
+    return ROOMS.get(source.partition(":")[0])
+
+
 def is_rooms(gan: GAN) -> bool:
     """Whether the built-in segmenters know this generator's images: it was trained on rooms."""
-    return str(gan.provenance.get("training", {}).get("source", "")).startswith("rooms")
+    return rooms_edition(gan) is not None
+
+
+def segmenters_of(gan: GAN) -> dict[str, Segmenter]:
+    """The built-in segmenters, `selector` and `judge`, of the edition of rooms that this generator was trained on."""
+    return segmenters.load_rooms(rooms_edition(gan) or 1, gan.device)
+
+
+def fresh_rooms(gan: GAN, n: int, seed: int) -> str:
+    """The source of n rooms of a seed, of the edition that this generator was trained on, else of the first."""
+    edition = rooms_edition(gan) or 1
+    return f"{next(prefix for prefix, e in ROOMS.items() if e == edition)}:{n}@{seed}"
 
 
 def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
@@ -44,7 +62,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
             f"{gan.provenance.get('checkpoint', 'this model')}: not trained on rooms, so its {name}s must be boxed by hand: "
             "write numbered samples with `probe sample --each`, label them in any COCO tool, pass the file as `labels`"
         )
-    known = segmenters.load_rooms(device=gan.device)
+    known = segmenters_of(gan)
     selector, judge = known["selector"], known["judge"]
     if name not in selector.objects[1:]:
         raise ProbeError(f"concept {name}: the built-in segmenters know {', '.join(selector.objects[1:])}")
@@ -58,7 +76,7 @@ def from_rooms(gan: GAN, name: str, samples: int, seed: int) -> Concept:
         f"boxes drawn by the selector (dilated convolutions) around its {name} masks on {samples} samples of seed {seed}; in the paper by hand, 52 on 150",
         "judge: a U-Net trained on other renders than the selector; judge_iou on fresh clean renders",
     ]
-    return Concept(boxes, selector, judge, segmenters.rooms_iou(judge, name), assumptions)
+    return Concept(boxes, selector, judge, segmenters.rooms_iou(judge, name, rooms_edition(gan) or 1), assumptions)
 
 
 def read_boxes(gan: GAN, path: Path, name: str, label_seed: int | None) -> tuple[labels.Boxes, list[str]]:

@@ -113,7 +113,7 @@ def _parts(source: str) -> tuple[str, str]:
     prefix, colon, text = source.partition(":")
     if source in ROOMS or (colon and prefix in SOURCES):
         return prefix, text
-    if re.fullmatch(r"\w\w+", prefix) and colon and not Path(source).exists():
+    if re.fullmatch(r"\w[\w@]+", prefix) and colon and not Path(source).exists():
         raise ProbeError(f"{source}: unknown source '{prefix}'; expected a folder or one of {', '.join(SOURCES)}")
     return "folder", source
 

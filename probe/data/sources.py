@@ -151,8 +151,8 @@ def _hf(text: str, *_: object) -> Reading:
     return reading("hf", f"{Path(name).name if files else name}:{split}", files, None, items())
 
 
-ROOMS = ("rooms", "rooms@2")
-"""Sources that are rendered, by edition; they need no path."""
+ROOMS = {"rooms": 1, "rooms@2": 2}
+"""Prefixes of the procedural rooms, and the edition that each means."""
 SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "rooms": _rooms,
     "rooms@2": partial(_rooms, edition=2),

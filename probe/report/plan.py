@@ -11,7 +11,7 @@ from probe.base.errors import ProbeError
 from probe.base.parameters import words
 from probe.base.plugins import QUESTIONS, function
 from probe.concepts import labels
-from probe.concepts.sources import is_rooms
+from probe.concepts.sources import fresh_rooms, is_rooms
 from probe.models.hooks import sites
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _guided(gan: GAN, s: Settings) -> Step | Missing:
             "guided-backprop", "the checkpoint holds a generator only; pass its discriminator's file as --disc"
         )
     n = 256 if s.quick else 1024
-    data, limit = (s.data, n) if s.data else (f"rooms:{n}@1" if is_rooms(gan) else f"samples:{n}", None)
+    data, limit = (s.data, n) if s.data else (fresh_rooms(gan, n, 1) if is_rooms(gan) else f"samples:{n}", None)
     return Step("guided_backprop", (), _seeded(s, data=data, limit=limit), 12 if s.quick else 30)
 
 
@@ -175,5 +175,5 @@ def _copies(gan: GAN, s: Settings) -> Step | Missing:
         return Step("memorization", (), _seeded(s, data=s.data, **sized), 60)
     why = "images that were held out of the training are not known: train with --holdout and pass --data, or pass --train and --holdout-data"
     if is_rooms(gan):  # fresh renders are as good as held-out ones; the whole training set takes its time
-        why += f", here --train {run['source']} --holdout-data rooms:2000@12345"
+        why += f", here --train {run['source']} --holdout-data {fresh_rooms(gan, 2000, 12345)}"
     return Missing("memorization", why)

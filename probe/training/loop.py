@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from probe.base import files, seeds
@@ -137,6 +138,16 @@ def _log(path: Path, rows: list[list[float]]) -> None:
         writer.writerows([*kept, *[[int(step), *(f"{value:.5f}" for value in values)] for step, *values in rows]])
 
 
+def read_log(path: Path) -> dict[str, Array]:
+    """A run's losses.csv by column, (steps,) each; a run of an earlier version told no accuracy: nan."""
+    with path.open(newline="", errors="replace") as file:
+        header, *lines = csv.reader(file)
+    table = np.full((len(lines), len(header)), np.nan)
+    for row, line in zip(table, lines, strict=True):
+        row[: len(line)] = [float(value) for value in line[: len(header)]]
+    return dict(zip(header, table.T, strict=True))
+
+
 def _draw(run: Run, folder: Path, z: Tensor) -> None:
     """Samples of the averaged generator, and beside them of the one in training, which normalises by their batch."""
     state = {key: value.clone() for key, value in run.g.state_dict().items()}  # a batch moves running statistics
@@ -169,6 +180,16 @@ def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
     for net in (generator, discriminator):
         lay_out(net, torch.contiguous_format)
     return gan
+
+
+def stored(out: Path) -> tuple[int, dict[str, Any]] | None:
+    """The steps that the run in a folder has taken, and its settings; None where no run is there, or none to be read."""
+    try:
+        with safe_open(out / STATE, "pt") as file:
+            about = file.metadata() or {}
+        return int(about["step"]), json.loads(about["settings"])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None  # `train` says what is wrong with it
 
 
 def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from probe.base.errors import ProbeError
 from probe.concepts.labels import Boxes, from_masks
 from probe.concepts.probing import LabelledMaps, Places, cross_auc, logistic
-from probe.concepts.segmenters import Segmenter, load_rooms
-from probe.concepts.sources import is_rooms
+from probe.concepts.segmenters import Segmenter
+from probe.concepts.sources import is_rooms, segmenters_of
 from probe.measures.statistics import Array, iou, to_numpy
 from probe.ui.workbench import Workbench
 
@@ -58,7 +58,7 @@ def segmenter_of(bench: Workbench, concept: str, role: str = "selector") -> Segm
     """The built-in segmenter, where it knows this generator's images and the concept."""
     if not is_rooms(bench.quick):
         return None
-    segmenter = load_rooms(device=bench.slow.device)[role]
+    segmenter = segmenters_of(bench.slow)[role]
     return segmenter if concept in segmenter.objects[1:] else None
 
 

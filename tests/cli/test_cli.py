@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from probe import cli
 from probe.checkpoints import BUILTIN, load, save
 from probe.models.gan import GAN
+from probe.training import pace
 
 Run = "Callable[..., tuple[int, str, str]]"
 
@@ -180,13 +182,16 @@ def test_an_output_behind_a_link_or_that_is_no_folder(run, checkpoint: Path) -> 
     assert (code, err) == (2, "probe: pipe: exists and is not a result of probe; choose another folder\n")
 
 
-def test_train_resume_and_open(run) -> None:
+def test_train_resume_and_open(run, monkeypatch) -> None:
     common = ("train", "--data", "rooms:40", "--size", 28, "--width", 4, "--nz", 6, "--batch", 8, "--seed", 1)
-    code, out, _ = run(*common, "--steps", 3, "--out", "t", "--holdout", 8)
+    code, out, err = run(*common, "--steps", 3, "--out", "t", "--holdout", 8)
     assert code == 0
     assert "checkpoint: t/checkpoint.safetensors" in out
-    assert {"losses.csv", "training.gif", "state.safetensors"} <= {p.name for p in Path("t").iterdir()}
-    code, _, _ = run(*common, "--steps", 5, "--out", "t", "--holdout", 8, "--resume")
+    assert "a step" not in err  # too short for a measurement
+    assert {"losses.csv", "losses.png", "training.gif", "state.safetensors"} <= {p.name for p in Path("t").iterdir()}
+    monkeypatch.setattr(pace, "LEAST", 2)
+    code, _, err = run(*common, "--steps", 5, "--out", "t", "--holdout", 8, "--resume")
+    assert re.search(r"^2 steps in (float32|bfloat16): about 0:00:\d0 at \d\.\d\d s a step$", err, re.MULTILINE)
     assert code == 0
     gan = load(Path("t/checkpoint.safetensors"))
     assert (gan.size, gan.nz, gan.prior) == (28, 6, "uniform")

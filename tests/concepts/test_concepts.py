@@ -86,3 +86,25 @@ def test_a_rooms_model_without_windows_says_so(tiny_gan: GAN) -> None:
 def test_grey_images_are_read_too() -> None:
     known = segmenters.load_rooms()
     assert known["judge"].labels(torch.zeros(2, 1, 64, 64)).shape == (2, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("source", "edition", "fresh"),
+    [
+        ("rooms:24000", 1, "rooms:7@3"),
+        ("rooms", 1, "rooms:7@3"),
+        ("rooms@2:30000@5", 2, "rooms@2:7@3"),
+        ("folder:rooms@2", None, "rooms:7@3"),
+        ("roomsy:5", None, "rooms:7@3"),
+        ("", None, "rooms:7@3"),
+    ],
+)
+def test_the_edition_of_rooms_is_that_of_the_training(tiny_gan: GAN, monkeypatch, source, edition, fresh) -> None:
+    tiny_gan.provenance["training"] = {"source": source}
+    assert concepts.rooms_edition(tiny_gan) == edition
+    assert concepts.is_rooms(tiny_gan) == (edition is not None)
+    assert concepts.fresh_rooms(tiny_gan, 7, 3) == fresh
+    asked = []
+    monkeypatch.setattr(segmenters, "load_rooms", lambda *args: asked.append(args))
+    concepts.segmenters_of(tiny_gan)
+    assert asked == [(edition or 1, tiny_gan.device)]

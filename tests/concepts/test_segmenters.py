@@ -238,7 +238,7 @@ def test_state_is_what_load_rooms_reads(tmp_path):
     assert {v.dtype for v in stored.values()} == {torch.float16, torch.int64}
     save_file(stored, tmp_path / "segmenters.safetensors")
     images = torch.rand(3, 3, 64, 64) * 2 - 1
-    for role, segmenter in load_rooms(tmp_path / "segmenters.safetensors").items():
+    for role, segmenter in load_rooms(folder=tmp_path).items():
         with torch.no_grad():
             for value in fitted[role].network.state_dict().values():
                 value.copy_(value.half()) if value.is_floating_point() else None

@@ -213,12 +213,14 @@ def test_folder_errors(folder, tmp_path):
         *[(f"{prefix}:nowhere", f"{prefix}:nowhere: no such") for prefix in ("folder", "idx", "npz")],
         (
             "flickr:cats",
-            "flickr:cats: unknown source 'flickr'; expected a folder or one of rooms, folder, parquet, idx",
+            "flickr:cats: unknown source 'flickr'; expected a folder or one of rooms, rooms@2, folder, parquet, idx",
         ),
         ("rooms:many", "rooms:many of 64 px asked for; expected rooms:N or rooms:N@SEED"),
         ("rooms:0", "expected rooms:N or rooms:N@SEED, N of 1 to 10,000,000"),
         ("rooms:99999999999999999999999", "expected rooms:N or rooms:N@SEED, N of 1 to 10,000,000"),
         ("rooms:9@2147483648", "SEED up to 2147483647"),
+        ("rooms@2:none", "rooms@2:none of 64 px asked for; expected rooms@2:N or rooms@2:N@SEED"),
+        ("rooms@3:9", "rooms@3:9: unknown source 'rooms@3'; expected a folder or one of rooms, rooms@2, folder"),
         ("hf:", "names no dataset; expected hf:NAME or hf:NAME:SPLIT"),
     ],
 )
@@ -256,6 +258,10 @@ def test_rooms_are_the_rendered_rooms():
     assert np.abs(grey.images[:, 0] - np.tensordot(drawn.images, [0.299, 0.587, 0.114], (1, 0))).max() < 1
     with pytest.raises(ProbeError, match=r"of 8 px asked for; expected .* size >= 16"):
         data.load("rooms:2", size=8)
+    second = data.load("rooms@2:3@5", size=16)
+    np.testing.assert_array_equal(second.images, rooms.render(3, seed=5, size=16, edition=2).images)
+    assert second.name == "rooms@2:3@5"
+    assert data.stamp("rooms@2") == "rooms@2"
 
 
 def test_rooms_without_a_number_are_24000(monkeypatch):
@@ -263,7 +269,8 @@ def test_rooms_without_a_number_are_24000(monkeypatch):
     small = rooms.render(2, size=16)
     monkeypatch.setattr(rooms, "load", lambda *args: asked.append(args) or small)
     assert data.load("rooms", size=16).name == "rooms:24000"
-    assert asked == [(24000, 0, 16)]
+    assert data.load("rooms@2", size=16).name == "rooms@2:24000"
+    assert asked == [(24000, 0, 16, 1), (24000, 0, 16, 2)]
 
 
 def test_nothing_heavy_is_imported():

@@ -215,3 +215,59 @@ def test_bad_arguments(n, size):
         ProbeError, match=rf"rooms: {n} rooms of {size} px asked for; at least 1 room of 16 px is needed"
     ):
         rooms.render(n, size=size)
+
+
+# ---- the second edition
+
+
+@pytest.fixture(scope="module")
+def second() -> rooms.Rooms:
+    return rooms.render(96, seed=SEED, size=64, edition=2)
+
+
+def test_the_second_edition_has_no_grain(second, drawn):
+    """Grain is what neighbours differ by where nothing ends: on the ceiling, of which each picture shows some."""
+
+    def differences(images: np.ndarray) -> np.ndarray:
+        top = images[:, :, :2].astype(float)
+        return np.abs(np.diff(top, axis=-1)).max(1).reshape(len(images), -1)
+
+    first = rooms.render(32, seed=SEED, size=64)
+    assert np.median(differences(first.images)) >= 3
+    assert np.median(differences(second.images)) <= 1
+
+
+def test_nights_of_the_second_edition_are_lit_and_still_nights(second):
+    """By day beds are as bright in both editions; by night those of the second are brighter, its panes still dark."""
+
+    def brightness(drawn: rooms.Rooms) -> np.ndarray:
+        return np.array(
+            [np.median(p[labels == BED]) for p, labels in zip(drawn.images.mean(1) / 255, drawn.labels, strict=True)]
+        )
+
+    night = column(second, "night") == 1
+    dim, beds = brightness(rooms.render(96, seed=SEED, size=64)), brightness(second)
+    assert np.median(beds[night]) > 1.2 * np.median(dim[night])  # the same rooms are dark in both
+    assert 0.9 < np.median(beds[~night]) / np.median(dim[~night]) < 1.1
+    assert np.median(beds[night]) < np.median(beds[~night])
+    shown = np.flatnonzero(night & (column(second, "window") == 1))
+    grey = second.images.mean(1) / 255
+    panes = np.array([np.percentile(grey[i][second.labels[i] == WINDOW], 25) for i in shown])
+    assert len(panes) > 10
+    assert panes.max() < 0.3
+    cast = (second.images[:, 2].astype(float) - second.images[:, 0]).mean((1, 2))
+    assert np.median(cast[night]) > np.median(cast[~night])  # a bluish ambient light
+
+
+def test_windows_hang_in_three_of_five_rooms_of_the_second_edition(second):
+    many = rooms.render(400, seed=SEED + 1, size=16, edition=2)
+    shown = int((many.labels == WINDOW).any((1, 2)).sum())
+    assert binomtest(shown, 400, 0.6).pvalue > 0.001
+
+
+def test_editions_are_rendered_apart(second, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path))
+    one, two = (rooms.load(3, SEED, 64, edition) for edition in (1, 2))
+    np.testing.assert_array_equal(two.images, second.images[:3])
+    assert not (one.images == two.images).all()
+    np.testing.assert_array_equal(rooms.load(3, SEED, 64).images, one.images)

@@ -267,3 +267,22 @@ def test_the_schedule_may_change_and_is_remembered(tmp_path):
     first, second = gan.provenance["training"]["history"]
     assert (first["from"], first["noise"], first["lr"]) == (0, 0.0, TINY.lr)
     assert (second["from"], second["noise"], second["lr"]) == (6, 0.2, 1e-4)
+
+
+def test_what_a_folder_tells_of_its_run(tmp_path):
+    assert training.stored(tmp_path) is None
+    train(pictures(20), TINY, tmp_path)
+    assert training.stored(tmp_path) == (6, asdict(TINY))
+    log = training.read_log(tmp_path / "losses.csv")
+    np.testing.assert_allclose(log["step"], np.arange(1, 7))
+    np.testing.assert_allclose(log["loss_g"], [float(row[2]) for row in rows(tmp_path)[1:]])
+    (tmp_path / "state.safetensors").write_bytes(b"no state")
+    assert training.stored(tmp_path) is None
+
+
+def test_a_log_of_an_earlier_version_is_read(tmp_path):
+    """Rows of a run that told no accuracy, and of the same run gone on with today."""
+    (tmp_path / "losses.csv").write_text("step,loss_d,loss_g,accuracy_real,accuracy_fake\n1,0.5,2\n2,0.4,1.5,0.9,0.8\n")
+    log = training.read_log(tmp_path / "losses.csv")
+    np.testing.assert_array_equal(log["accuracy_fake"], [np.nan, 0.8])
+    np.testing.assert_array_equal(log["loss_g"], [2, 1.5])

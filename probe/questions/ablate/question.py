@@ -54,8 +54,7 @@ def ablate(
     from probe.base.parameters import numbers, written
     from probe.checkpoints import save as save_checkpoint
     from probe.checkpoints.export import check_save
-    from probe.concepts.segmenters import load_rooms
-    from probe.concepts.sources import is_rooms
+    from probe.concepts.sources import is_rooms, segmenters_of
     from probe.edits import surgery
     from probe.models.hooks import resolve, usual
     from probe.questions.ablate.region import region
@@ -75,7 +74,7 @@ def ablate(
     settings = Settings(layer=layer, units=maps, scale=scale, indices=shown, draws=draws, seed=seed)
     place = None if where is None else region(written(where), gan.size)
     path = check_save(gan, save, ordinary=True)
-    result = effect(gan, settings, place, load_rooms(device=gan.device)["judge"] if is_rooms(gan) else None, report)
+    result = effect(gan, settings, place, segmenters_of(gan)["judge"] if is_rooms(gan) else None, report)
     edited = None
     if where is None and hasattr(gan.generator, "blocks"):
         edited = surgery.scale(gan, layer, maps, scale) if scale else surgery.ablate(gan, layer, maps)

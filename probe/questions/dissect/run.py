@@ -23,8 +23,7 @@ from probe.base.progress import Report
 from probe.concepts import labels, units
 from probe.concepts.labels import Boxes
 from probe.concepts.protocols import Segmenter, differentiable
-from probe.concepts.segmenters import load_rooms
-from probe.concepts.sources import from_labels, is_rooms, read_boxes, segmenter_of
+from probe.concepts.sources import from_labels, is_rooms, read_boxes, segmenter_of, segmenters_of
 from probe.measures import statistics as measures
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, to_bytes
@@ -74,7 +73,7 @@ def material(
                 f"{name}: not trained on rooms, so concepts must be boxed by hand: write numbered samples with "
                 "`probe sample --each`, label them in any COCO tool, pass the file as `labels`"
             )
-        return from_segmenter(gan, load_rooms(device=gan.device)["selector"], samples, seed)
+        return from_segmenter(gan, segmenters_of(gan)["selector"], samples, seed)
     path = path_of(file, "labels")
     names = labels.categories(path)
     read = [read_boxes(gan, path, name, label_seed) for name in names]

@@ -1,6 +1,6 @@
 """Networks in whose features two sets of images are compared: some numbers an image, and a name that says what they are.
 
-backbone(...)   `judge`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
+backbone(...)   `judge`, `judge@2`, `random`, FID's Inception from a weights file, or any module as pkg.module:factory
 
 Only in Inception's features is a Fréchet distance an FID; in all others the name is to be told with the number.
 """
@@ -24,6 +24,8 @@ from probe.measures.statistics import Array
 from probe.models.gan import from_bytes
 from probe.questions.evaluate.inception import load_inception
 
+JUDGES = {"rooms": "judge", "rooms@2": "judge@2"}
+"""Prefixes of the procedural rooms, and the network that was trained on each."""
 _BATCH, _MOST = 100, 4096
 
 
@@ -53,9 +55,9 @@ class Backbone:
         return torch.cat(found)
 
 
-def _segmenter(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The innermost maps of the rooms judge, averaged over quarters of the image: 256 numbers."""
-    judge = load_rooms(device=device)["judge"]
+def _segmenter(edition: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The innermost maps of the judge of an edition of rooms, averaged over quarters of the image: 256 numbers."""
+    judge = load_rooms(edition, device)["judge"]
     network = judge.network
     assert isinstance(network, UNet)
 
@@ -76,7 +78,9 @@ def backbone(given: str | Callable[[Tensor], Tensor], channels: int, device: tor
         return Backbone(feature(given, channels, device, "features"))
     text = given
     if text in ("judge", "segmenter", "reader"):
-        return Backbone(Feature("the built-in rooms judge", _segmenter(device)))
+        return Backbone(Feature("the built-in rooms judge", _segmenter(1, device)))
+    if text == "judge@2":
+        return Backbone(Feature("the built-in judge of rooms@2", _segmenter(2, device)))
     if text == "random":
         return Backbone(Feature("a random-weights network, seed 0", RandomConv(channels, grid=1).to(device).eval()))
     path = Path(text).expanduser()
@@ -84,5 +88,5 @@ def backbone(given: str | Callable[[Tensor], Tensor], channels: int, device: tor
         return Backbone(Feature(f"Inception-v3, {path.name}", load_inception(path)), fid=True)
     if ":" in text:
         return Backbone(feature(text, channels, device, "features"))
-    wanted = "judge, random, a weights file of FID's Inception, or pkg.module:factory"
+    wanted = "judge, judge@2, random, a weights file of FID's Inception, or pkg.module:factory"
     raise ProbeError(f"features {text}: no such name and no such file; expected {wanted}")

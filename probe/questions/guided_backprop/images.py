@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from probe.base.errors import ProbeError
 from probe.base.progress import Report
-from probe.concepts.sources import is_rooms
+from probe.concepts.sources import fresh_rooms, is_rooms
 from probe.data import loading as sources
 from probe.models.gan import GAN
 from probe.questions.guided_backprop.lens import Source, from_images, from_samples
@@ -12,7 +12,7 @@ from probe.questions.guided_backprop.lens import Source, from_images, from_sampl
 
 def look_at(gan: GAN, data: str | None, limit: int | None, seed: int, tell: Report) -> tuple[Source, list[str]]:
     """The images to look at, and what has to be said about them."""
-    text = data or ("rooms:2048@1" if is_rooms(gan) else "samples:2048")
+    text = data or (fresh_rooms(gan, 2048, 1) if is_rooms(gan) else "samples:2048")
     prefix, _, number = text.partition(":")
     if prefix == "samples":
         if not (number or "2048").isdigit() or int(number or 2048) < 1:

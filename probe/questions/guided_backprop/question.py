@@ -66,8 +66,7 @@ def guided_backprop(
     from probe.base.parameters import written
     from probe.base.progress import silent
     from probe.checkpoints import on_data
-    from probe.concepts.segmenters import load_rooms
-    from probe.concepts.sources import is_rooms
+    from probe.concepts.sources import is_rooms, segmenters_of
     from probe.models.hooks import resolve
     from probe.questions.guided_backprop.figure import atlas
     from probe.questions.guided_backprop.images import look_at
@@ -90,7 +89,7 @@ def guided_backprop(
     source, notes = look_at(gan, data, limit, seed, report or silent)
     doubts = [] if source.name.startswith("samples") else on_data(gan, source.some(256), source.name)
     known = is_rooms(gan) and source.name.startswith(("rooms", "samples"))
-    result = guided(gan, source, settings, load_rooms(device=gan.device)["judge"] if known else None, report)
+    result = guided(gan, source, settings, segmenters_of(gan)["judge"] if known else None, report)
     if units == "all":
         result.files["atlas.pdf"] = partial(atlas, result)
     result.remarks += doubts + [note for note in notes if not note.startswith("data:")]  # images resized or left out

@@ -40,7 +40,7 @@ def spectrum(
     """
     from probe.base.errors import ProbeError
     from probe.base.progress import silent
-    from probe.concepts.sources import is_rooms
+    from probe.concepts.sources import fresh_rooms, is_rooms
     from probe.data import loading
     from probe.questions.spectrum.run import spectrum as run
     from probe.results.provenance import finished
@@ -49,7 +49,7 @@ def spectrum(
     if data is None and not is_rooms(gan):
         name = gan.provenance.get("checkpoint", "this model")
         raise ProbeError(f"{name}: not trained on rooms, so real images are needed; pass them as `data`")
-    source = data or f"rooms:{samples}@77"
+    source = data or fresh_rooms(gan, samples, 77)
     images = loading.load(
         source, gan.size, gan.channels, samples, lambda done, total: tell(f"reading {source}", done, total or done)
     )

@@ -17,6 +17,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 from torchmetrics.image.kid import maximum_mean_discrepancy, poly_kernel
 
+import probe
 from probe import cli
 from probe.base.errors import ProbeError
 from probe.checkpoints import save
@@ -25,7 +26,8 @@ from probe.data.rooms import scenes as rooms
 from probe.measures.distances import compare, frechet, jackknife, kernel_distance, precision_recall
 from probe.measures.features import Feature
 from probe.models.gan import GAN, from_bytes, to_bytes
-from probe.questions.evaluate import inception
+from probe.questions.evaluate import backbones, inception
+from probe.questions.evaluate import images as compared
 from probe.questions.evaluate.backbones import Backbone, backbone
 from probe.questions.evaluate.inception import load_inception
 from probe.questions.evaluate.run import Settings, evaluate, untrained_generator
@@ -317,3 +319,46 @@ def test_a_source_is_read_as_the_generator_draws(
         Image.fromarray(image[0]).resize((50, 40)).save(tmp_path / f"{i}.png")
     assert run(monkeypatch, "--ckpt", str(trained), "--data", str(tmp_path), "--out", str(tmp_path / "out")) == 2
     assert "1 reference images; expected at least 200" in capsys.readouterr().err
+
+
+# --- editions of rooms
+
+
+def test_each_edition_has_its_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, plain = [], backbones.load_rooms
+    monkeypatch.setattr(backbones, "load_rooms", lambda edition, device: (asked.append(edition), plain(1, device))[1])
+    assert [backbone(name, 3, CPU).name for name in ("judge", "judge@2")] == [
+        "the built-in rooms judge",
+        "the built-in judge of rooms@2",
+    ]
+    assert asked == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("trained", "data", "source", "features"),
+    [
+        ("rooms:24000", None, "rooms:5000@77", "judge"),
+        ("rooms@2:30000", None, "rooms@2:5000@77", "judge@2"),
+        ("rooms@2:30000", "rooms:400@5", "rooms:400@5", "judge"),
+        ("folder:faces", "folder:rooms@2", "folder:rooms@2", "random"),
+        ("folder:faces", None, "rooms:5000@77", "judge"),
+    ],
+)
+def test_a_model_is_compared_with_rooms_of_its_edition(
+    tiny_gan: GAN, monkeypatch: pytest.MonkeyPatch, trained: str, data: str | None, source: str, features: str
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    seen = []
+
+    def reals(_: GAN, source: str, *__: object) -> None:
+        seen.append(source)
+        raise EnoughError
+
+    monkeypatch.setattr(backbones, "backbone", lambda name, *_: seen.append(name))
+    monkeypatch.setattr(compared, "reals", reals)
+    tiny_gan.provenance["training"] = {"source": trained}
+    with pytest.raises(EnoughError):
+        probe.evaluate(tiny_gan, data)
+    assert seen == [features, source]
