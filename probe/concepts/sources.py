@@ -44,7 +44,7 @@ def is_rooms(gan: GAN) -> bool:
     return rooms_edition(gan) is not None
 
 
-def segmenters_of(gan: GAN) -> dict[str, Segmenter]:
+def segmenters_of(gan: GAN) -> dict[str, segmenters.Segmenter]:
     """The built-in segmenters, `selector` and `judge`, of the edition of rooms that this generator was trained on."""
     return segmenters.load_rooms(rooms_edition(gan) or 1, gan.device)
 
