@@ -28,7 +28,7 @@ def main() -> None:
         for passes, folder in FOLDERS.items():
             steps = passed(passes, RENDERS, first.batch)
             gan = train(images, replace(first, steps=steps), Path(run), source=SOURCE, resume=True)
-            publish(sample(gan, SHOWN, SEED), gan, folder, args.out, SEED)
+            publish(sample([gan], SHOWN, SEED), gan, folder, args.out, SEED)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ SEED, SHOWN = 0, 60
 def main() -> None:
     args = arguments(__doc__).parse_args()
     gan = load(args.ckpt)
-    publish(sample(gan, SHOWN, SEED), gan, "fig3_samples", args.out, SEED)
+    publish(sample([gan], SHOWN, SEED), gan, "fig3_samples", args.out, SEED)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Train the built-in checkpoint of bedrooms (about three hours on one core with AMX), in one go or resumed.
+"""Train the built-in checkpoint of bedrooms (about five hours on one core with AMX), in one go or resumed.
 
 Run: python -m analyses.train_rooms --run out/train-rooms, again to go on after an interruption.
 The paper's recipe (section 4): Adam with beta1 0.5, z from U(-1, 1), N(0, 0.02) weights. Not the paper's: width 48,
-batches of 64, a gradient penalty on real images, an averaged generator, and a rate that rises once and then falls to
-zero (see PHASES). The shipped file is the averaged generator and the discriminator, in half precision. One thread: on a
+batches of 64, a gradient penalty on real images, an averaged generator, and a rate that rises and falls in phases (see
+PHASES). The shipped file is the averaged generator and the discriminator, in half precision. One thread: on a
 machine that others use, too, two wait for each other.
 """
 
@@ -26,6 +26,7 @@ SOURCE = f"rooms@{EDITION}:{RENDERS}"
 PHASES = (  # up to this step: learning rate, and the share of the steps from which on it falls to zero
     (7_000, 2e-4, 1.0),
     (12_800, 5e-4, 0.75),  # by now the penalty holds D, and G can take larger steps
+    (20_800, 5e-4, 0.7),  # once more: the rate up again, and down for longer
 )
 
 

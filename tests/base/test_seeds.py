@@ -32,6 +32,7 @@ def test_streams_are_the_sums_that_the_committed_results_were_made_with() -> Non
         "TRAIN_DISCRIMINATOR": 3 + 1 + 5,
         "TRAIN_PICTURES": 3 + 1_000_003 + 5,
         "TRAIN_LATENTS": (3 << 32) + 1 + 5,
+        "TRAIN_SHIFTS": (3 << 32) + (1 << 31) + 1 + 5,
         "TRAIN_NOISE": (3 << 32) + (1 << 31) + 5,
     }
     assert seeds.TUNING.of(0) == 3_000_017

@@ -262,9 +262,10 @@ def test_files_of_others_against_their_own_parts(file: str) -> None:
         x = gan.sample(4)
         gan.discriminator.eval()
         wanted = gan.discriminator(x).detach()
+        x = (x + 1) / 2  # the images that the owner's networks draw and judge are in [0, 1]
         parts = {name: part for name, part in parts.items() if not name.startswith("C.") and name != "D.1"}
     else:
-        wanted = gan.images(x.flatten(1))
+        wanted = (gan.images(x.flatten(1)) + 1) / 2
     for part in parts.values():
         own, state = inert.own_tensors(part), part.state
         kind = part.name.name

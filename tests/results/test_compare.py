@@ -143,7 +143,7 @@ def test_what_cannot_be_compared(tmp_path: Path, case: str) -> None:
 
 def drawn(gan: GAN, folder: Path, layer: str = "8x8", seed: int = 0) -> Path:
     """Samples and an ablation of the tiny model, from fixed latents."""
-    sample(gan, 8, seed).save(folder / "sample")
+    sample([gan], 8, seed).save(folder / "sample")
     settings = Settings(layer=layer, units=(0, 1), scale=0.0, indices=(0, 1, 2), latents=16, draws=5, seed=seed)
     effect(gan, settings, None, None).save(folder / "ablate")
     return folder
