@@ -163,6 +163,16 @@ def words(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
+def normed_weight(length: Tensor, direction: Tensor) -> Tensor:
+    """The weight of a layer with weight norm: `direction` at `length`, whose sides are 1 where one length is shared."""
+    if length.dim() != direction.dim() or any(
+        n not in (1, m) for n, m in zip(length.shape, direction.shape, strict=True)
+    ):
+        raise ValueError(f"weight_g {tuple(length.shape)} does not belong to weight_v {tuple(direction.shape)}")
+    shared = [d for d in range(direction.dim()) if length.shape[d] == 1]
+    return length * direction / torch.linalg.vector_norm(direction, dim=shared, keepdim=True)
+
+
 def _parts(state: dict[str, Tensor]) -> _Parts:
     """Group a state dict by module into layers (weights of 2 or 4 dimensions), norms (1), slopes and class tables."""
     groups: dict[str, dict[str, Tensor]] = {}
@@ -171,6 +181,11 @@ def _parts(state: dict[str, Tensor]) -> _Parts:
         groups.setdefault(module, {})[leaf] = tensor
     parts = _Parts()
     for name, group in groups.items():
+        if {"weight_g", "weight_v"} <= set(group):
+            try:
+                group["weight"] = normed_weight(group.pop("weight_g"), group.pop("weight_v"))
+            except ValueError as error:
+                raise MismatchError(f"{name}: {error}", len(parts.links)) from None
         weight = group.get("weight", group.get("weight_orig"))
         square = weight is not None and weight.dim() in (2, 4) and weight.shape[2:3] == weight.shape[3:4]
         if square and weight is not None and weight.numel() and weight.is_floating_point() and set(group) <= _LAYER:

@@ -35,6 +35,7 @@ _LARGE = 5e7  # multiplications an image; above, a search of half a minute is le
 _NEARER = 0.6  # of a plainer reading's score: what another must reach
 _LEAKY = 0.7  # likewise, LeakyReLU of slope 0.2 in all layers, which a quarter of public generators have
 _MIXED = 0.5  # likewise, activations that differ from layer to layer
+_TRIFLE = 0.4  # likewise, LeakyReLU of slope 0.01 in place of ReLU, which draws nearly the same
 _CLOSE = 1.5  # times the score within which another activation is named beside the one that is taken
 DRIFTED = 0.45
 """Distance of a layer, normalising by the batch, within which drifted statistics are told from a wrong reading."""
@@ -377,7 +378,8 @@ def _plainest(
 def _margin(reading: Reading) -> float:
     """What part of a plainer reading's score this one must reach."""
     names = {choice.name for choice in reading.choices[:-1]} - {"none", "prelu"}
-    return _MIXED if len(names) > 1 else _LEAKY if names == {"leaky 0.2"} else _NEARER
+    alike = {"leaky 0.2": _LEAKY, "leaky 0.01": _TRIFLE}
+    return _MIXED if len(names) > 1 else alike.get(names.pop(), _NEARER) if names else _NEARER
 
 
 def _close(taken: Reading, score: float, tried: Sequence[tuple[float, Reading]]) -> dict[str, Any]:

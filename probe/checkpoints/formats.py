@@ -122,7 +122,7 @@ def state_dicts(node: Any, place: str, depth: int = 0) -> Iterator[tuple[str, di
     if not isinstance(node, Mapping) or depth > 4 or "param_groups" in node:
         return
     named = {plain(key): value for key, value in node.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if any(key.endswith(("weight", "weight_orig")) for key in named):
+    if any(key.endswith(("weight", "weight_orig", "weight_g")) for key in named):
         yield place, named
     for key, value in node.items():
         if not _optimizer(str(key)):
@@ -134,9 +134,10 @@ def _optimizer(name: str) -> bool:
 
 
 def plain(key: str) -> str:
-    """A key without the wrappers of DataParallel and torch.compile, and with one spelling of spectral norm."""
+    """A key without the wrappers of DataParallel and torch.compile, and with one spelling of spectral and weight norm."""
     key = re.sub(r"parametrizations\.weight\.original$", "weight_orig", key)
     key = re.sub(r"parametrizations\.weight\.0\._([uv])$", r"weight_\1", key)
+    key = re.sub(r"parametrizations\.weight\.original([01])$", lambda found: "weight_" + "gv"[int(found[1])], key)
     return ".".join(part for part in key.split(".") if part not in ("module", "_orig_mod"))
 
 

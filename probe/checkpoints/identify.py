@@ -145,7 +145,8 @@ def fitting(network: Network, routes: Routes, guesses: Sequence[Entrance], near:
     found = []
     with torch.no_grad():
         for i, guess in enumerate(guesses):
-            x = _product(network, link, step, guess.draw(max(128, guess.classes * 12), link.inputs))
+            n = 2 * guess.classes * math.ceil(max(128, 3 * link.inputs) / (2 * guess.classes))  # classes in equal parts
+            x = _product(network, link, step, guess.draw(n, link.inputs))
             x = _folded(network, link, x) if link.norm != "unit" else x
             found.append((_distance(link, x).total, i))
     return [guesses[i] for d, i in sorted(found)[:2] if d < 0.5 * near and d < 0.25]
@@ -322,7 +323,9 @@ def distance(x: Tensor, name: str, running_mean: Tensor, running_var: Tensor, up
         mean, variance = running_mean / (1 - start), (running_var - start) / (1 - start)
         kinds = [distance(x, name, running_mean, running_var), distance(x, name, mean, variance.clamp(min=0))]
         return min(kinds, key=lambda d: d.total)
-    variance, mean = torch.var_mean(x.float().transpose(0, 1).flatten(1), 1, correction=0)
+    x, rest = x.float(), [d for d in range(x.dim()) if d != 1]
+    mean = x.mean(rest, keepdim=True)
+    mean, variance = mean.flatten(), (x - mean).square().mean(rest)  # several times as fast as torch.var_mean
     floor = 0.01 * running_var.median() + 1e-8
     away = ((mean - running_mean).square() / (running_var + floor)).mean().sqrt()
     ratio = ((variance + floor) / (running_var.clamp(min=0) + floor)).log().abs().mean()

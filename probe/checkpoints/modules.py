@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probe.base.errors import ProbeError
-from probe.checkpoints.chains import CHANNELS
+from probe.checkpoints.chains import CHANNELS, normed_weight
 from probe.checkpoints.described import Condition, Described, Op, network
 from probe.checkpoints.inert import Object, children, own_tensors, state_of, walk
 
@@ -236,10 +236,7 @@ def _weights(tensors: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
             matrix = original.float().transpose(0, rows).flatten(1)
             weight = original / (u.float().flatten() @ matrix @ v.float().flatten())
         elif "weight_g" in tensors and "weight_v" in tensors:
-            direction = tensors["weight_v"].float()
-            weight = direction * (
-                tensors["weight_g"] / direction.flatten(1).norm(dim=1).view(tensors["weight_g"].shape)
-            )
+            weight = normed_weight(tensors["weight_g"].float(), tensors["weight_v"].float())
         else:
             raise KeyError("weight")
     return {"weight": weight} | ({"bias": tensors["bias"]} if "bias" in tensors else {})

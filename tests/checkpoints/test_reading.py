@@ -251,9 +251,31 @@ LAYOUTS: dict[str, tuple[Callable[[], nn.Module], int]] = {
                            nn.ConvTranspose2d(8, 3, 4, 2, 1), nn.Tanh()),
         32,
     ),
+    "weight norm": (lambda: sequential(*weight_normed(nn.utils.weight_norm)), 32),
+    "weight norm as a parametrization": (lambda: sequential(*weight_normed(nn.utils.parametrizations.weight_norm)), 32),
+    "stride 3 to 96 px": (
+        lambda: sequential(*up(NZ, 24, 4, 1, 0), *up(24, 16, 4, 2, 1), *up(16, 8, 4, 2, 1), *up(8, 6, 4, 2, 1),
+                           nn.ConvTranspose2d(6, 3, 5, 3, 1, bias=False), nn.Tanh()),
+        96,
+    ),
 }  # fmt: skip
 
 
+def weight_normed(norm: Any) -> list[nn.Module]:
+    """Layers whose weights are stored as a length and a direction; the lengths are trained, too."""
+    layers = [
+        norm(nn.ConvTranspose2d(*shape))
+        for shape in ((NZ, 24, 4), (24, 16, 4, 2, 1), (16, 8, 4, 2, 1), (8, 3, 4, 2, 1))
+    ]
+    for layer in layers:
+        for name, length in layer.named_parameters():
+            if name in ("weight_g", "parametrizations.weight.original0"):
+                nn.init.uniform_(length, 0.5, 2.0, generator=torch.Generator().manual_seed(len(length)))
+    return [m for layer, width in zip(layers[:3], (24, 16, 8), strict=True) for m in (layer, nn.BatchNorm2d(width), nn.ReLU())] + [
+        layers[3], nn.Tanh()]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts(tmp_path: Path, name: str) -> None:
     make, size = LAYOUTS[name]
@@ -305,6 +327,38 @@ def test_classes(tmp_path: Path, how: str) -> None:
         gan.at_class(10)
     checkpoints.save(gan, tmp_path / "b.safetensors")
     torch.testing.assert_close(checkpoints.load(tmp_path / "b.safetensors").sample(2), gan.sample(2))
+
+
+class TwoBranches(nn.Module):
+    """Latent and one-hot class enter by layers of their own, whose maps stand side by side."""
+
+    def __init__(self, norm: bool, latent_first: bool) -> None:
+        super().__init__()
+        inputs = (NZ, 10) if latent_first else (10, NZ)
+        self.one, self.two = (nn.Sequential(*(up(n, width, 4, 1, 0) if norm else [nn.ConvTranspose2d(n, width, 4), nn.ReLU()]))
+                              for n, width in zip(inputs, (24, 12), strict=True))  # fmt: skip
+        self.net = nn.Sequential(
+            *up(36, 16, 4, 2, 1), *up(16, 8, 4, 2, 1), nn.ConvTranspose2d(8, 3, 4, 2, 1), nn.Tanh()
+        )
+        self.latent_first = latent_first
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        entering = [z, F.one_hot(label, 10).float()][:: 1 if self.latent_first else -1]
+        maps = [branch(x[:, :, None, None]) for branch, x in zip((self.one, self.two), entering, strict=True)]
+        return self.net(torch.cat(maps, 1))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("latent_first", [False, True])
+def test_latent_and_class_in_layers_of_their_own(tmp_path: Path, norm: bool, latent_first: bool) -> None:
+    torch.manual_seed(0)
+    module = warmed(TwoBranches(norm, latent_first), lambda n, seed: (*normal(n, seed), torch.arange(n) % 10))
+    with pytest.raises(ProbeError, match=r"a conditional generator of 10 classes .*`label` 0 to 9"):
+        opened(module, tmp_path)
+    gan = opened(module, tmp_path, label=7)
+    assert gan.nz == NZ
+    draws_the_same(gan, module, torch.tensor(7))
+    draws_the_same(gan.at_class(2), module, torch.tensor(2))
 
 
 def test_a_class_of_an_unconditional_generator(tmp_path: Path) -> None:
