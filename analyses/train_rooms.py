@@ -1,4 +1,4 @@
-"""Train the built-in checkpoint of bedrooms (about five hours on one core with AMX), in one go or resumed.
+"""Train the built-in checkpoint of bedrooms (about four hours on one core with AMX), in one go or resumed.
 
 Run: python -m analyses.train_rooms --run out/train-rooms, again to go on after an interruption.
 The paper's recipe (section 4): Adam with beta1 0.5, z from U(-1, 1), N(0, 0.02) weights. Not the paper's: width 48,
@@ -26,7 +26,7 @@ SOURCE = f"rooms@{EDITION}:{RENDERS}"
 PHASES = (  # up to this step: learning rate, and the share of the steps from which on it falls to zero
     (7_000, 2e-4, 1.0),
     (12_800, 5e-4, 0.75),  # by now the penalty holds D, and G can take larger steps
-    (20_800, 5e-4, 0.7),  # once more: the rate up again, and down for longer
+    (18_000, 5e-4, 0.8),  # once more: the rate up again, and down for longer
 )
 
 

@@ -155,9 +155,12 @@ def discriminator(
             by_sigmoid = identify.score(_measure(network, default, others, False))
             sigmoid = by_sigmoid < 0.5 * identify.score(measure(default))
         seen = others if sigmoid and others is not None else (images + 1) / 2 if unit else images
+        limits = (UNSURE, LIKELY if young else LENIENT)
         chosen, verdict = _judge(
-            network, default, measure, candidates, (UNSURE, LENIENT), lambda r: identify.alternatives(network, r, [])
+            network, default, measure, candidates, limits, lambda r: identify.alternatives(network, r, [])
         )
+        if young and verdict["verdict"] == "inconsistent":  # which says nothing yet
+            chosen, verdict = default, said("consistent", *_total(measure(default)))
         verdict |= {"sigmoid": True} if sigmoid else {}
     verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
     verdict |= _of_youth(verdict) if young else {}
@@ -412,6 +415,10 @@ def _with_eps(reading: Reading, default: Reading) -> Reading:
     """A reading with the usual eps, which drifted statistics cannot tell."""
     choices = [replace(c, eps=d.eps) for c, d in zip(reading.choices, default.choices, strict=True)]
     return replace(reading, choices=choices)
+
+
+def _total(distances: list[Distance]) -> tuple[float, list[Distance]]:
+    return identify.score(distances), distances
 
 
 def said(verdict: str, total: float, distances: Sequence[Distance]) -> dict[str, Any]:

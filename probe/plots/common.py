@@ -63,17 +63,25 @@ def note(figure: Figure, x: float, y: float, text: str, **how: Any) -> None:
 
 
 def tile(images: np.ndarray[Any, Any], columns: int, gap: int = 2) -> np.ndarray[Any, Any]:
-    """Images (N, C, S, S) uint8 -> one picture (H, W, 3) uint8, row by row, with white gaps."""
-    n, channels, size, _ = images.shape
+    """Images (N, C, S, S) uint8 -> one picture (H, W, 3) uint8, row by row, with white gaps.
+
+    Images of one channel are grey; those of four have a transparency, and lie on white.
+    """
+    n, _, size, _ = images.shape
     rows = math.ceil(n / columns)
     canvas = np.full((rows * (size + gap) - gap, columns * (size + gap) - gap, 3), 255, dtype=np.uint8)
     for i, image in enumerate(images):
         y, x = divmod(i, columns)
-        pixels = image.transpose(1, 2, 0)
-        canvas[y * (size + gap) :, x * (size + gap) :][:size, :size] = (
-            pixels if channels == 3 else np.repeat(pixels, 3, 2)
-        )
+        canvas[y * (size + gap) :, x * (size + gap) :][:size, :size] = on_white(image).transpose(1, 2, 0)
     return canvas
+
+
+def on_white(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An image (1, 3 or 4, H, W) uint8 in colours (3, H, W): one channel is grey, the fourth an opacity over white."""
+    if len(image) == 4:
+        opacity = image[3:] / 255
+        return np.rint(image[:3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    return np.broadcast_to(image, (3, *image.shape[1:]))
 
 
 def show(figure: Figure, box: Sequence[float], picture: np.ndarray[Any, Any]) -> Any:

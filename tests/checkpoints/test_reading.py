@@ -403,6 +403,24 @@ def test_statistics_of_few_updates(tmp_path: Path) -> None:
     draws_the_same(gan, module)
 
 
+def test_a_discriminator_of_few_updates_that_fits_badly_is_read_as_usual(tmp_path: Path) -> None:
+    """Its statistics are of noise, not of images: whatever comes nearest says nothing."""
+    d = nn.Sequential(nn.Conv2d(3, 8, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.LeakyReLU(0.2),
+                      nn.Conv2d(16, 32, 4, 2, 1, bias=False), nn.BatchNorm2d(32), nn.LeakyReLU(0.2), nn.Conv2d(32, 1, 4))  # fmt: skip
+    torch.manual_seed(0)
+    for _ in range(20):
+        d(torch.rand(32, 3, 32, 32) * 2 - 1)
+    torch.save(d.eval().state_dict(), tmp_path / "d.pth")
+    torch.save(warmed(Net(F.relu), normal).state_dict(), tmp_path / "g.pth")
+    gan = checkpoints.load(tmp_path / "g.pth", disc=tmp_path / "d.pth")
+    told = gan.provenance["consistency"]["discriminator"]
+    assert told["verdict"] == "unchecked"
+    assert "fewer than 50 updates" in told["reason"]
+    assert {layer["activation"] for layer in told["layers"][:3]} == {"leaky 0.2"}
+    x = torch.rand(4, 3, 32, 32) * 2 - 1
+    torch.testing.assert_close(gan.discriminator(x).flatten(), d(x).flatten())
+
+
 def test_statistics_of_nothing_that_was_tried(tmp_path: Path) -> None:
     module = warmed(Net(F.relu), normal)
     for norm in (module.bn1, module.bn2, module.bn3):

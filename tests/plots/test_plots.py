@@ -61,6 +61,8 @@ def test_colour_channels_are_not_swapped() -> None:
     red = np.zeros((1, 3, 4, 4), dtype=np.uint8)
     red[:, 0] = 200
     assert (tile(red, 1)[0, 0] == [200, 0, 0]).all()
+    half = np.concatenate([red, np.full((1, 1, *red.shape[2:]), 51, np.uint8)], 1)  # a fifth opaque, over white
+    assert (tile(half, 1)[0, 0] == [244, 204, 204]).all()
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
