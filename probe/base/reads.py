@@ -1,0 +1,46 @@
+"""What was read on the way to a result: noted where it is read, kept in the result and told once, by whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+
+class Source(Protocol):
+    """A source of images that was read."""
+
+    def about(self) -> dict[str, Any]:
+        """What a result keeps of it."""
+
+    def told(self) -> str:
+        """A line for people, or nothing."""
+
+
+_NOTED: ContextVar[list[Source] | None] = ContextVar("noted", default=None)
+
+
+def note(source: Source) -> None:
+    """Note a source for the question that is being asked, if one is."""
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(source)
+
+
+@contextmanager
+def noting() -> Iterator[list[Source]]:
+    """The list of sources that are read within."""
+    noted: list[Source] = []
+    token = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(token)
+
+
+def keep(result: Any, noted: list[Source]) -> None:
+    """Put what was read into a result's provenance, and what people should hear of it into its remarks."""
+    if noted and isinstance(getattr(result, "provenance", None), dict):
+        result.provenance["sources"] = [source.about() for source in noted]
+        result.remarks[:0] = [line for source in noted if (line := source.told())]
