@@ -215,7 +215,10 @@ def question(call: _F) -> _F:
                 for one in value if several else (value,):
                     require_gan(one)
         with reads.noting() as noted:
-            result = call(*given.args, **given.kwargs)
+            try:
+                result = call(*given.args, **given.kwargs)
+            except ProbeError as error:
+                raise reads.explained(error, noted) from error.__cause__
         reads.keep(result, noted)
         return result
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from probe.base.errors import ProbeError
+
 
 class Source(Protocol):
     """A source of images that was read."""
@@ -39,8 +41,16 @@ def noting() -> Iterator[list[Source]]:
         _NOTED.reset(token)
 
 
+def explained(error: ProbeError, noted: list[Source]) -> ProbeError:
+    """An error that followed, with what was left out of the sources that were read."""
+    lines = [source.told() for source in noted if source.about()["left_out"]]
+    return type(error)(" ".join([str(error), *(f"({line})" for line in lines)])) if lines else error
+
+
 def keep(result: Any, noted: list[Source]) -> None:
-    """Put what was read into a result's provenance, and what people should hear of it into its remarks."""
+    """Put what was read into a result's provenance, and in words among its assumptions and its remarks."""
     if noted and isinstance(getattr(result, "provenance", None), dict):
         result.provenance["sources"] = [source.about() for source in noted]
-        result.remarks[:0] = [line for source in noted if (line := source.told())]
+        lines = [line for source in noted if (line := source.told())]
+        result.assumptions += lines
+        result.remarks[:0] = lines

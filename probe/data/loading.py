@@ -115,7 +115,7 @@ def _bytes(image: Image.Image, kind: str, levels: Levels) -> Image.Image:
     """A picture of bytes, noted; where those of its source are 0 and 1, black and white."""
     extrema = image.getextrema()
     pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    levels.see(kind, min(float(low) for low, _ in pairs), max(float(high) for _, high in pairs))  # type: ignore[misc]
+    levels.see(kind, min(float(low) for low, _ in pairs), max(float(high) for _, high in pairs))
     by = levels.ranges.get("bytes")
     return image.point(lambda value: 255 * min(value, 1)) if isinstance(by, Range) else image
 

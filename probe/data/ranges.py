@@ -26,7 +26,7 @@ class Range:
         if self.bits:
             return (values.astype(np.int64) >> (self.bits - 8)).clip(0, 255).astype(np.uint8)
         scaled = (values.astype(np.float64) - self.low) * (255 / (self.high - self.low))
-        return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+        return np.asarray(scaled.clip(0, 255).round(), np.uint8)
 
 
 SIXTEEN = Range("", bits=16)

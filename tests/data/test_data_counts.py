@@ -87,6 +87,15 @@ def test_every_question_keeps_and_tells_what_it_read(tmp_path):
     assert result.remarks[0].startswith("folder:photos: 40 images read; 1 left out as unreadable")
 
 
+def test_a_refusal_tells_what_was_left_out(tmp_path):
+    source = written(tmp_path / "photos", noise(1, 32, 32, 3))
+    (tmp_path / "photos" / "x.png").write_bytes(b"broken")
+    with pytest.raises(
+        ProbeError, match=r"expected at least 2 .* \(folder:photos: 1 images read; 1 left out as .*x\.png"
+    ):
+        probe.dedup(source)
+
+
 def test_what_is_read_outside_of_a_question_is_kept_by_none(tmp_path):
     data.load(written(tmp_path / "photos", EXPECTED), size=8)
     with reads.noting() as noted:
