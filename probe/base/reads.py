@@ -43,14 +43,15 @@ def noting() -> Iterator[list[Source]]:
 
 def explained(error: ProbeError, noted: list[Source]) -> ProbeError:
     """An error that followed, with what was left out of the sources that were read."""
-    lines = [source.told() for source in noted if source.about()["left_out"]]
+    lines = dict.fromkeys(source.told() for source in noted if source.about()["left_out"])
     return type(error)(" ".join([str(error), *(f"({line})" for line in lines)])) if lines else error
 
 
 def keep(result: Any, noted: list[Source]) -> None:
     """Put what was read into a result's provenance, and in words among its assumptions and its remarks."""
     if noted and isinstance(getattr(result, "provenance", None), dict):
-        result.provenance["sources"] = [source.about() for source in noted]
-        lines = [line for source in noted if (line := source.told())]
+        every = [source.about() for source in noted]
+        result.provenance["sources"] = [about for i, about in enumerate(every) if about not in every[:i]]
+        lines = list(dict.fromkeys(line for source in noted if (line := source.told())))
         result.assumptions += lines
         result.remarks[:0] = lines
