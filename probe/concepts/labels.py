@@ -206,7 +206,8 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
             if not reason:
                 image, category = row["image_id"], row["category_id"]
                 try:
-                    rows.append((row, index[image], coco.box(row, *scale[image], size)))
+                    width, height = scale[image]
+                    rows.append((row, index[image], coco.box(row, width, height, size)))
                 except ProbeError as error:
                     reason = str(error)
                     untold.add((index[image], category))

@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 from probe.base import files, seeds
 from probe.base.errors import ProbeError
+from probe.base.files import path_of
+from probe.base.parameters import File
 from probe.data.exclusion import Exclusion
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, latents, lay_out, recalibrate, to_bytes
@@ -317,7 +319,7 @@ class _Teller:
 def train(
     images: Array,
     settings: Settings,
-    out: Path,
+    out: File,
     *,
     source: str = "",
     contents: str = "",
@@ -338,7 +340,10 @@ def train(
     ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not
     finite (the last good state stays on disk).
     """
-    s = settings
+    s, out = settings, path_of(out, "out")
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ProbeError(f"images of {images.dtype}; expected uint8 in 0 … 255, (N, {s.channels}, {s.size}, {s.size})")
     if images.shape[1:] != (s.channels, s.size, s.size):
         raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
     if (out / STATE).exists() and not resume:

@@ -260,6 +260,13 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path):
             train(images, TINY, tmp_path, source=source, resume=True)
 
 
+def test_images_that_are_no_bytes_are_refused(tmp_path):
+    with pytest.raises(ProbeError, match=r"images of float32; expected uint8 in 0 … 255"):
+        train(pictures(20).astype(np.float32) / 255, TINY, tmp_path)
+    train(pictures(20), replace(TINY, steps=1), str(tmp_path / "text"))
+    assert (tmp_path / "text" / "state.safetensors").exists()
+
+
 def test_a_run_knows_its_images_by_their_contents(tmp_path):
     train(pictures(20), TINY, tmp_path / "known", source="a", contents="12ab")
     with pytest.raises(
