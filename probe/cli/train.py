@@ -90,6 +90,7 @@ def train(
     from probe.data import exclusion, loading
     from probe.models.device import pick_device
     from probe.plots import losses
+    from probe.results.drawing import undrawn
     from probe.training import pace
     from probe.training.loop import Settings, known_by_name, read_log, stored
     from probe.training.loop import train as run_training
@@ -149,7 +150,12 @@ def train(
         )
     gan.provenance["training"]["data"] = images.about()
     save(gan, out / "checkpoint.safetensors")
-    losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
+    try:
+        losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
+    except (ProbeError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever matplotlib stumbles over: the checkpoint is saved
+        print(undrawn(str(out / "losses.png"), error), file=sys.stderr)
     if as_json:
         print_json(
             {

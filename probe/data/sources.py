@@ -142,7 +142,7 @@ def _text(name: str) -> str:
 def _columns(images: list[str], integers: list[str], found: Iterable[str], where: str) -> tuple[str, str | None]:
     """The columns of images and of labels among those that could hold them."""
     if not images:
-        wanted = "a column image or img of encoded images, or of such with their path"
+        wanted = "a column of encoded images as bytes, or as a struct of bytes and path"
         raise ProbeError(f"{where}: found the columns {', '.join(found)}; expected {wanted}: check the dataset")
     image = next((name for name in images if name.lower() in ("image", "img")), images[0])
     return image, next((known for name in _LABEL_COLUMNS for known in integers if known.lower() == name), None)
@@ -168,7 +168,8 @@ def _parquet(text: str, *_: object) -> Reading:
             structs = [n for n, t in kinds.items() if pa.types.is_struct(t) and t.get_field_index("bytes") >= 0]
             structs += [n for n, t in kinds.items() if pa.types.is_binary(t) or pa.types.is_large_binary(t)]
             integers = [n for n, t in kinds.items() if pa.types.is_integer(t)]
-            image, label = _columns(structs, integers, kinds, f"parquet:{file.name}")
+            typed = [f"{n} ({'struct' if pa.types.is_struct(t) else t})" for n, t in kinds.items()]
+            image, label = _columns(structs, integers, typed, f"parquet:{file.name}")
             batches = table.iter_batches(64, columns=[image, label] if label else [image])
             for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
                 cell = row[image] or {}
@@ -218,9 +219,12 @@ def _hf(text: str, *_: object) -> Reading:
             for i, row in enumerate(stream.decode(False)):  # a broken image would end a stream that decodes
                 if i == 0:
                     structs = [key for key, value in row.items() if isinstance(value, dict) and "bytes" in value]
+                    structs += [key for key, value in row.items() if isinstance(value, bytes)]
                     integers = [key for key, value in row.items() if isinstance(value, int)]
-                    image, label = _columns(structs, integers, row, f"hf:{text}")
+                    typed = [f"{key} ({type(value).__name__})" for key, value in row.items()]
+                    image, label = _columns(structs, integers, typed, f"hf:{text}")
                 cell = row[image] or {"bytes": b""}
+                cell = {"bytes": cell} if isinstance(cell, bytes) else cell
                 remote = partial(datasets.Image().decode_example, cell)
                 picture = Fetched(remote) if cell["bytes"] is None else Encoded(cell["bytes"])
                 yield os.path.basename(cell.get("path") or f"row {i}"), picture, row.get(label)

@@ -6,7 +6,9 @@ any moment and resumed from its last state repeats the same steps and, on the sa
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 import signal
@@ -182,8 +184,11 @@ def _draw(run: Run, folder: Path, z: Tensor) -> None:
 
 
 def _animate(folder: Path, path: Path) -> None:
-    """All drawn steps as one animated GIF."""
-    frames = [Image.open(p).convert("RGB") for p in sorted(folder.glob("step-*.png"))]
+    """All drawn steps that can be read as one animated GIF."""
+    frames = []
+    for drawn in sorted(folder.glob("step-*.png")):
+        with contextlib.suppress(OSError, SyntaxError, ValueError):  # cut short by whatever ended an earlier run
+            frames.append(Image.open(io.BytesIO(drawn.read_bytes())).convert("RGB"))
     if frames:
         with files.writing(path) as temporary:
             frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0)

@@ -260,6 +260,14 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path):
             train(images, TINY, tmp_path, source=source, resume=True)
 
 
+def test_a_damaged_picture_of_an_earlier_step_costs_nothing_but_itself(tmp_path):
+    train(pictures(20), TINY, tmp_path)
+    first = min((tmp_path / "samples").glob("step-*.png"))
+    first.write_bytes(first.read_bytes()[:60])
+    train(pictures(20), replace(TINY, steps=7), tmp_path, resume=True)
+    assert (tmp_path / "training.gif").exists()
+
+
 def test_images_that_are_no_bytes_are_refused(tmp_path):
     with pytest.raises(ProbeError, match=r"images of float32; expected uint8 in 0 … 255"):
         train(pictures(20).astype(np.float32) / 255, TINY, tmp_path)
