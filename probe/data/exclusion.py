@@ -74,11 +74,11 @@ class Exclusion:
 def save(
     path: Path, source: str, images: int, indices: Array, contents: str = "", names: Sequence[str] | None = None
 ) -> None:
-    """Write a list; `names` are those of the images left out, in the order of the indices, for people to read."""
-    order = np.argsort(indices, kind="stable")
-    document: dict[str, Any] = {"source": source, "images": images, "exclude": indices[order].tolist()}
+    """Write a list; `names` are those of all images of the source: the list gets those left out, for people to read."""
+    listed = np.sort(indices).tolist()
+    document: dict[str, Any] = {"source": source, "images": images, "exclude": listed}
     document |= {"contents": contents} if contents else {}
-    document |= {"names": [names[i] for i in order]} if names else {}
+    document |= {"names": [names[i] for i in listed]} if names else {}
     with writing(path) as temporary:
         temporary.write_text(json.dumps(document) + "\n", encoding="utf-8")
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.data.ranges import SIXTEEN, Levels, Range
-from probe.data.reading import Array, Picture, Reading
+from probe.data.reading import Array, Drawn, Picture, Reading
 from probe.data.rooms import scenes as rooms
 from probe.data.sources import ROOMS, SOURCES
 
@@ -36,7 +36,7 @@ class Images:
     `labels` (N,) int64, -1 where one is missing, or None; `name` is the source with base names only, such as
     `folder:bedrooms`; `skipped` are the names of what was left out and `why` (as many) the reasons; `resized` counts
     those of another size; `classes` names the labels 0, 1, … of a source that has names for them; `names` are those of
-    the images in the source, none for rooms; `levels` says what was assumed of values whose type does not tell their
+    the images in the source, none where it is an array or drawn; `levels` says what was assumed of values whose type does not tell their
     range. `sha256` is a digest of the contents in their order, whatever size they are prepared to: two sources are the
     same where it is.
     """
@@ -66,7 +66,7 @@ class Images:
 
     def told(self) -> str:
         """The same in a line for people: nothing of rooms, which are drawn; of a source what became of its files."""
-        if not self.names:
+        if self.name.partition(":")[0] in ROOMS:
             return ""
         reasons = dict.fromkeys(self.why)
         left = []
@@ -161,7 +161,7 @@ def _load(source: str, size: int, channels: int, limit: int | None, progress: Pr
             resized,
             reading.classes,
             tuple(why for _, why in skipped),
-            () if reading.ready else names,
+            names,
             levels,
             reading.sha256 or digest,
         )
@@ -270,7 +270,7 @@ def _fill(
             file.write(prepared.tobytes())
             made.resized += size != shape[1:]
             made.labels.append(label)
-            made.names.append(name)
+            made.names += [] if isinstance(picture, Drawn) else [name]
             if len(made.labels) % 256 == 0:
                 progress(len(made.labels), total)
             if len(made.labels) == limit:

@@ -80,7 +80,7 @@ def dedup(
         "precision": "float32",
     }
     listed = result.arrays["removed"]
-    names = [images.named(i) for i in listed]
+    names = images.names or None
     if images.names:
         doubtful = np.argsort(result.arrays["likeness"], kind="stable")[:10]
         pairs = [[int(result.arrays[side][k]) for side in ("kept", "removed")] for k in doubtful]

@@ -68,5 +68,6 @@ def held_out(
     indices = np.arange(len(images.images))[:, None]
     trained, unseen = own_split(gan, images.images, images.name, left_out, images.sha256)
     places = own_split(gan, indices, images.name, left_out, images.sha256)
-    trained_names, unseen_names = ([images.named(i) for i in part.ravel().tolist()] for part in places)
+    every = images.names or None
+    trained_names, unseen_names = ([every[i] for i in part.ravel().tolist()] if every else [] for part in places)
     return Split(trained, unseen, trained_names, unseen_names, notes)

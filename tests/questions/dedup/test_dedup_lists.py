@@ -52,7 +52,7 @@ def test_a_list_knows_its_source(tmp_path: Path) -> None:
 
 
 def test_a_list_knows_its_source_by_its_contents(tmp_path: Path) -> None:
-    exclusion.save(tmp_path / "list.json", "folder:x", 20, np.array([7, 3]), "12ab", [f"{i}.png" for i in (7, 3)])
+    exclusion.save(tmp_path / "list.json", "folder:x", 20, np.array([7, 3]), "12ab", [f"{i}.png" for i in range(20)])
     assert json.loads((tmp_path / "list.json").read_text()) == {
         "source": "folder:x", "images": 20, "exclude": [3, 7], "contents": "12ab", "names": ["3.png", "7.png"],
     }  # fmt: skip
