@@ -182,6 +182,8 @@ def stamp(source: str) -> str:
 def _parts(source: str) -> tuple[str, str]:
     """A source's prefix, known, and what stands behind it."""
     prefix, colon, text = source.partition(":")
+    if source in ROOMS and Path(source).exists():
+        raise ProbeError(f"{source}: the procedural rooms and a folder here; pass {source}:24000 or ./{source}")
     if source in ROOMS or (colon and prefix in SOURCES):
         return prefix, text
     if re.fullmatch(r"\w[\w@]+", prefix) and colon and not Path(source).exists():

@@ -73,11 +73,14 @@ def reading(
     classes: tuple[str, ...] = (),
     left_out: tuple[tuple[str, str], ...] = (),
 ) -> Reading:
-    """A reading of files, stamped with their absolute paths, sizes and modification times."""
+    """A reading of files, stamped with their absolute paths, sizes and times, those of the last change among them.
+
+    A file that is put in the place of another has its own such time, whatever modification time it was given.
+    """
     name = f"{prefix}:{os.path.basename(os.path.abspath(shown)) if isinstance(shown, Path) else shown}"
     name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are no text cannot be written as such
     stats = ((os.path.abspath(file), file.stat()) for file in files if file.exists())  # not so a broken link
-    stamp = name + repr([(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    stamp = name + repr([(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for file, stat in stats])
     return Reading(name=name, stamp=stamp, count=count, items=items, classes=classes, left_out=left_out)
 
 

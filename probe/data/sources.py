@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -149,7 +150,10 @@ def _columns(images: list[str], integers: list[str], found: Iterable[str], where
 
 
 def _parquet(text: str, *_: object) -> Reading:
-    """FILE, GLOB or DIR (all its files): Hugging Face image parquet, read a few rows at a time."""
+    """FILE, GLOB or DIR (all its files): Hugging Face image parquet, read a few rows at a time.
+
+    Labels that are texts are numbered in their order.
+    """
     pq, pa = extra("pyarrow.parquet", "parquet"), extra("pyarrow", "parquet")
     path = Path(text).expanduser()
     if path.exists() or not glob.has_magic(text):
@@ -162,31 +166,41 @@ def _parquet(text: str, *_: object) -> Reading:
 
     guarded = partial(sound, errors=(pa.ArrowException, OSError), wanted="a parquet file")
 
+    def columns(table: Any, where: str) -> tuple[str, str | None, bool]:
+        kinds = {field.name: field.type for field in table.schema_arrow}
+        structs = [n for n, t in kinds.items() if pa.types.is_struct(t) and t.get_field_index("bytes") >= 0]
+        structs += [n for n, t in kinds.items() if pa.types.is_binary(t) or pa.types.is_large_binary(t)]
+        texts = [n for n, t in kinds.items() if pa.types.is_string(getattr(t, "value_type", t))]
+        labels = [n for n, t in kinds.items() if pa.types.is_integer(t)] + texts
+        typed = [f"{n} ({'struct' if pa.types.is_struct(t) else t})" for n, t in kinds.items()]
+        image, label = _columns(structs, labels, typed, where)
+        return image, label, label in texts
+
     def rows(file: Path) -> Items:
         with guarded(f"parquet:{file.name}"), pq.ParquetFile(file) as table:
-            kinds = {field.name: field.type for field in table.schema_arrow}
-            structs = [n for n, t in kinds.items() if pa.types.is_struct(t) and t.get_field_index("bytes") >= 0]
-            structs += [n for n, t in kinds.items() if pa.types.is_binary(t) or pa.types.is_large_binary(t)]
-            integers = [n for n, t in kinds.items() if pa.types.is_integer(t)]
-            typed = [f"{n} ({'struct' if pa.types.is_struct(t) else t})" for n, t in kinds.items()]
-            image, label = _columns(structs, integers, typed, f"parquet:{file.name}")
+            image, label, _ = columns(table, f"parquet:{file.name}")
             batches = table.iter_batches(64, columns=[image, label] if label else [image])
             for i, row in enumerate(row for batch in batches for row in batch.to_pylist()):
                 cell = row[image] or {}
                 cell = {"bytes": cell} if isinstance(cell, bytes) else cell
                 name = os.path.basename(cell.get("path") or f"{file.name} row {i}")
-                yield name, Encoded(cell.get("bytes") or b""), row.get(label)
+                yield name, Encoded(cell.get("bytes") or b""), number.get(row.get(label), row.get(label))
 
-    count = 0
+    count, found_texts = 0, set[str]()
     for file in files:
-        with guarded(f"parquet:{file.name}"):
-            count += pq.read_metadata(file).num_rows
+        with guarded(f"parquet:{file.name}"), pq.ParquetFile(file) as table:
+            count += table.metadata.num_rows
+            _image, label, is_text = columns(table, f"parquet:{file.name}")
+            if label and is_text:
+                found_texts |= set(table.read([label])[label].unique().to_pylist()) - {None}
+    classes = tuple(sorted(found_texts))
+    number = {word: i for i, word in enumerate(classes)}
 
     def items() -> Items:
         for file in files:
             yield from rows(file)
 
-    return reading("parquet", path, files, count, items)
+    return reading("parquet", path, files, count, items, classes)
 
 
 def _lmdb(text: str, *_: object) -> Reading:

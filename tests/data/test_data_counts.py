@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,29 @@ def test_a_digest_is_of_the_contents_in_their_order_and_of_nothing_else(tmp_path
     assert data.load(str(tmp_path / "a" / "images"), size=8).sha256 != first
 
 
+def test_a_file_in_the_place_of_another_is_read_anew_whatever_its_time_and_size(tmp_path):
+    for name, array in (("a.npy", noise(2, 8, 8)), ("b.npy", noise(2, 8, 8, seed=1))):
+        np.save(tmp_path / name, array)
+        os.utime(tmp_path / name, (1, 1))
+    first = data.load(f"npz:{tmp_path / 'a.npy'}", size=8, channels=1)
+    (tmp_path / "b.npy").replace(tmp_path / "a.npy")
+    second = data.load(f"npz:{tmp_path / 'a.npy'}", size=8, channels=1)
+    np.testing.assert_array_equal(second.images[:, 0], noise(2, 8, 8, seed=1))
+    assert first.sha256 != second.sha256
+
+
+def test_rooms_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "rooms", EXPECTED)
+    for ask in (data.load, data.stamp):
+        with pytest.raises(
+            ProbeError, match=r"rooms: the procedural rooms and a folder here; pass rooms:24000 or \./rooms"
+        ):
+            ask("rooms")
+    assert data.load("./rooms", size=8).name == "folder:rooms"
+    assert data.load("rooms:2", size=16).name == "rooms:2"
+
+
 def test_rooms_are_known_by_what_they_are_drawn_from():
     known = [
         data.load(s, size=16, channels=c).sha256
@@ -219,3 +243,15 @@ def test_parquet_of_plain_bytes(tmp_path):
     np.testing.assert_array_equal(images.images, chw(EXPECTED))
     assert images.labels.tolist() == [1, 0, 2]
     assert Image.open(io.BytesIO(rows[0])).size == (8, 8)
+
+
+@pytest.mark.parametrize("kind", ["string", "dictionary"])
+def test_parquet_labels_that_are_texts(tmp_path, kind):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for part, labels in (("0", ["dog", "cat"]), ("1", [None])):
+        column = pa.array(labels, pa.string())
+        column = column.dictionary_encode() if kind == "dictionary" else column
+        images = pa.array([encoded(EXPECTED[0])] * len(labels), pa.binary())
+        pq.write_table(pa.table({"image": images, "label": column}), tmp_path / f"{part}.parquet")
+    images = data.load(f"parquet:{tmp_path}", size=8)
+    assert (images.labels.tolist(), images.classes) == ([1, 0, -1], ("cat", "dog"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def region(text: str, size: int) -> Tensor:
     return F.interpolate(torch.from_numpy(pixels)[None, None], (size, size), mode="area")[0, 0]
 
 
-def _inside(image: Image.Image) -> NDArray[np.float32]:
+def _inside(image: Image.Image) -> NDArray[Any]:
     """The share of each pixel of a mask that is inside, (H, W) in [0, 1], whichever way the file says it."""
     if image.mode == "P":  # of classes, as VOC's, where 255 is the border between them
         classes = np.asarray(image)
