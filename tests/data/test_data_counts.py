@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 
 import probe
+from probe import cli
 from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.data import loading as data
@@ -86,6 +89,38 @@ def test_every_question_keeps_and_tells_what_it_read(tmp_path):
     kept = result.provenance["sources"]
     assert [(s["source"], s["read"], s["left_out"]) for s in kept] == [("folder:photos", 40, 1)]
     assert result.remarks[0].startswith("folder:photos: 40 images read; 1 left out as unreadable")
+
+
+def test_training_says_and_keeps_what_it_read(tmp_path, monkeypatch, capsys):
+    source = written(tmp_path / "photos", noise(9, 28, 28, 3))
+    (tmp_path / "photos" / "x.png").write_bytes(b"broken")
+    words = [
+        "--size",
+        "28",
+        "--width",
+        "2",
+        "--nz",
+        "4",
+        "--steps",
+        "1",
+        "--batch",
+        "4",
+        "--json",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["probe", "train", "--data", source, *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    told = capsys.readouterr()
+    assert stop.value.code == 0
+    assert told.err.startswith(
+        "folder:photos: 9 images read; 1 left out as unreadable, no picture that is known: x.png"
+    )
+    assert json.loads(told.out)["skipped"] == 1
+    training = probe.load(tmp_path / "run" / "checkpoint.safetensors").provenance["training"]
+    assert (training["data"]["read"], training["data"]["left_out"]) == (9, 1)
+    assert training["contents"] == training["data"]["sha256"] == data.load(source, 28).sha256
 
 
 def test_a_refusal_tells_what_was_left_out(tmp_path):
