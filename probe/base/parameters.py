@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
+from probe.base import reads
 from probe.base.errors import ProbeError
 
 File = str | os.PathLike[str]
@@ -213,7 +214,13 @@ def question(call: _F) -> _F:
                 several = isinstance(value, Sequence) and "Sequence" in str(signature.parameters[name].annotation)
                 for one in value if several else (value,):
                     require_gan(one)
-        return call(*given.args, **given.kwargs)
+        with reads.noting() as noted:
+            try:
+                result = call(*given.args, **given.kwargs)
+            except ProbeError as error:
+                raise reads.explained(error, noted) from error.__cause__
+        reads.keep(result, noted)
+        return result
 
     checked.__signature__ = _plain_signature(signature, known)  # type: ignore[attr-defined]
     checked.__doc__ = _documented(call.__doc__ or "", known)

@@ -14,14 +14,17 @@ each BatchNorm stored (identify); the chains become probe's own modules (convers
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probe.base.errors import ProbeError
 from probe.base.files import path_of
@@ -62,9 +65,9 @@ class _Wish:
 
 
 def load(
-    path: str | Path | None,
+    path: str | Path | nn.Module | Mapping[str, Any] | None,
     *,
-    disc: str | Path | None = None,
+    disc: str | Path | nn.Module | Mapping[str, Any] | None = None,
     model: str | None = None,
     disc_model: str | None = None,
     prior: Prior | None = None,
@@ -81,8 +84,9 @@ def load(
 
     Args:
         path: a file with the generator or both networks, a folder of such files, hf:owner/name[@revision][/file] on the
-            Hugging Face Hub, or a built-in name; None with `model`, or for a discriminator alone.
-        disc: the discriminator's file, where it is not in `path`. Without `path` and `model` it is opened alone, which is
+            Hugging Face Hub, or a built-in name; None with `model`, or for a discriminator alone. From Python also a
+            state dict, read like its file, or a live nn.Module that takes the latent alone: a copy of it is taken.
+        disc: the discriminator's file, state dict or module, where it is not in `path`. Without `path` and `model` it is opened alone, which is
             enough for what is asked of a discriminator.
         model: `pkg.module:factory`, which returns an nn.Module that takes the latent alone; `path` is loaded into it.
         disc_model: likewise for the discriminator: a module that gives a number an image; `disc` is loaded into it.
@@ -99,9 +103,16 @@ def load(
         raise ProbeError(f"prior {prior!r}: expected one of {', '.join(get_args(Prior))}")
     if batchnorm not in (None, *get_args(Statistics)):
         raise ProbeError(f"batchnorm {batchnorm!r}: expected one of {', '.join(get_args(Statistics))}")
+    how: dict[str, Any] = {"model": model, "disc_model": disc_model, "prior": prior, "device": device, "strict": strict}
+    how |= {"batchnorm": batchnorm, "label": label}
+    if isinstance(path, Mapping) or isinstance(disc, Mapping):
+        return _of_states(path, disc, **how)
+    if isinstance(path, nn.Module) or isinstance(disc, nn.Module):
+        return _of_modules(path, disc, **how)
     for name, value in (("path", path), ("disc", disc)):
         if value is not None:
             path_of(value, name)
+    path, disc = (os.fsdecode(value) if isinstance(value, bytes) else value for value in (path, disc))
     place = None if path is None else _resolve(path)
     wish, other = _Wish(prior, label), None
     if model is not None:
@@ -134,6 +145,62 @@ def load(
         return gan.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ProbeError(f"device {device!r}: {str(error).splitlines()[0]}; try cpu") from None
+
+
+def _of_states(
+    path: str | Path | nn.Module | Mapping[str, Any] | None,
+    disc: str | Path | nn.Module | Mapping[str, Any] | None,
+    **how: Any,
+) -> GAN:
+    """The GAN of state dicts, read as the files that they are saved to."""
+    with tempfile.TemporaryDirectory(prefix="probe-", ignore_cleanup_errors=True) as folder:
+        given: dict[str, Any] = {"path": path, "disc": disc}
+        for name, value in given.items():
+            if isinstance(value, Mapping):
+                given[name] = Path(folder, "state_dict.pt" if name == "path" else "disc_state_dict.pt")
+                torch.save(dict(value), given[name])
+        return load(given["path"], disc=given["disc"], **how)
+
+
+def _of_modules(
+    path: str | Path | nn.Module | None, disc: str | Path | nn.Module | None, *, device: str, **how: Any
+) -> GAN:
+    """The GAN of live modules, of which copies are taken, as those of a factory are."""
+    if how["model"] is not None or how["disc_model"] is not None:
+        raise ProbeError("a module and `model` or `disc_model` both given; expected one of them: leave the other out")
+    if isinstance(path, nn.Module):
+        if how["label"] is not None:
+            raise ProbeError(f"class {how['label']} of a module; pass one that takes the latent alone, without `label`")
+        gan = _of_generator(copy.deepcopy(path).cpu(), type(path).__name__, _state_digest(path), how["prior"])
+        if how["batchnorm"] is not None:
+            _take_statistics(gan, how["batchnorm"])
+        shapes = [(gan.channels, gan.size)]
+    elif path is None:
+        gan, shapes = GAN(NoGenerator(), None, 1, 64, 3, "uniform"), [(c, size) for size in _SIDES for c in (3, 1)]
+    else:
+        gan = load(path, **how)
+        shapes = [(gan.channels, gan.size)]
+    if isinstance(disc, nn.Module):
+        module, name, digest = copy.deepcopy(disc).cpu(), type(disc).__name__, _state_digest(disc)
+        gan.discriminator, gan.channels, gan.size = factories.judging(module, f"`disc` {name}", shapes)
+        gan.batchnorm["discriminator"] = "batch" if takes_batch_statistics(gan.discriminator) else "running"
+        gan.provenance |= {"disc": name, "disc_sha256": digest}
+        for key, value in (("checkpoint", name), ("sha256", digest), ("format", "a live module")):
+            gan.provenance.setdefault(key, value)
+    elif disc is not None:
+        _add_discriminator(gan, _resolve(disc, "--disc"), None)
+    _require_finite(gan)
+    return gan.to(device)
+
+
+def _state_digest(module: nn.Module) -> str:
+    """A digest of a module's weights and buffers, by which results and labels know it again."""
+    digest = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _take_statistics(gan: GAN, source: Statistics) -> None:
@@ -524,14 +591,26 @@ def _from_theano(folder: Path, wish: _Wish) -> GAN:
 def _from_factory(spec: str, path: Path | None, prior: Prior | None) -> GAN:
     """A user's own generator, with a checkpoint's weights where one is given."""
     tree = None if path is None else weightfiles.read(path)[0]
-    source = "given" if prior else "assumed"
-    prior = prior or "normal"
-    generator, nz, images = factories.build(spec, tree, prior)
-    statistics = "batch" if takes_batch_statistics(generator) else "running"
-    gan = GAN(generator, None, nz, images[-1], images[1], prior, {"generator": statistics})
+    made = factories.build(spec, tree, prior or "normal")
     digest = "" if path is None else weightfiles.sha256([path])
-    gan.provenance = {"checkpoint": spec if path is None else path.name, "sha256": digest}
-    gan.provenance |= {"format": f"model {spec}", "prior_source": source}
+    return _of_built(made, prior, spec if path is None else path.name, digest, f"model {spec}")
+
+
+def _of_generator(module: nn.Module, name: str, digest: str, prior: Prior | None) -> GAN:
+    """A live generator."""
+    return _of_built(factories.opened(module, name, prior or "normal"), prior, name, digest, "a live module")
+
+
+def _of_built(
+    made: tuple[nn.Module, int, torch.Size, list[str]], prior: Prior | None, name: str, digest: str, kind: str
+) -> GAN:
+    """The GAN of a generator that is somebody else's module."""
+    generator, nz, images, notes = made
+    statistics = "batch" if takes_batch_statistics(generator) else "running"
+    gan = GAN(generator, None, nz, images[-1], images[1], prior or "normal", {"generator": statistics})
+    gan.provenance = {"checkpoint": name, "sha256": digest}
+    gan.provenance |= {"format": kind, "prior_source": "given" if prior else "assumed"}
+    gan.provenance |= {"assumed": notes} if notes else {}
     return gan
 
 

@@ -35,22 +35,46 @@ class Flat(nn.Module):
         return images
 
 
-def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Size]:
-    """A factory's generator in eval mode, its latent size, and the shape (2, channels, size, size) of two images."""
+class Rescaled(nn.Module):
+    """A generator whose images are times `scale` and moved by `shift`, so that they lie in [-1, 1]."""
+
+    def __init__(self, module: nn.Module, scale: float, shift: float) -> None:
+        super().__init__()
+        self.module, self.scale, self.shift = module, scale, shift
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents (N, nz) -> images in [-1, 1]."""
+        images: Tensor = self.module(z)
+        return images.float() * self.scale + self.shift
+
+
+def build(spec: str, tree: Any, prior: Prior) -> tuple[nn.Module, int, torch.Size, list[str]]:
+    """A factory's generator, as `opened` has it."""
     module = call(spec).cpu()  # wherever the factory put it, it is tried here and moved later
     if tree is not None:
         _fill(module, tree, spec)
+    return opened(module, spec, prior)
+
+
+def opened(module: nn.Module, spec: str, prior: Prior) -> tuple[nn.Module, int, torch.Size, list[str]]:
+    """A generator in eval mode, its latent size, the shape (2, channels, size, size) of two images, and what was assumed.
+
+    Images in [0, 1] or 0 … 255 are brought to [-1, 1]. Raises ProbeError for what makes no images, and for a module that
+    draws another picture of the same latents each time.
+    """
     module.eval()
     nz = _latent_size(module, spec)
     z, reasons = latents(2, nz, 0, prior), []
     for generator in (module, Flat(module).eval()):
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 images = generator(z)
         except Exception as error:  # somebody else's code may raise anything
             reasons.append((str(error) or type(error).__name__).splitlines()[0][:120])
             continue
-        return generator, nz, _checked(images, spec)
+        shape = _checked(images, spec)
+        ranged, notes = _ranged(generator, nz, spec, prior)
+        return ranged, nz, shape, notes
     found = f"takes neither (N, {nz}) ({reasons[0]}) nor (N, {nz}, 1, 1) ({reasons[1]})"
     raise ProbeError(f"{spec}: the module {found}; return one that takes the latent alone and has its size as `nz`")
 
@@ -69,10 +93,15 @@ class Logits(nn.Module):
 
 
 def discriminator(spec: str, tree: Any, shapes: Sequence[tuple[int, int]]) -> tuple[nn.Module, int, int]:
-    """A factory's discriminator in eval mode, and the first (channels, size) among `shapes` of images that it takes."""
+    """A factory's discriminator, as `judging` has it."""
     module = call(spec, "disc_model").cpu()
     if tree is not None:
         _fill(module, tree, spec, "disc_model")
+    return judging(module, f"`disc_model` {spec}", shapes)
+
+
+def judging(module: nn.Module, spec: str, shapes: Sequence[tuple[int, int]]) -> tuple[nn.Module, int, int]:
+    """A discriminator in eval mode, and the first (channels, size) among `shapes` of images that it takes."""
     model, reasons = Logits(module).eval(), []
     for channels, size in shapes:
         images = torch.zeros(2, channels, size, size)
@@ -87,8 +116,35 @@ def discriminator(spec: str, tree: Any, shapes: Sequence[tuple[int, int]]) -> tu
         reasons.append("it gives NaN or infinite numbers")
     tried = ", ".join(f"{size} px of {channels} channels" for channels, size in shapes[:3])
     raise ProbeError(
-        f"`disc_model` {spec}: does not take images of {tried} ({reasons[0]}); return a module that gives one number an image"
+        f"{spec}: does not take images of {tried} ({reasons[0]}); return a module that gives one number an image"
     )
+
+
+def _ranged(generator: nn.Module, nz: int, spec: str, prior: Prior) -> tuple[nn.Module, list[str]]:
+    """A generator whose images lie in [-1, 1], made so where they lie elsewhere, and what was assumed of them."""
+    z = latents(64, nz, 2, prior)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        drawn, again = generator(z).float(), generator(z).float()
+    low, high = drawn.min().item(), drawn.max().item()
+    if not torch.allclose(drawn, again, rtol=0, atol=1e-3 * max(high - low, 1e-6)):
+        raise ProbeError(
+            f"{spec}: the module draws another picture of the same latents each time; expected the same one: return a "
+            "module without noise of its own, or with that noise fixed"
+        )
+    if low >= 0 and high > 2:
+        if high > 255.5:
+            raise ProbeError(f"{spec}: the module's pixels go up to {high:.4g}; expected [-1, 1], [0, 1] or 0 … 255")
+        words, scale = "0 … 255", 1 / 127.5
+    elif low >= 0 and 0.5 < high <= 1 + 1e-3:
+        words, scale = "[0, 1]", 2.0
+    elif max(-low, high) > 1.5:
+        return generator, [
+            f"its images go from {low:.3g} to {high:.3g}; what lies beyond [-1, 1] is drawn black or white"
+        ]
+    else:
+        return generator, []
+    found = f"its images lie in {words} (from {low:.3g} to {high:.4g} in 64 samples); they are brought to [-1, 1]"
+    return Rescaled(generator, scale, -1.0).eval(), [found]
 
 
 def _checked(images: Any, spec: str) -> torch.Size:

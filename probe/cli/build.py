@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_origin
 import typer
 import typer.core
 
-from probe.base.errors import ProbeError
+from probe.base.errors import DrawingError, ProbeError
 from probe.base.parameters import Declared, as_flags, check, declared, written
 from probe.base.plugins import Question, function
 from probe.cli import options
@@ -153,17 +153,25 @@ def _ask(
     with progress(quiet or as_json) as tell:
         result = call(*given, **values, **({"report": tell} if "report" in signature else {}))
     result.provenance["command"] = provenance.command_line(sys.argv[1:])
-    place = result.save(out, wanted)
+    failed = None
+    try:
+        place = result.save(out, wanted)
+    except DrawingError as error:  # the result is saved, and what it says is said first
+        place, failed = out, error
     flags = {d.name: d.flag for d in declared(call).values()} | {"prior": "--prior"}
     for remark in [] if quiet else result.remarks:
         print(as_flags(remark, flags), file=sys.stderr)
     if as_json:
         options.print_json(result.document()["metrics"])
+        if failed:
+            raise failed
         return
-    beside = [f"{_kind_of(file)}: {out / file}" for file in result.files]
+    beside = [f"{_kind_of(file)}: {out / file}" for file in result.files if (out / file).exists()]
     drawn = [f"figure: {place}"] if place != out else [f"result: {out}"]
     saved = [f"checkpoint: {values['save']}"] if values.get("save") else []
     options.say(quiet, result.summary().text, *saved, *beside, *drawn)
+    if failed:
+        raise failed
 
 
 def _kind_of(name: str) -> str:

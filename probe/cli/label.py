@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.cli.options import Device, Opening, Quiet, Seed, opens
 
@@ -40,4 +42,8 @@ def label(
     gan = opening.load(device, quiet)
     from probe.ui.server import open_desk, serve
 
-    serve(open_desk(gan, opening.named, labels, concepts or labels.with_name("exemplars.json"), samples, seed), port)
+    with reads.noting() as noted:
+        desk = open_desk(gan, opening.named, labels, concepts or labels.with_name("exemplars.json"), samples, seed)
+    for line in dict.fromkeys(source.told() for source in noted if source.about()["left_out"]):
+        print(f"{line}; they stay in the file as they are", file=sys.stderr)
+    serve(desk, port)

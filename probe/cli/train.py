@@ -90,8 +90,9 @@ def train(
     from probe.data import exclusion, loading
     from probe.models.device import pick_device
     from probe.plots import losses
+    from probe.results.drawing import undrawn
     from probe.training import pace
-    from probe.training.loop import Settings, read_log, stored
+    from probe.training.loop import Settings, known_by_name, read_log, stored
     from probe.training.loop import train as run_training
 
     if prior not in ("uniform", "normal"):
@@ -124,9 +125,11 @@ def train(
         images = loading.load(
             data, size, channels, limit, progress=lambda done, total: tell("reading images", done, total or done)
         )
-    if images.skipped:
-        names = ", ".join(images.skipped[:5]) + (" …" if len(images.skipped) > 5 else "")
-        print(f"skipped {len(images.skipped)} unreadable files: {names}", file=sys.stderr)
+    doubts = [left_out.doubt(images.name)] if left_out else []
+    if resume and known_by_name(out):
+        doubts.append(f"{out}: the run knows its source by name and count only, as an earlier version noted it")
+    for line in filter(None, [images.told(), *doubts] if not quiet else []):
+        print(line, file=sys.stderr)
     done, before = (stored(out) if resume else None) or (0, {})
     settings, seconds = pace.measured(settings, place, done, before.get("precision"))
     if seconds and not silent:
@@ -138,14 +141,21 @@ def train(
             settings,
             out,
             source=images.name,
+            contents=images.sha256,
             exclude=left_out,
             resume=resume,
             device=place,
             report=report,
             save_every=save_every,
         )
+    gan.provenance["training"]["data"] = images.about()
     save(gan, out / "checkpoint.safetensors")
-    losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
+    try:
+        losses.save(read_log(out / "losses.csv"), gan.provenance["training"]["history"], out / "losses.png")
+    except (ProbeError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever matplotlib stumbles over: the checkpoint is saved
+        print(undrawn(str(out / "losses.png"), error), file=sys.stderr)
     if as_json:
         print_json(
             {
@@ -153,6 +163,7 @@ def train(
                 "steps": gan.provenance["training"]["steps"],
                 "images": len(images.images),
                 "skipped": len(images.skipped),
+                "resized": images.resized,
                 "excluded": len(left_out.indices) if left_out else 0,
             }
         )

@@ -1,15 +1,14 @@
 """Labels of generated samples: boxes by image, in and out as COCO JSON.
 
-In a labels file an image's number is the index of its sample (from the file name's digits, else its `id`). Every image
-listed was looked at; one without a box does not show the concept, unless images say by `neg_category_ids` which
-categories they lack. `info.probe.seed` names the seed of the samples.
+In a labels file an image's number is the index of its sample: from the digits of the name it was uploaded with, where
+they leave no doubt (`concepts.coco`), else its `id`. Every image listed was looked at; one without a box does not show
+the concept, unless images say by `neg_category_ids` which categories they lack. `info.probe.seed` names the seed of the
+samples. A row without a sound box is left out and counted, and its image tells nothing of that category.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.base.files import writing
+from probe.concepts import coco
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def write(document: dict[str, Any], path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_bytes())  # in whichever of UTF-8, -16 and -32 it is written
     except FileNotFoundError:
         raise ProbeError(
             f"{path}: no such labels file; write one with `probe sample --each` and a labelling tool"
@@ -131,8 +132,8 @@ def categories(path: str | Path) -> list[str]:
     path = Path(path)
     document = _read(path)
     try:
-        used = {row["category_id"] for row in document["annotations"]}
-        names = [str(c["name"]) for c in document["categories"] if c["id"] in used]
+        used = {str(row["category_id"]) for row in document["annotations"]}
+        names = list(dict.fromkeys(str(c["name"]).strip() for c in document["categories"] if str(c["id"]) in used))
     except (KeyError, TypeError) as error:
         raise ProbeError(f"{path.name}: not COCO labels: a field is missing or of the wrong kind ({error})") from None
     if not names:
@@ -144,7 +145,8 @@ def categories(path: str | Path) -> list[str]:
 class Document:
     """A COCO file as it was read: `raw` is all of it, `names` its categories by id, `images` its rows by sample.
 
-    `rows` holds each annotation with its sample and its box x0, y0, x1, y1 in pixels of the sample.
+    `rows` holds each annotation with its sample and its box x0, y0, x1, y1 in pixels of the sample; `left_out`
+    holds each that has no such box, and why; `untold` are their samples and categories.
     """
 
     raw: dict[str, Any]
@@ -153,23 +155,28 @@ class Document:
     rows: list[tuple[dict[str, Any], int, list[float]]]
     seed: int | None
     checkpoint: str | None
+    left_out: tuple[tuple[Any, str], ...] = ()
+    untold: frozenset[tuple[int, Any]] = frozenset()
 
-    def looked_at(self, category: Any) -> tuple[int, ...]:
-        """The samples that say whether they show a category, in rising order.
+    def looked_at(self, *categories: Any) -> tuple[int, ...]:
+        """The samples that say whether they show one of some categories, in rising order.
 
-        All of them; but where any image lists the categories it is known to lack (`neg_category_ids`, as in LVIS), only
-        those with a box of it and those that list it.
+        All of them, but those whose only box of it was left out; where any image lists the categories it is known to lack
+        (`neg_category_ids`, as in LVIS), only those with a box of it and those that list it.
         """
+        shown = {i for row, i, _ in self.rows if row["category_id"] in categories}
+        untold = {i for i, category in self.untold if category in categories}
         if not any("neg_category_ids" in image for image in self.images.values()):
-            return tuple(sorted(self.images))
-        lack = {i for i, image in self.images.items() if category in image.get("neg_category_ids", ())}
-        return tuple(sorted(lack | {i for row, i, _ in self.rows if row["category_id"] == category}))
+            return tuple(sorted(shown | (self.images.keys() - untold)))
+        lack = {i for i, image in self.images.items() if {*categories} & {*image.get("neg_category_ids", ())}}
+        return tuple(sorted(shown | lack))
 
 
 def read(path: str | Path, size: int) -> Document:
     """Read a COCO file of samples of `size` pixels; boxes are scaled where its images are larger (labelled enlarged).
 
-    Raises ProbeError for what is no COCO file, boxes outside their image, unknown image ids and category ids.
+    Boxes may be missing where there are polygons or masks. Raises ProbeError for what is no COCO file, for images whose
+    sample is in doubt, and where no row has a sound box.
     """
     path = Path(path)
     return _parse(path, _read(path), size)
@@ -182,27 +189,31 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
             raise ProbeError(
                 f"{path.name}: categories named {list(names.values())}; expected a name in quotes for each"
             )
-        index: dict[Any, int] = {}
+        samples = coco.samples(path.name, document["images"])
+        index = {image["id"]: sample for image, sample in zip(document["images"], samples, strict=True)}
         scale = {}
         for image in document["images"]:
-            index[image["id"]] = _index(path, image, index.values())
-            width, height = scale[image["id"]] = (image.get("width", size), image.get("height", size))
+            sizes = (image.get("width"), image.get("height"))
+            width, height = scale[image["id"]] = tuple(size if side is None else side for side in sizes)
             if not (width > 0 and height > 0):
                 raise ProbeError(
                     f"{path.name}: image {image['id']} of {width}x{height} pixels; expected its width and height"
                 )
-        rows = []
+        rows, left_out, untold = [], [], set()
+        written = [{str(key): key for key in known} for known in (names, index)]
         for row in document["annotations"]:
-            if row["category_id"] not in names:
-                raise ProbeError(
-                    f"{path.name}: annotation {row.get('id')}: category {row['category_id']} is not in the file's list"
-                )
-            if row["image_id"] not in index:
-                raise ProbeError(
-                    f"{path.name}: annotation {row.get('id')}: image {row['image_id']} is not in the file's list of "
-                    "images"
-                )
-            rows.append((row, index[row["image_id"]], _box(path, row, *scale[row["image_id"]], size)))
+            reason = coco.unlisted(row, *written)
+            if not reason:
+                image, category = row["image_id"], row["category_id"]
+                try:
+                    width, height = scale[image]
+                    rows.append((row, index[image], coco.box(row, width, height, size)))
+                except ProbeError as error:
+                    reason = str(error)
+                    untold.add((index[image], category))
+            left_out += [(row, reason)] if reason else []
+        if left_out and not rows:
+            raise ProbeError(f"{path.name}: {left_out[0][1]}")
         about = document.get("info", {}).get("probe", {})
         seed = about.get("seed")
         if seed is not None and not (type(seed) is int and 0 <= seed < 2**31):
@@ -210,7 +221,9 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
         images = {index[image["id"]]: image for image in document["images"]}
         if not all(isinstance(image.get("neg_category_ids", []), list) for image in images.values()):
             raise ProbeError(f"{path.name}: neg_category_ids: expected a list of category ids")
-        return Document(document, names, images, rows, seed, about.get("sha256"))
+        found = Document(document, names, images, rows, seed, about.get("sha256"), tuple(left_out), frozenset(untold))
+        reads.note(coco.Read(path.name, len(rows), tuple(reason for _, reason in left_out)))
+        return found
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, ProbeError):
             raise
@@ -220,44 +233,34 @@ def _parse(path: Path, document: dict[str, Any], size: int) -> Document:
 def load(path: str | Path, concept: str | None = None, size: int = 64) -> Boxes:
     """Read the boxes of one concept; with none named, the file must have one category only.
 
-    Boxes are scaled where the file's images are larger than `size` (labelled on enlarged samples). Raises ProbeError
-    for a file without boxes, boxes outside their image, unknown image ids and unknown concepts.
+    A name is found whatever its case; a category without boxes is none where another is called the same, or none is
+    named. Boxes are scaled where the file's images are larger than `size` (labelled on enlarged samples). Raises
+    ProbeError for a file without sound boxes, for images whose sample is in doubt and for unknown concepts.
     """
     path = Path(path)
     document = _read(path)
     found = _parse(path, document, size) if document["categories"] else None
-    chosen = [k for k, name in found.names.items() if concept is None or name == concept] if found else []
-    if not found or len(chosen) != 1:
-        known = ", ".join(found.names.values()) if found else "none"
+    chosen = _chosen(found, concept) if found else []
+    if not found or not chosen:
+        known = ", ".join(dict.fromkeys(name.strip() for name in found.names.values())) if found else "none"
         raise ProbeError(f"{path.name}: concept {concept or '(none named)'}: the file has {known}; name one of them")
+    name = concept if concept in found.names.values() else found.names[chosen[0]].strip()
     boxes: dict[int, list[list[float]]] = {}
     for row, i, box in found.rows:
-        if row["category_id"] == chosen[0]:
+        if row["category_id"] in chosen:
             boxes.setdefault(i, []).append(box)
     if not boxes:
-        raise ProbeError(f"{path.name}: no boxes of {found.names[chosen[0]]} in it; draw at least a few")
+        raise ProbeError(f"{path.name}: no boxes of {name} in it; draw at least a few")
     arrays = {i: np.array(b, dtype=np.float64) for i, b in boxes.items()}
-    return Boxes(found.names[chosen[0]], found.looked_at(chosen[0]), arrays, found.seed, found.checkpoint)
+    return Boxes(str(name), found.looked_at(*chosen), arrays, found.seed, found.checkpoint)
 
 
-def _index(path: Path, image: dict[str, Any], taken: Iterable[int]) -> int:
-    """The sample an image shows: the six digits that `probe sample --each` put in its name, any digits, or its id."""
-    name = Path(image.get("file_name", "")).stem
-    digits = re.findall(r"(?<!\d)\d{6}(?!\d)", name) or re.findall(r"\d+", name)
-    number = int(digits[-1] if digits else image["id"])
-    if not 0 <= number < 1_000_000 or number in taken:
-        problem = "a second image of" if number in taken else "no such"
-        raise ProbeError(
-            f"{path.name}: image {image['id']} ({name}): {problem} sample {number}; name files as `probe sample --each`"
-        )
-    return number
-
-
-def _box(path: Path, row: dict[str, Any], width: float, height: float, size: int) -> list[float]:
-    x, y, w, h = map(float, row["bbox"])
-    if not (w > 0 and h > 0 and x > -0.5 and y > -0.5 and x + w < width + 0.5 and y + h < height + 0.5):
-        raise ProbeError(
-            f"{path.name}: annotation {row.get('id')}: box {row['bbox']} lies outside its image of {width}x{height}"
-        )
-    sx, sy = size / width, size / height
-    return [max(x * sx, 0), max(y * sy, 0), min((x + w) * sx, size), min((y + h) * sy, size)]
+def _chosen(found: Document, concept: str | None) -> list[Any]:
+    """The ids of the categories that are a concept: those of its name, or all where none is named and all are one."""
+    used = {row["category_id"] for row, _, _ in found.rows}
+    exact, alike = str, lambda name: name.strip().casefold()
+    for same, among in ((exact, used), (alike, used), (exact, found.names), (alike, found.names)):
+        ids = [k for k, name in found.names.items() if k in among and (concept is None or same(name) == same(concept))]
+        if ids and len({alike(found.names[k]) for k in ids}) == 1:
+            return ids
+    return []

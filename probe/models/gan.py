@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -116,14 +117,31 @@ class GAN:
         """The first n latents (n, nz) of a seed, on the CPU."""
         return latents(n, self.nz, seed, self.prior)
 
-    def batches(self, z: Tensor, size: int = 64) -> Iterator[Tensor]:
-        """Images of latents, a batch at a time, on the generator's device; no gradient."""
-        for part in z.split(size):
+    def batches(self, z: Any, size: int = 64) -> Iterator[Tensor]:
+        """Images of latents (N, nz), a batch at a time, on the generator's device; no gradient.
+
+        Latents may be a tensor or an array of any float type. Raises ProbeError for anything else.
+        """
+        for part in self._latents(z).split(size):
             with torch.no_grad():
                 yield self.generator(part.to(self.device))
 
-    def images(self, z: Tensor) -> Tensor:
-        """Images (N, channels, size, size) in [-1, 1] of latents (N, nz), on the CPU."""
+    def _latents(self, z: Any) -> Tensor:
+        """Latents (N, nz) of any float type, as a tensor or an array, as float32; raises ProbeError for anything else."""
+        wanted = f"expected a tensor or an array of floats (N, {self.nz}), as `latents` gives"
+        try:
+            rows: Tensor = z if isinstance(z, Tensor) else torch.from_numpy(np.array(z))
+        except (TypeError, ValueError) as error:
+            raise ProbeError(f"latents of type {type(z).__name__}; {wanted}") from error
+        if not rows.is_floating_point() or rows.dim() != 2 or rows.shape[1] != self.nz:
+            raise ProbeError(f"latents are {rows.dtype} {tuple(rows.shape)}; {wanted}")
+        return rows.float()
+
+    def images(self, z: Any) -> Tensor:
+        """Images (N, channels, size, size) in [-1, 1] of latents (N, nz) of any float type, on the CPU.
+
+        Raises ProbeError for what are no latents.
+        """
         return torch.cat([batch.cpu() for batch in self.batches(z)])
 
     def sample(self, n: int, seed: int = 0) -> Tensor:

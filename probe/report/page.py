@@ -73,6 +73,7 @@ class Entry:
     figure: str = ""
     command: str = ""
     assumptions: Sequence[str] = ()
+    undrawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ def _entry(model: Model, answer: Answer | Missing, title: str) -> Entry:
     if isinstance(answer, Missing) or answer.why:
         return Entry(model.name, title, answer.why)
     result = load(answer.folder)
-    figure = pages.picture(answer.folder / "figure.png")
-    return Entry(model.name, title, "", summarise(result), figure, answer.again, result.assumptions)
+    drawn = answer.folder / "figure.png"
+    figure = pages.picture(drawn) if drawn.is_file() else ""
+    summary = summarise(result)
+    return Entry(model.name, title, "", summary, figure, answer.again, result.assumptions, answer.undrawn)
 
 
 def sections(models: Sequence[Model], answers: Sequence[Sequence[Answer | Missing]]) -> list[Section]:

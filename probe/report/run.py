@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe import __version__
-from probe.base.errors import ProbeError
+from probe.base.errors import DrawingError, ProbeError
 from probe.base.files import save_text
 from probe.base.plugins import QUESTIONS, function
 from probe.concepts import labels
 from probe.concepts.exemplars import load as load_exemplars
 from probe.data import loading as data
 from probe.report.plan import Missing, Settings, Step
+from probe.results.drawing import draw
 from probe.results.provenance import about, command_line
 from probe.results.result import Result
 from probe.results.result import load as load_result
@@ -79,6 +80,7 @@ class Answer:
     again: str
     why: str = ""
     taken_over: bool = False
+    undrawn: str = ""  # why it has no figure
 
     @property
     def question(self) -> str:
@@ -178,7 +180,7 @@ def _ask(model: Model, step: Step, folder: Path, report: Report) -> Answer:
     again = command_line([words[0], *model.words, *words[1:]])
     mark = fingerprint(model, step)
     if mark and _mark(folder) == mark:
-        return Answer(step, folder, again, taken_over=True)
+        return Answer(step, folder, again, taken_over=True, undrawn=_redrawn(folder))
     call = function(QUESTIONS[step.question].call)
     progress = {"report": report} if "report" in inspect.signature(call).parameters else {}
     try:
@@ -186,17 +188,29 @@ def _ask(model: Model, step: Step, folder: Path, report: Report) -> Answer:
     except ProbeError as error:
         return Answer(step, folder, again, " ".join(str(error).split()))
     result.provenance |= {"command": again, "fingerprint": mark}
-    result.save(folder)
+    try:
+        result.save(folder)
+    except DrawingError as error:
+        return Answer(step, folder, again, undrawn=" ".join(str(error).split()))
     return Answer(step, folder, again)
+
+
+def _redrawn(folder: Path) -> str:
+    """Draw the figure of a result that has none yet; returns why it has none still, or nothing."""
+    try:
+        if not (folder / "figure.png").is_file():
+            draw(load_result(folder), folder)
+    except DrawingError as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _mark(folder: Path) -> str:
     """The fingerprint of a whole result in a folder, '' where there is none."""
     try:
-        found = load_result(folder).provenance.get("fingerprint", "")
+        return str(load_result(folder).provenance.get("fingerprint", ""))
     except ProbeError:
         return ""
-    return str(found) if (folder / "figure.png").is_file() else ""
 
 
 def check(s: Settings, models: Sequence[Model]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from probe.base.errors import ProbeError
+from probe.base.errors import DrawingError, ProbeError
 from probe.base.files import save_text, writing
 from probe.base.plugins import drawer, drawn
 from probe.results.captions import captions
@@ -36,7 +36,8 @@ def formats(text: str | Sequence[str]) -> tuple[str, ...]:
 def drawing(result: Record, look: Look | None, place: str) -> Iterator[tuple[Figure, str]]:
     """A result's figure and its notes, finished, while matplotlib's settings are those of its look.
 
-    Raises ProbeError, naming the `place` of the result, where its command has no figure or it was changed by other hands.
+    Raises ProbeError, naming the `place` of the result, where its command has no figure, and DrawingError where it cannot
+    be drawn, as one that was changed by other hands.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -49,17 +50,30 @@ def drawing(result: Record, look: Look | None, place: str) -> Iterator[tuple[Fig
     with look.context(result.command):
         try:
             figure = draw_it(result)
+            FigureCanvasAgg(figure)
+            notes = finish(figure, look, result.command)
+        except (ProbeError, OSError, MemoryError):
+            raise
         except KeyError as error:
-            raise ProbeError(
+            raise DrawingError(
                 f"{place}: the result lacks {error}, which its figure shows; run the command again"
             ) from error
         except (TypeError, ValueError, AttributeError, IndexError) as error:  # of a result changed by other hands
-            found = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise ProbeError(
-                f"{place}: the result is not as probe {result.command} writes it ({found}); run the command again"
+            raise DrawingError(
+                f"{place}: the result is not as probe {result.command} writes it ({_first_line(error)}); run the command again"
             ) from error
-        FigureCanvasAgg(figure)
-        yield figure, finish(figure, look, result.command)
+        except Exception as error:  # whatever matplotlib stumbles over
+            raise undrawn(place, error) from error
+        yield figure, notes
+
+
+def _first_line(error: Exception) -> str:
+    return (next(iter(str(error).splitlines()), "") or type(error).__name__)[:160]
+
+
+def undrawn(place: str, error: Exception) -> DrawingError:
+    """What is said of a figure that matplotlib could not draw."""
+    return DrawingError(f"{place}: the figure could not be drawn ({_first_line(error)}); check matplotlib's settings")
 
 
 def draw(
@@ -85,7 +99,12 @@ def draw(
                 "svg": {"Description": about, "Date": None},
             }
             image = io.BytesIO()  # not to the file: on a full disk the PDF writer fails in ways of its own
-            figure.savefig(image, format=kind, metadata=metadata[kind], bbox_inches=part)
+            try:
+                figure.savefig(image, format=kind, metadata=metadata[kind], bbox_inches=part)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # whatever matplotlib stumbles over, such as a missing LaTeX
+                raise undrawn(str(folder), error) from error
             with writing(folder / f"figure.{kind}") as temporary:
                 temporary.write_bytes(image.getvalue())
     for name, text in captions(result, notes).items() if look is not None else ():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probe.base.errors import DrawingError
 from probe.base.plugins import drawer
 from probe.results.drawing import draw
 from probe.results.summary import summarise
@@ -40,7 +42,7 @@ def fragment(result: Record) -> str:
     """A result's figure, verdict and numbers as a piece of HTML; without a figure where its command draws none."""
     uri = None
     if drawer(result.command):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(DrawingError):  # a notebook shows the numbers
             uri = picture(draw(result, Path(folder))[0])
     return _templates().get_template("result.html.j2").render(result=result, summary=summarise(result), uri=uri)
 

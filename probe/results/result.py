@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.base.errors import ProbeError
+from probe.base.errors import DrawingError, ProbeError
 from probe.base.files import path_of, replacing
 from probe.base.parameters import File
 from probe.base.plugins import drawer
-from probe.results.drawing import draw, drawing
+from probe.results.drawing import draw, drawing, undrawn
 from probe.results.html import fragment
 from probe.results.output import check_output
 from probe.results.record import SCHEMA, Record
@@ -60,16 +60,29 @@ class Result(Record):
         """Write it to a folder, with its figure (where it has one) and its files; returns the figure's path, or the folder.
 
         A folder that holds an older result is replaced as a whole, any other that is not empty refused. Raises
-        ProbeError where nothing can be written there.
+        ProbeError where nothing can be written there, and DrawingError where a figure or a file beside it could not be
+        drawn: the result is there then, without it.
         """
         folder = path_of(folder, "folder")
         check_output(folder)
+        failed: list[DrawingError] = []
         with replacing(folder) as temporary:
             self.write(temporary)
+            writers: dict[str, Callable[[Path], Any]] = dict(self.files)
             if drawer(self.command):  # as it will be drawn again: with numbers as they were written
-                draw(load(temporary), temporary, formats)
-            for name, write in self.files.items():
-                write(temporary / name)
+                writers = {"": lambda _: draw(load(temporary), temporary, formats), **writers}
+            for name, write in writers.items():
+                try:
+                    write(temporary / name)
+                except DrawingError as error:
+                    failed.append(error)
+                except (ProbeError, OSError, MemoryError):
+                    raise
+                except Exception as error:  # whatever a drawing stumbles over
+                    failed.append(undrawn(f"{temporary / name}", error))
+        if failed:
+            reason = str(failed[0]).replace(str(temporary), str(folder))
+            raise DrawingError(f"{reason}; the result is saved in {folder}, `probe draw` draws it again")
         return folder / f"figure.{formats[0]}" if drawer(self.command) else folder
 
     def __repr__(self) -> str:

@@ -6,7 +6,9 @@ any moment and resumed from its last state repeats the same steps and, on the sa
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 import signal
@@ -27,6 +29,8 @@ from torch import Tensor, nn
 
 from probe.base import files, seeds
 from probe.base.errors import ProbeError
+from probe.base.files import path_of
+from probe.base.parameters import File
 from probe.data.exclusion import Exclusion
 from probe.measures.statistics import Array
 from probe.models.gan import GAN, latents, lay_out, recalibrate, to_bytes
@@ -76,11 +80,24 @@ def known_split(gan: GAN) -> tuple[int, int, int]:
     )
 
 
-def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = None) -> tuple[Array, Array]:
+def same_source(gan: GAN, name: str, contents: str) -> bool | None:
+    """Whether a checkpoint was trained on a source: by its contents where both sides have their digest.
+
+    Else by its name, which tells for rooms; None where a name is the same that tells nothing of the contents.
+    """
+    run = gan.provenance.get("training") or {}
+    if run.get("contents") and contents:
+        return bool(run["contents"] == contents)
+    return (True if name.startswith("rooms") else None) if run.get("source") == name else False
+
+
+def own_split(
+    gan: GAN, images: Array, name: str, exclude: Exclusion | None = None, contents: str = ""
+) -> tuple[Array, Array]:
     """Training and held-out images (uint8) of a checkpoint that knows its split, among those of its source.
 
-    Raises ProbeError where it knows none, and where images or the list of those left out are not what it was trained
-    on.
+    `contents` is the digest of the source that the images are of. Raises ProbeError where it knows no split, and where
+    images or the list of those left out are not what it was trained on.
     """
     total, holdout, seed = known_split(gan)
     run = gan.provenance["training"]
@@ -91,7 +108,12 @@ def own_split(gan: GAN, images: Array, name: str, exclude: Exclusion | None = No
             raise ProbeError(f"{where}: trained with no image left out; {given} given: take `exclude` away")
         found = f"trained without the {noted['images']} images of {noted['file']}"
         raise ProbeError(f"{where}: {found}; {given} given: pass the same list as `exclude`")
-    kept = exclude.kept(len(images), name) if exclude else np.arange(len(images))
+    if run.get("contents") and contents and not same_source(gan, name, contents) and len(images) >= total:
+        raise ProbeError(
+            f"{name}: other images than the {run.get('source')} that {gan.provenance.get('checkpoint', 'the checkpoint')} was "
+            "trained on, by the digest of their contents; pass those, unchanged"
+        )
+    kept = exclude.kept(len(images), name, contents) if exclude else np.arange(len(images))
     if len(kept) != total:
         source = run.get("source", "its source")
         raise ProbeError(
@@ -162,8 +184,11 @@ def _draw(run: Run, folder: Path, z: Tensor) -> None:
 
 
 def _animate(folder: Path, path: Path) -> None:
-    """All drawn steps as one animated GIF."""
-    frames = [Image.open(p).convert("RGB") for p in sorted(folder.glob("step-*.png"))]
+    """All drawn steps that can be read as one animated GIF."""
+    frames = []
+    for drawn in sorted(folder.glob("step-*.png")):
+        with contextlib.suppress(OSError, SyntaxError, ValueError):  # cut short by whatever ended an earlier run
+            frames.append(Image.open(io.BytesIO(drawn.read_bytes())).convert("RGB"))
     if frames:
         with files.writing(path) as temporary:
             frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=120, loop=0)
@@ -182,6 +207,16 @@ def _finish(run: Run, provenance: dict[str, Any]) -> GAN:
     return gan
 
 
+def known_by_name(out: Path) -> bool:
+    """Whether the run in a folder, of an earlier version, knows its source by name and count only."""
+    try:
+        with safe_open(out / STATE, "pt") as file:
+            about = file.metadata() or {}
+        return "contents" not in about and not about.get("source", "rooms").startswith("rooms")
+    except (OSError, SafetensorError):
+        return False  # `train` says what is wrong with it
+
+
 def stored(out: Path) -> tuple[int, dict[str, Any]] | None:
     """The steps that the run in a folder has taken, and its settings; None where no run is there, or none to be read."""
     try:
@@ -192,12 +227,21 @@ def stored(out: Path) -> tuple[int, dict[str, Any]] | None:
         return None  # `train` says what is wrong with it
 
 
-def _begin(run: Run, out: Path, source: str, images: int, exclude: Exclusion | None) -> list[dict[str, Any]]:
+def _begin(
+    run: Run, out: Path, source: str, images: int, contents: str, exclude: Exclusion | None
+) -> list[dict[str, Any]]:
     """Restore the state in a folder, or clear it for a new run; returns the schedule so far, from which step on."""
     history: list[dict[str, Any]] = []
     if (out / STATE).exists():
         stored = run.restore(out / STATE)
-        if (stored.get("source"), stored.get("images")) != (source, str(images)):
+        before = stored.get("contents")
+        known, alike = bool(before and contents), (stored.get("source"), stored.get("images")) == (source, str(images))
+        if known and alike and before != contents:
+            found = (
+                f"{stored.get('images')} images of {stored.get('source')} with other contents than these {images} of"
+            )
+            raise ProbeError(f"{out}: trained on {found} {source}; resume with the same `data`, unchanged")
+        if not alike and not (known and before == contents):
             found = f"{stored.get('images')} images of {stored.get('source')}"
             raise ProbeError(f"{out}: trained on {found}, not on {images} of {source}; resume with the same `data`")
         if stored.get("exclude", "") != (exclude.sha256 if exclude else ""):
@@ -280,9 +324,10 @@ class _Teller:
 def train(
     images: Array,
     settings: Settings,
-    out: Path,
+    out: File,
     *,
     source: str = "",
+    contents: str = "",
     exclude: Exclusion | None = None,
     resume: bool = False,
     device: str = "cpu",
@@ -296,24 +341,28 @@ def train(
     Writes to `out`: `state.safetensors` (all that a resumed run needs; every `save_every` steps, or `save_seconds`, and
     where Ctrl-C or SIGTERM ends the run), `losses.csv`, `samples/step-*.png` of the averaged generator and
     `samples/raw-*.png` of the one in training (the same 64 latents each time, after one and five passes over the images,
-    too) and `training.gif`. What `exclude` lists is left out before images are held out. Raises
+    too) and `training.gif`. `contents` is the digest of the source, by which it is known again. What `exclude` lists is left out before images are held out. Raises
     ProbeError where images and settings or list disagree, where a state cannot be resumed, and on a loss that is not
     finite (the last good state stays on disk).
     """
-    s = settings
+    s, out = settings, path_of(out, "out")
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ProbeError(f"images of {images.dtype}; expected uint8 in 0 … 255, (N, {s.channels}, {s.size}, {s.size})")
     if images.shape[1:] != (s.channels, s.size, s.size):
         raise ProbeError(f"images of shape {images.shape[1:]}: expected ({s.channels}, {s.size}, {s.size})")
     if (out / STATE).exists() and not resume:
         raise ProbeError(f"{out}: holds a run already; go on with it by `resume`, or choose another folder")
-    kept = exclude.kept(len(images), source) if exclude else np.arange(len(images))
+    kept = exclude.kept(len(images), source, contents) if exclude else np.arange(len(images))
     batches = _Batches(images, kept[split(len(kept), s.holdout, s.seed)[0]], s)
     run = Run(s, torch.device(device))
-    history = _begin(run, out, source, len(images), exclude)
+    history = _begin(run, out, source, len(images), contents, exclude)
     about = {
         "settings": json.dumps(asdict(s)),
         "source": source,
         "images": str(len(images)),
         "history": json.dumps(history),
+        **({"contents": contents} if contents else {}),
         **({"exclude": exclude.sha256} if exclude else {}),
     }
     fixed = latents(64, s.nz, seeds.TRAIN_PICTURES.of(s.seed), s.prior)
@@ -344,6 +393,5 @@ def train(
     split_note = {"holdout": s.holdout, "of": len(kept), "rule": "training.split(of, holdout, seed)"}
     if exclude:
         split_note["excluded"] = exclude.note()
-    return _finish(
-        run, {"settings": asdict(s), "source": source, "steps": run.step, "history": history, "split": split_note}
-    )
+    known: dict[str, Any] = {"source": source} | ({"contents": contents} if contents else {})
+    return _finish(run, {"settings": asdict(s), **known, "steps": run.step, "history": history, "split": split_note})

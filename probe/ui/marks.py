@@ -68,6 +68,8 @@ class Marks:
         self.concepts: dict[int, str] = dict(found.names)
         self._images = {i: self._row(i, row) for i, row in found.images.items()}
         self._annotations: dict[tuple[int, str], dict[str, Any]] = {}
+        self._read: dict[tuple[int, str], tuple[float, ...]] = {}  # boxes as the file has them
+        self._unread = [copy.deepcopy(row) for row, _ in found.left_out]
         self._take(found)
         self._stamp = self._seen()
 
@@ -76,7 +78,7 @@ class Marks:
             self.records[i] = Record()
         for k, (row, i, box) in enumerate(found.rows):
             self.records[i].boxes[f"f{k}"] = (row["category_id"], tuple(box))
-            self._annotations[i, f"f{k}"] = dict(row)
+            self._annotations[i, f"f{k}"], self._read[i, f"f{k}"] = dict(row), tuple(box)
         for concept in self.concepts:
             for i in found.looked_at(concept):
                 if not self.records[i].has(concept):
@@ -84,7 +86,7 @@ class Marks:
 
     def _row(self, sample: int, row: dict[str, Any] | None = None) -> dict[str, Any]:
         if row is not None:
-            return {"width": self.size, "height": self.size, **row}
+            return {**row, **{side: row.get(side) or self.size for side in ("width", "height")}}
         taken = {r["id"] for r in self._images.values()}
         number = sample if sample not in taken else max(k for k in taken if isinstance(k, int)) + 1
         return {"id": number, "file_name": f"{sample:06d}.png", "width": self.size, "height": self.size}
@@ -213,7 +215,8 @@ class Marks:
     def _compose(self) -> dict[str, Any]:
         """The document with the records in it; what probe does not know of is left as it was."""
         images, annotations = [], []
-        number = max((row.get("id", 0) for row in self._annotations.values()), default=0)
+        rows = [*self._annotations.values(), *(row for row in self._unread if isinstance(row, dict))]
+        number = max((row["id"] for row in rows if isinstance(row.get("id"), int)), default=0)
         for i in sorted(self.records):
             record = self.records[i]
             if not record.boxes and not record.lacks and i not in self._images:
@@ -225,7 +228,9 @@ class Marks:
                     number += 1
                     self._annotations[i, name] = {"id": number, "image_id": row["id"], "iscrowd": 0}
                 kept = self._annotations[i, name]
-                annotations.append(kept | self._bbox(kept, concept, box, row))
+                moved = any(abs(a - b) > 1e-6 for a, b in zip(self._read.get((i, name), (-9,) * 4), box, strict=True))
+                annotations.append(kept | (self._bbox(kept, concept, box, row) if moved else {"category_id": concept}))
+        annotations += self._unread
         probe = self.document.get("info", {}).get("probe", {}) | self.about | {"samples": len(images)}
         info = self.document.get("info", {}) | {"probe": probe}
         return {**self.document, "info": info, "images": images, "annotations": annotations}
@@ -234,8 +239,6 @@ class Marks:
         """What an annotation says of a box, in pixels of the file's image; outlines of a box that moved are dropped."""
         sx, sy = row["width"] / self.size, row["height"] / self.size
         x, y, w, h = box[0] * sx, box[1] * sy, (box[2] - box[0]) * sx, (box[3] - box[1]) * sy
-        if "bbox" in kept and all(abs(a - b) < 1e-6 for a, b in zip(kept["bbox"], (x, y, w, h), strict=True)):
-            return {"category_id": concept}
         kept.pop("segmentation", None)
         return {"category_id": concept, "bbox": [round(v, 3) for v in (x, y, w, h)], "area": round(w * h, 3)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -57,6 +58,21 @@ class D(nn.Module):
         self.conv, self.act, self.out = nn.Conv2d(3, 4, 4, 2, 1), nn.LeakyReLU(0.2), nn.Linear(4 * 14 * 14, 1)
     def forward(self, x): return self.out(self.act(self.conv(x)).flatten(1))
 def many(): return nn.Conv2d(3, 4, 4, 2, 1)
+class Range(nn.Module):
+    def __init__(self, low, high):
+        super().__init__()
+        torch.manual_seed(0)
+        self.g, self.low, self.high = G(), low, high
+    def forward(self, z): return torch.sigmoid(4 * self.g(z)) * (self.high - self.low) + self.low
+class Noisy(Range):
+    nz = 5
+    def __init__(self): super().__init__(-1, 1)
+    def forward(self, z): return super().forward(z) + 0.1 * torch.randn(len(z), 1, 4, 4)
+def unit(): return Range(0, 1)
+def bytes_(): return Range(0, 255)
+def G2(): return Range(-1, 1)
+def wide(): return Range(-3, 3)
+def beyond(): return Range(0, 65535)
 def broken(): raise RuntimeError("no weights here")
 """
 
@@ -103,6 +119,75 @@ def test_factory_errors(factories: str, spec: str, message: str) -> None:
     with pytest.raises(ProbeError, match=message) as error:
         checkpoints.load(None, model=spec)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "low", "high", "said"),
+    [("unit", 0, 1, r"\[0, 1\]"), ("bytes_", 0, 255, "0 … 255"), ("G2", -1, 1, None)],
+)
+def test_the_range_of_a_factorys_images_is_looked_at(
+    factories: str, spec: str, low: float, high: float, said: str
+) -> None:
+    gan = checkpoints.load(None, model=f"{factories}:{spec}")
+    z = gan.latents(7)
+    with torch.no_grad():
+        drawn = getattr(sys.modules["my_factories"], spec)()(z)
+    torch.testing.assert_close(gan.images(z), (drawn - low) / (high - low) * 2 - 1, rtol=0, atol=1e-5)
+    notes = gan.provenance.get("assumed", [])
+    assert bool(notes) == bool(said)
+    assert not said or re.search(f"its images lie in {said} .*they are brought to", notes[0])
+
+
+def test_images_beyond_the_range_are_said_or_refused(factories: str) -> None:
+    gan = checkpoints.load(None, model=f"{factories}:wide")
+    assert re.search(r"its images go from -.* to .*; what lies beyond \[-1, 1\]", gan.provenance["assumed"][0])
+    with pytest.raises(ProbeError, match=r"beyond: the module's pixels go up to .*; expected \[-1, 1\], \[0, 1\] or 0"):
+        checkpoints.load(None, model=f"{factories}:beyond")
+
+
+def test_a_module_with_noise_of_its_own_is_refused(factories: str) -> None:
+    with pytest.raises(ProbeError, match="draws another picture of the same latents each time; expected the same one"):
+        checkpoints.load(None, model=f"{factories}:Noisy")
+    noisy, before = sys.modules["my_factories"].Noisy(), torch.get_rng_state()
+    with pytest.raises(ProbeError, match="Noisy: the module draws another picture"):
+        checkpoints.load(noisy)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_live_modules(factories: str) -> None:
+    checkpoints.load(None, model=f"{factories}:G")
+    module = sys.modules["my_factories"].unit().train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    gan = checkpoints.load(module, prior="uniform")
+    z = gan.latents(3)
+    with torch.no_grad():
+        torch.testing.assert_close(gan.images(z), module(z) * 2 - 1)
+    assert (gan.nz, gan.size, gan.channels, gan.prior, gan.provenance["checkpoint"]) == (5, 4, 3, "uniform", "Range")
+    assert module.training
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+    assert gan.provenance["sha256"] == checkpoints.load(module).provenance["sha256"]
+    with torch.no_grad():
+        module.g.l.weight += 1
+    assert gan.provenance["sha256"] != checkpoints.load(module).provenance["sha256"]
+    with pytest.raises(ProbeError, match="takes neither"):
+        checkpoints.load(sys.modules["my_factories"].D())
+    with pytest.raises(ProbeError, match="a module and `model` or `disc_model` both given"):
+        checkpoints.load(module, model="x:y")
+    alone = checkpoints.load(None, disc=sys.modules["my_factories"].D())
+    assert (alone.size, alone.channels, alone.provenance["disc"]) == (28, 3, "D")
+
+
+def test_state_dicts(tmp_path: Path) -> None:
+    g, d = settled_pair(randomised(main_g(), 0), randomised(main_d(), 0))
+    gan = checkpoints.load(g.state_dict(), disc=d.state_dict())
+    same(gan, g, d)
+    assert gan.provenance["checkpoint"] == "state_dict.pt"
+    same(checkpoints.load({"netG": g.state_dict(), "netD": d.state_dict(), "epoch": 3}), g, d)
+    with pytest.raises(ProbeError, match=r"state_dict\.pt"):
+        checkpoints.load({"epoch": 3})
+    for wrong in (3, [g], b"\xff"):
+        with pytest.raises(ProbeError):
+            checkpoints.load(wrong)
 
 
 def test_factory_with_weights_that_do_not_fit(factories: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.concepts import labels
 from probe.concepts.labels import Boxes
@@ -183,7 +184,7 @@ def test_not_coco(tmp_path, content):
     ],
 )
 def test_a_field_missing_or_of_the_wrong_kind(tmp_path, changes):
-    message = r"^labels\.json: (not COCO labels: a field is missing or of the wrong kind|annotation 1: box .* outside)"
+    message = r"^labels\.json: (annotation None: )?not COCO labels: a field is missing or of the wrong kind"
     with pytest.raises(ProbeError, match=message):
         labels.load(written(tmp_path, document(**changes)))
 
@@ -200,7 +201,7 @@ def test_no_boxes(tmp_path):
 @pytest.mark.parametrize(
     "box",
     [
-        [40, 20, 30, 8], [10, 60, 5, 8], [-1, 0, 5, 5], [0, -3, 5, 5], [5, 5, 0, 5], [5, 5, 5, -2],
+        [40, 20, 30, 8], [10, 60, 5, 8], [-1, 0, 5, 5], [0, -3, 5, 5],
         [float("nan"), 0, 5, 5], [0, 0, float("inf"), 5],
     ],
 )  # fmt: skip
@@ -208,6 +209,154 @@ def test_a_box_outside_its_image(tmp_path, box):
     boxes = [{"id": 31, "image_id": 7, "category_id": 5, "bbox": box}]
     with pytest.raises(ProbeError, match=r"^labels\.json: annotation 31: box \[.*\] lies outside its image of 64x64$"):
         labels.load(written(tmp_path, document(annotations=boxes)))
+
+
+@pytest.mark.parametrize("box", [[5, 5, 0, 5], [0, 0, 0, 0], [5, 5, 5, 0]])
+def test_an_empty_box(tmp_path, box):
+    boxes = [{"id": 31, "image_id": 7, "category_id": 5, "bbox": box}]
+    with pytest.raises(ProbeError, match=r"^labels\.json: annotation 31: box \[.*\] is empty$"):
+        labels.load(written(tmp_path, document(annotations=boxes)))
+
+
+def test_a_box_drawn_from_any_corner(tmp_path):
+    boxes = [
+        {"id": k, "image_id": 7, "category_id": 5, "bbox": box}
+        for k, box in enumerate([[40, 35, -20, -15], [20, 35, 20, -15], [40, 20, -20, 15]])
+    ]
+    assert labels.load(written(tmp_path, document(annotations=boxes))).boxes[4].tolist() == [[20, 20, 40, 35]] * 3
+
+
+# ---- as tools write them
+
+
+def test_bad_rows_are_left_out_and_counted_and_their_images_tell_nothing(tmp_path):
+    good = {"id": 1, "image_id": 7, "category_id": 5, "bbox": [10, 20, 30, 8]}
+    bad = [
+        {"id": 2, "image_id": 9, "category_id": 5, "bbox": [0, 0, 0, 0]},
+        {"id": 3, "image_id": 7, "category_id": 5, "bbox": [60, 0, 30, 8]},
+        {"id": 4, "image_id": 8, "category_id": 5, "bbox": [1, 1, 5, 5]},
+        None,
+    ]
+    path = written(tmp_path, document(annotations=[*bad, good]))
+    with reads.noting() as noted:
+        found = labels.load(path)
+    assert (found.images, found.boxes[4].tolist()) == ((4,), [[10, 20, 40, 28]])  # not 12, whose only box is empty
+    assert [row for row, _ in labels.read(path, 64).left_out] == bad
+    assert noted[0].told() == (
+        "labels.json: 1 rows read; 4 left out: annotation 2: box [0, 0, 0, 0] is empty; annotation 3: box [60, 0, 30, 8] lies "
+        "outside its image of 64x64; annotation 4: image 8 is not in the file's list of images …"
+    )
+    assert (noted[0].about()["read"], noted[0].about()["left_out"]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("image", "index"),
+    [
+        ({"file_name": "000007_png.rf.123456d495d565ef66e7dff9f9000001.jpg"}, 7),
+        ({"file_name": "x_jpg.rf.123456d495d565ef66e7dff9f9000001.jpg", "extra": {"name": "000007.png"}}, 7),
+        ({"file_name": "images\\3/90123456-000007.png"}, 7),
+        ({"file_name": "C:\\100001\\sample 7 (1).png"}, 7),
+        ({"file_name": "000007_640x640.png"}, 7),
+        ({"file_name": "sample_7_64x64.png"}, 7),
+        ({"file_name": "seed0007.png"}, 7),
+        ({"file_name": "7_0123456789abcdef0123456789abcdef.png"}, 7),
+        ({"file_name": "1c9c5f04-0b3c-4f5e-9a51-000012000001_7.png"}, 7),
+    ],
+)
+def test_the_sample_of_an_image_as_tools_name_it(tmp_path, image, index):
+    assert labels.load(written(tmp_path, document(images=[{"id": 7, **image}]))).images == (index,)
+
+
+def test_a_name_of_several_numbers_is_refused_with_both(tmp_path):
+    image = {"id": 7, "file_name": "epoch_024_00.png"}
+    with pytest.raises(
+        ProbeError, match=r"image 7 \(epoch_024_00\): may be sample 24 or 0; name files as `probe sample"
+    ):
+        labels.load(written(tmp_path, document(images=[image])))
+    image["file_name"] = "000123_000456.png"
+    with pytest.raises(ProbeError, match=r"may be sample 123 or 456"):
+        labels.load(written(tmp_path, document(images=[image])))
+
+
+def test_of_several_numbers_the_one_that_differs_throughout_a_file_is_the_sample(tmp_path):
+    images = [{"id": 7, "file_name": "epoch_024_10.png"}, {"id": 9, "file_name": "epoch_024_00.png"}]
+    assert labels.load(written(tmp_path, document(images=images))).images == (0, 10)
+    images[1]["file_name"] = "epoch_025_00.png"  # now either may be
+    with pytest.raises(ProbeError, match=r"may be sample 24 or 10"):
+        labels.load(written(tmp_path, document(images=images)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_the_encoding_of_a_file(tmp_path, encoding):
+    (tmp_path / "labels.json").write_bytes(json.dumps(document()).encode(encoding))
+    assert labels.load(tmp_path / "labels.json").images == (4, 12)
+
+
+def test_ids_are_the_same_as_numbers_and_as_texts(tmp_path):
+    boxes = [{"id": 1, "image_id": "7", "category_id": "5", "bbox": [10, 20, 30, 8]}]
+    assert labels.load(written(tmp_path, document(annotations=boxes))).boxes[4].tolist() == [[10, 20, 40, 28]]
+    assert labels.categories(written(tmp_path, document(annotations=boxes))) == ["glasses"]
+
+
+def test_an_image_whose_size_is_null(tmp_path):
+    images = [{"id": 7, "file_name": "000004.png", "width": None, "height": None}]
+    assert labels.load(written(tmp_path, document(images=images))).boxes[4].tolist() == [[10, 20, 40, 28]]
+
+
+def test_half_a_pixel_of_the_sample_over_the_border_of_an_enlarged_image(tmp_path):
+    images = [{"id": 7, "file_name": "000004.png", "width": 640, "height": 640}]
+    boxes = [{"id": 1, "image_id": 7, "category_id": 5, "bbox": [500, 200, 143, 150]}]
+    found = labels.load(written(tmp_path, document(images=images, annotations=boxes)))
+    assert found.boxes[4].tolist() == [[50, 20, 64, 35]]
+    boxes[0]["bbox"][2] = 146
+    with pytest.raises(ProbeError, match="outside its image of 640x640"):
+        labels.load(written(tmp_path, document(images=images, annotations=boxes)))
+
+
+def test_categories_of_one_name_and_names_in_any_case(tmp_path):
+    root = [{"id": 0, "name": "glasses"}, {"id": 5, "name": "Glasses "}]
+    path = written(tmp_path, document(categories=root))
+    for name in ("glasses", "GLASSES", None):
+        assert len(labels.load(path, name)) == 1
+    assert labels.categories(path) == ["Glasses"]
+
+
+def _packed(runs: list[int]) -> str:
+    """Run lengths packed as in COCO's rleToString, after its C."""
+    text = ""
+    for k, run in enumerate(runs):
+        x, more = run - (runs[k - 2] if k > 2 else 0), True
+        while more:
+            c = x & 0x1F
+            x >>= 5
+            more = x != -1 if c & 0x10 else x != 0
+            text += chr((c | 0x20 if more else c) + 48)
+    return text
+
+
+@pytest.mark.parametrize("missing", [MISSING, [], None])
+@pytest.mark.parametrize("kind", ["polygon", "rle", "packed"])
+def test_outlines_give_boxes(tmp_path, kind, missing):
+    mask = np.zeros((64, 64), bool)
+    mask[20:35, 10:50] = True
+    mask[22, 50] = True
+    flat = np.concatenate([[False], mask.T.ravel(), [True]])
+    runs = np.diff(np.concatenate([[0], np.flatnonzero(np.diff(flat)), [64 * 64]])).tolist()
+    outline = {
+        "polygon": [[10, 20, 51, 20, 30, 35], [12, 21, 13, 22, 12, 22]],
+        "rle": {"counts": runs, "size": [64, 64]},
+        "packed": {"counts": _packed(runs), "size": [64, 64]},
+    }[kind]
+    row = {"id": 1, "image_id": 7, "category_id": 5, "segmentation": outline}
+    row |= {} if missing is MISSING else {"bbox": missing}
+    assert labels.load(written(tmp_path, document(annotations=[row]))).boxes[4].tolist() == [[10, 20, 51, 35]]
+
+
+@pytest.mark.parametrize("counts", ["abc", [-3, 5], [], "", [4096]])
+def test_a_mask_that_is_none(tmp_path, counts):
+    row = {"id": 1, "image_id": 7, "category_id": 5, "segmentation": {"counts": counts, "size": [64, 64]}}
+    with pytest.raises(ProbeError, match=r"^labels\.json: annotation 1: not COCO labels: a field is missing"):
+        labels.load(written(tmp_path, document(annotations=[row])))
 
 
 @pytest.mark.parametrize("seed", [True, -1, 2**31, 1.5, "x"])

@@ -125,7 +125,7 @@ def test_folder_without_classes_and_with_hidden_files(folder):
     (folder / "a" / "notes.txt").write_text("not an image")
     images = data.load(str(folder), size=8)
     assert images.labels is None
-    assert (len(images.images), images.skipped) == (4, ())
+    assert (len(images.images), images.skipped, images.why) == (4, ("a/notes.txt",), ("no image",))
 
 
 def test_unreadable_files_are_named_and_skipped(folder, monkeypatch):
@@ -136,11 +136,18 @@ def test_unreadable_files_are_named_and_skipped(folder, monkeypatch):
     (folder / "b" / "warned.png").write_bytes(encoded(noise(40, 40)))
     (folder / "b" / "gone.png").symlink_to(folder / "nowhere")
     (folder / "b" / "foreign.png").write_bytes(encoded(noise(8, 8), "pcx"))  # PIL could read it; it is none of ours
-    Image.fromarray(noise(8, 8).astype(np.float32)).save(folder / "b" / "floats.tif")
+    Image.fromarray(noise(8, 8).astype(np.float32) * 1000).save(folder / "b" / "floats.tif")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
+    (folder / "b" / "text.csv").write_text("no image, and no name of one")
     images = data.load(str(folder), size=8)
-    names = ("cut.jpg", "bomb.png", "empty.webp", "floats.tif", "foreign.png", "gone.png", "warned.png")
+    listed = ("a/cut.jpg", "b/bomb.png", "b/empty.webp", "b/floats.tif", "b/foreign.png", "b/gone.png", "b/warned.png")
+    names = (*listed, "b/text.csv")
     assert images.skipped == names
+    assert [images.why[names.index(f"b/{n}")] for n in ("bomb.png", "gone.png", "foreign.png", "text.csv")] == [
+        "of too many pixels", "missing", "unreadable, no picture that is known", "no image"
+    ]  # fmt: skip
+    assert images.why[0] == "unreadable, broken"
+    assert "of an unknown range" in images.why[names.index("b/floats.tif")]
     np.testing.assert_array_equal(images.images, chw(EXPECTED))
     assert images.labels.tolist() == [0, 0, 1]
     assert data.load(str(folder), size=8).skipped == names  # from the cache, too
@@ -193,12 +200,13 @@ def test_an_interrupted_load_leaves_nothing(folder, cache):
 
 def test_folder_errors(folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ProbeError, match=r"empty: 0 images found; expected files \.bmp .*: check the path"):
+    with pytest.raises(ProbeError, match=r"empty: 0 images found; expected files \.avif \.bmp .*: check the path"):
         data.load(str(tmp_path / "empty"))
     for path in folder.rglob("*.*"):
         path.write_bytes(b"junk")
     with pytest.raises(
-        ProbeError, match=r"folder:photos: all 3 images are unreadable, such as 10\.PNG; expected at least"
+        ProbeError,
+        match=r"folder:photos: all 3 images are left out, such as a/10\.PNG \(unreadable, no picture that is known\); expected at least",
     ):
         data.load(str(folder))
     with pytest.raises(ProbeError, match=r"2\.png: is a file; expected a folder, or a file with its prefix"):

@@ -50,14 +50,15 @@ def test_parquet_file_with_another_column_and_unreadable_rows(tmp_path):
     write_parquet(tmp_path / "x.parquet", {"photo": cells(0, 1) + broken + cells(2), "label": list("abcdef")})
     images = data.load(f"parquet:{tmp_path / 'x.parquet'}", size=8)
     np.testing.assert_array_equal(images.images, chw(EXPECTED))
-    assert images.labels is None
+    assert (images.labels.tolist(), images.classes) == ([0, 1, 5], tuple("abcdef"))
     assert images.skipped == ("broken.jpg", "x.parquet row 3", "x.parquet row 4")
 
 
 def test_parquet_errors(tmp_path, monkeypatch):
     write_parquet(tmp_path / "text.parquet", {"text": ["a"], "label": [1]})
     with pytest.raises(
-        ProbeError, match=r"parquet:text\.parquet: found the columns text, label; expected a column image"
+        ProbeError,
+        match=r"parquet:text\.parquet: found the columns text \(string\), label \(int64\); expected a column of",
     ):
         data.load(f"parquet:{tmp_path / 'text.parquet'}")
     (tmp_path / "junk.parquet").write_bytes(b"not parquet at all")
@@ -157,7 +158,7 @@ def test_hf(tmp_path, monkeypatch):
 
 def test_hf_errors(monkeypatch):
     stand_in(monkeypatch, [{"text": "a"}])
-    with pytest.raises(ProbeError, match=r"hf:books: found the columns text; expected a column image or img"):
+    with pytest.raises(ProbeError, match=r"hf:books: found the columns text \(str\); expected a column of"):
         data.load("hf:books")
     with pytest.raises(ProbeError, match=r"hf:books:nosplit: Bad split: nosplit\.; expected hf:NAME or hf:NAME:SPLIT"):
         data.load("hf:books:nosplit")

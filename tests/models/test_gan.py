@@ -100,6 +100,31 @@ def test_images_in_batches_are_the_generators(tiny_gan):
     assert tiny_gan.device == torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    "kind", [torch.float64, torch.float16, torch.bfloat16, np.float64, np.float32, np.float16, list]
+)
+def test_latents_of_any_float_type(tiny_gan, kind):
+    z = (tiny_gan.latents(3) * 8).round() / 8  # exact in all of them
+    given = z.tolist() if kind is list else z.to(kind) if isinstance(kind, torch.dtype) else z.numpy().astype(kind)
+    torch.testing.assert_close(tiny_gan.images(given), tiny_gan.images(z), rtol=0, atol=0)
+    torch.testing.assert_close(next(tiny_gan.batches(given, 2)), tiny_gan.images(z[:2]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (torch.zeros(3, 2), r"latents are torch\.float32 \(3, 2\)"),
+        (np.zeros(8), r"latents are torch\.float64 \(8,\)"),
+        (torch.zeros(3, 8, dtype=torch.long), r"latents are torch\.int64 \(3, 8\)"),
+        ("z", "latents of type str"),
+        (None, "latents of type NoneType"),
+    ],
+)
+def test_what_are_no_latents(tiny_gan, given, found):
+    with pytest.raises(ProbeError, match=rf"^{found}; expected a tensor or an array of floats \(N, {tiny_gan.nz}\)"):
+        tiny_gan.images(given)
+
+
 def test_a_missing_discriminator(tiny_gan):
     assert tiny_gan.require_discriminator() is tiny_gan.discriminator
     alone = GAN(tiny_gan.generator, None, 8, 32, 3)

@@ -98,11 +98,40 @@ def test_results_are_taken_over_until_something_changes(run, monkeypatch: pytest
         counted(monkeypatch, name, calls)
     assert run(ckpt=BLIND)[0] == 0
     assert calls == []
-    next(Path("out/report/results").glob("blind*/walk/figure.png")).unlink()
+    figure = next(Path("out/report/results").glob("blind*/walk/figure.png"))
+    figure.unlink()
     assert run(ckpt=BLIND)[0] == 0
-    assert calls == ["walk"]
+    assert calls == []
+    assert figure.is_file()  # drawn again, not computed again
     assert run("--seed", 1, ckpt=BLIND)[0] == 0
-    assert calls == ["walk", "sample", "walk"]
+    assert calls == ["sample", "walk"]
+
+
+def test_a_figure_that_cannot_be_drawn_ends_no_report(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from probe.results import drawing
+
+    plain = drawing.drawer
+
+    def broken(command: str):
+        def draw(_: object) -> None:
+            raise RuntimeError("latex could not be found")
+
+        return draw if command == "walk" else plain(command)
+
+    monkeypatch.setattr(drawing, "drawer", broken)
+    assert run(ckpt=BLIND)[0] == 0
+    page = Path("out/report/index.html").read_text()
+    assert sum(tag == "img" for tag, _ in _Page(page).tags) == 1
+    assert "No figure:" in page
+    assert "latex could not be found" in page
+    answers = json.loads(Path("out/report/report.json").read_text())["answers"]
+    assert sum("numbers" in answer for answer in answers) == 2
+    monkeypatch.setattr(drawing, "drawer", plain)
+    calls: list[str] = []
+    counted(monkeypatch, "walk", calls)
+    assert run(ckpt=BLIND)[0] == 0
+    assert calls == []
+    assert sum(tag == "img" for tag, _ in _Page(Path("out/report/index.html").read_text()).tags) == 2
 
 
 def test_other_images_in_the_same_folder_are_asked_about_anew(run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from probe.base.errors import ProbeError
+from probe.base.errors import DrawingError, ProbeError
 from probe.results import result
 from probe.results.provenance import versions
 from probe.results.result import Result
@@ -62,6 +62,40 @@ def test_a_blinded_study_of_schema_1_is_read_by_todays_names(tmp_path):
         "narrow_less_patch": {"seen_on_positives": 0.1},
     }
     assert list(again.arrays) == ["first_patch"]
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path, monkeypatch):
+    from probe.results import drawing
+
+    made = Result("sample", {"images": 1}, arrays={"images": np.zeros((1, 3, 8, 8), np.uint8)})
+    made.files = {"table.csv": lambda path: path.write_text("1"), "walk.gif": lambda path: 1 / 0}
+
+    def broken(_):
+        raise RuntimeError("latex could not be found\nand more")
+
+    monkeypatch.setattr(drawing, "drawer", lambda _: broken)
+    with pytest.raises(
+        DrawingError, match=r"could not be drawn \(latex could not be found\);.* saved in .*out, `probe draw`"
+    ):
+        made.save(tmp_path / "out")
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"arrays.safetensors", "result.json", "table.csv"}
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert result.load(tmp_path / "out").metrics == {"images": 1}
+    assert "nothing to judge" in made._repr_html_()
+    monkeypatch.undo()
+    made.files = {}
+    assert made.save(tmp_path / "out").is_file()
+
+
+def test_where_nothing_can_be_written_nothing_is(tmp_path):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    made = Result("sample", {"images": 1}, arrays={"images": np.zeros((1, 3, 8, 8), np.uint8)})
+    made.files = {"table.csv": full}
+    with pytest.raises(ProbeError, match=r"could not be written \(No space left"):
+        made.save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_without_arrays(tmp_path):

@@ -260,6 +260,38 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path):
             train(images, TINY, tmp_path, source=source, resume=True)
 
 
+def test_a_damaged_picture_of_an_earlier_step_costs_nothing_but_itself(tmp_path):
+    train(pictures(20), TINY, tmp_path)
+    first = min((tmp_path / "samples").glob("step-*.png"))
+    first.write_bytes(first.read_bytes()[:60])
+    train(pictures(20), replace(TINY, steps=7), tmp_path, resume=True)
+    assert (tmp_path / "training.gif").exists()
+
+
+def test_images_that_are_no_bytes_are_refused(tmp_path):
+    with pytest.raises(ProbeError, match=r"images of float32; expected uint8 in 0 … 255"):
+        train(pictures(20).astype(np.float32) / 255, TINY, tmp_path)
+    train(pictures(20), replace(TINY, steps=1), str(tmp_path / "text"))
+    assert (tmp_path / "text" / "state.safetensors").exists()
+
+
+def test_a_run_knows_its_images_by_their_contents(tmp_path):
+    train(pictures(20), TINY, tmp_path / "known", source="a", contents="12ab")
+    with pytest.raises(
+        ProbeError, match=r"trained on 20 images of a with other contents than these 20 of a; resume with"
+    ):
+        train(pictures(20), TINY, tmp_path / "known", source="a", contents="34cd", resume=True)
+    moved = train(pictures(20), replace(TINY, steps=7), tmp_path / "known", source="b", contents="12ab", resume=True)
+    assert (moved.provenance["training"]["source"], moved.provenance["training"]["contents"]) == ("b", "12ab")
+    assert not training.known_by_name(tmp_path / "known")
+    train(pictures(20), TINY, tmp_path / "old", source="a")  # as an earlier version noted it
+    assert training.known_by_name(tmp_path / "old")
+    train(pictures(20), replace(TINY, steps=7), tmp_path / "old", source="a", contents="12ab", resume=True)
+    assert not training.known_by_name(tmp_path / "old")
+    train(pictures(20), TINY, tmp_path / "rooms", source="rooms:20")
+    assert not training.known_by_name(tmp_path / "rooms")
+
+
 def test_the_schedule_may_change_and_is_remembered(tmp_path):
     train(pictures(20), TINY, tmp_path)
     changed = replace(TINY, steps=8, noise=0.2, lr=1e-4)

@@ -57,6 +57,24 @@ def test_it_opens_again_as_it_was_left(marks, path, tiny_gan) -> None:
     assert json.loads(path.read_text()) == json.loads(before)
 
 
+def test_rows_without_a_sound_box_are_kept_and_outlines_stay_until_their_box_moves(path, tiny_gan) -> None:
+    outline = [[4, 4, 12, 4, 12, 10]]
+    rows = [
+        {"id": 3, "image_id": 1, "category_id": 1, "segmentation": outline},
+        {"id": 8, "image_id": 2, "category_id": 1, "bbox": [0, 0, 0, 0]},
+        {"id": 9, "image_id": 2, "category_id": 1, "bbox": [], "segmentation": outline},
+    ]
+    images = [{"id": i, "file_name": f"{i:06d}.png", "width": None, "height": None} for i in (1, 2, 3)]
+    categories = [{"id": 1, "name": "window"}]
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": rows}))
+    made = Marks(path, tiny_gan, 0)
+    assert made.record(1)["boxes"][0]["b"] == [4, 4, 12, 10]
+    made.apply([put(3, "new"), {"do": "lacks", "image": 3, "c": 1, "on": False}], 150)
+    after = {row["id"]: row for row in json.loads(path.read_text())["annotations"]}
+    assert [after[row["id"]] for row in rows] == rows
+    assert [after[number]["image_id"] for number in after.keys() - {3, 8, 9}] == [3]
+
+
 def test_any_coco_file_opens_and_keeps_what_it_holds(path, tiny_gan) -> None:
     image = {"id": 7, "file_name": "img_000012.png", "width": 64, "height": 64, "license": 3}
     other = {"id": 8, "file_name": "img_000013.png", "width": 64, "height": 64}

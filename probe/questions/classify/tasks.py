@@ -72,19 +72,17 @@ def make(train: Images, test: Images, validation: int, seed: int) -> Task:
             f"{train.name}: no image of the class {_listing(train, classes[missing[:1]])} is left to fit to; add "
             "images or validate on fewer"
         )
-    seen = {_digest(image) for image in images}
-    duplicates = sum(_digest(image) in seen for image in test_images)
+    seen = {_digest(image): i for i, image in reversed(list(enumerate(images)))}
+    twice = [(i, seen[digest]) for i, digest in enumerate(map(_digest, test_images)) if digest in seen]
+    duplicates = len(twice)
     if duplicates:
+        (i, j), named = twice[0], bool(test.names and train.names)
+        known = [np.arange(len(s.images)) if s.labels is None else np.flatnonzero(s.labels >= 0) for s in (test, train)]
+        first = f", such as {test.named(known[0][i])}, which is {train.named(known[1][j])}" if named else ""
         notes.append(
-            f"{duplicates} of {len(test_images)} test images are also training images, pixel by pixel; they are "
+            f"{duplicates} of {len(test_images)} test images are also training images, pixel by pixel{first}; they are "
             "counted like the others"
         )
-    for source, which in ((train, "training"), (test, "test")):
-        if source.resized:
-            notes.append(
-                f"{source.resized} of {len(source.images)} {which} images were of another size than "
-                f"{source.images.shape[2]} px and were resized"
-            )
     return Task(
         images=images[order],
         labels=labels,

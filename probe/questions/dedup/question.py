@@ -50,6 +50,8 @@ def dedup(
         >>> probe.dedup("rooms:64", steps=5, planted=4).metrics["images"]
         64
     """
+    import numpy as np
+
     from probe.base.progress import silent
     from probe.data import exclusion, loading
     from probe.measures.hashing import SIDE
@@ -72,13 +74,17 @@ def dedup(
     result = run(images.images, images.name, settings, data.startswith("rooms"), tell)
     result.provenance = {
         "source": images.name,
-        "skipped": len(images.skipped),
         "versions": versions(),
         "seed": seed,
         "device": "cpu",
         "precision": "float32",
     }
     listed = result.arrays["removed"]
+    names = images.names or None
+    if images.names:
+        doubtful = np.argsort(result.arrays["likeness"], kind="stable")[:10]
+        pairs = [[int(result.arrays[side][k]) for side in ("kept", "removed")] for k in doubtful]
+        result.metrics["doubtful"] = [[images.named(i) for i in pair] for pair in pairs]
     source, count = images.name, result.metrics["images"]
-    result.files["exclude.json"] = lambda path: exclusion.save(path, source, count, listed)
+    result.files["exclude.json"] = lambda path: exclusion.save(path, source, count, listed, images.sha256, names)
     return result

@@ -7,7 +7,7 @@ best unit is the best of many: its control is the best unit under masks moved to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -95,19 +95,24 @@ def from_segmenter(gan: GAN, segmenter: Segmenter, n: int, seed: int) -> Materia
 def from_boxes(
     gan: GAN, concepts: Sequence[Boxes], segmenters: Mapping[str, Segmenter] | None = None, notes: Sequence[str] = ()
 ) -> Material:
-    """Boxes of concepts on the same samples; `segmenters` are those fitted to some of them, label 1 the concept."""
+    """Boxes of concepts on the samples that tell of all of them; `segmenters` are those fitted to some of them, label 1 the concept."""
+    common = sorted(set.intersection(*(set(b.images) for b in concepts)))
+    if not common:
+        found = ", ".join(b.concept for b in concepts)
+        raise ProbeError(f"no sample tells of all of {found}; expected some that were looked at for each of them")
+    concepts = [replace(b, images=tuple(common)) for b in concepts]
     first = concepts[0]
     z = gan.latents(max(first.images) + 1, first.seed or 0)[list(first.images)]
-    found = {name: (segmenter, 1) for name, segmenter in (segmenters or {}).items()}
+    known = {name: (segmenter, 1) for name, segmenter in (segmenters or {}).items()}
     notes = [
         *notes,
         f"masks: filled boxes on {len(first.images)} samples, so overlap stays below what outlines would give",
     ]
-    if set(found) != {b.concept for b in concepts}:
+    if set(known) != {b.concept for b in concepts}:
         notes.append(
             "no causal effects: they need a segmenter, which boxes alone are not; `causal` fits one to a concept's boxes"
         )
-    return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, found, notes)
+    return Material(z, {b.concept: b.masks(gan.size) for b in concepts}, known, notes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,10 @@ def _checked(gan: GAN, reals: dict[str, Array], n: int) -> None:
         if images.shape[1:] != expected:
             raise ProbeError(f"{name} images of {images.shape[1:]}; expected {expected}, as the generator draws them")
         if len(images) < n:
+            few = f"pass `samples` of at most {len(images)}"
+            many = f"fewer than {LEAST} say nothing: pass a source with more images"
             raise ProbeError(
-                f"{len(images)} {name} images; expected at least {n}: pass fewer `samples`, at least {LEAST}"
+                f"{len(images)} {name} images; expected at least {n}: {few if len(images) >= LEAST else many}"
             )
 
 

@@ -23,12 +23,4 @@ def look_at(gan: GAN, data: str | None, limit: int | None, seed: int, tell: Repo
     images = sources.load(
         text, gan.size, gan.channels, limit, progress=lambda done, total: tell("reading images", done, total or done)
     )
-    notes = []
-    if images.resized:
-        notes.append(
-            f"{images.name}: {images.resized} of {len(images.images)} images were of another size and were resized to "
-            f"{gan.size}x{gan.size} (shorter side, centre crop)"
-        )
-    if images.skipped:
-        notes.append(f"{images.name}: skipped {len(images.skipped)} unreadable files")
-    return from_images(images), notes
+    return from_images(images), []

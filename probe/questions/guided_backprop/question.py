@@ -92,5 +92,5 @@ def guided_backprop(
     result = guided(gan, source, settings, segmenters_of(gan)["judge"] if known else None, report)
     if units == "all":
         result.files["atlas.pdf"] = partial(atlas, result)
-    result.remarks += doubts + [note for note in notes if not note.startswith("data:")]  # images resized or left out
+    result.remarks += doubts
     return finished(result, gan, seed, notes)

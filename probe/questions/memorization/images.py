@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
 from probe.base.errors import ProbeError
 from probe.base.files import path_of
 from probe.base.parameters import File
@@ -10,13 +15,24 @@ from probe.data import exclusion
 from probe.data import loading as sources
 from probe.measures.statistics import Array
 from probe.models.gan import GAN
-from probe.training.loop import known_split, own_split
+from probe.training.loop import known_split, own_split, same_source
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and held-out images (N, C, S, S), the names they have in their source, and where they come from."""
+
+    train: Array
+    holdout: Array | None
+    train_names: Sequence[str]
+    holdout_names: Sequence[str]
+    notes: list[str]
 
 
 def held_out(
     gan: GAN, data: str | None, train: str | None, holdout: str | None, exclude: File | None, tell: Report
-) -> tuple[Array, Array | None, list[str]]:
-    """Training and held-out images, from the checkpoint's own split or as given, and where they come from."""
+) -> Split:
+    """The images of the checkpoint's own split, or as given."""
 
     def read(source: str) -> sources.Images:
         return sources.load(
@@ -30,7 +46,7 @@ def held_out(
             raise ProbeError("`exclude` with `train`; it is for `data`, of a checkpoint trained with such a list")
         known, held = read(train), read(holdout) if holdout else None
         note = f"training images: {known.name}; held out: {held.name if held else 'none'}, as given"
-        return known.images, held.images if held else None, [note]
+        return Split(known.images, held.images if held else None, known.names, held.names if held else (), [note])
     if holdout:
         raise ProbeError("`holdout_data` without `train`; pass the training images as `train`")
     known_split(gan)  # before images are read
@@ -41,7 +57,17 @@ def held_out(
         )
     left_out = exclusion.load(path_of(exclude, "exclude")) if exclude else None
     images = read(source)
-    return (
-        *own_split(gan, images.images, images.name, left_out),
-        [f"training and held-out images: the checkpoint's own split of {images.name}"],
-    )
+    notes = [f"training and held-out images: the checkpoint's own split of {images.name}"]
+    same = same_source(gan, images.name, images.sha256)
+    if same is None:
+        notes.append(f"{images.name}: the checkpoint, of an earlier version, knows it by name and count only")
+    run = gan.provenance["training"]
+    if same is False and run.get("source") and not run.get("contents") and len(images.images) >= run["split"]["of"]:
+        found = f"{images.name} given; expected {run['source']}, which the checkpoint knows by name and count only"
+        raise ProbeError(f"{found}; pass that, or `train` and `holdout_data`")
+    indices = np.arange(len(images.images))[:, None]
+    trained, unseen = own_split(gan, images.images, images.name, left_out, images.sha256)
+    places = own_split(gan, indices, images.name, left_out, images.sha256)
+    every = images.names or None
+    trained_names, unseen_names = ([every[i] for i in part.ravel().tolist()] if every else [] for part in places)
+    return Split(trained, unseen, trained_names, unseen_names, notes)

@@ -72,5 +72,7 @@ def memorization(
 
     settings = Settings(samples=samples, permutations=permutations, targets=targets, seed=seed)
     phi = feature(distance, gan.channels, gan.device, "distance")
-    known, held, notes = held_out(gan, data, train, holdout_data, exclude, report or silent)
-    return finished(run(gan, known, held, phi, settings, report), gan, seed, notes)
+    split = held_out(gan, data, train, holdout_data, exclude, report or silent)
+    result = run(gan, split.train, split.holdout, phi, settings, report, (split.train_names, split.holdout_names))
+    result.remarks += split.notes[1:]
+    return finished(result, gan, seed, split.notes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -130,19 +130,21 @@ def memorization(
     phi: Feature,
     settings: Settings | None = None,
     report: Report | None = None,
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Result:
     """Test whether samples are nearer to training images (N, C, S, S) uint8 than to held-out ones of the same source.
 
     Arrays: `ratio` (M,) log d(g, T) / d(g, H); `edges`, `shuffled` the histogram of shuffled ones as a density; `null`
     (B,) and `statistic` (1,); `power` (shares, 4) share, rate and its interval; `suspects`, `suspects_train`,
     `suspects_holdout` (10, C, S, S) uint8 with `suspects_ratio`; `targets`, `recovered` images and their drawings.
+    `names` of the training and of the held-out images, where they have such, name the suspects' nearest in `suspects`.
     Raises ProbeError for images of another shape, too few, or held-out images that are training images.
     """
     s, tell = settings or Settings(), report or (lambda *_: None)
     _checked(gan, train, holdout)
     samples = torch.cat([to_bytes(x).cpu() for x in gan.batches(gan.latents(s.samples, s.seed))]).numpy()
     if holdout is None:
-        return _scores(gan, train, samples, phi, s, tell)
+        return _scores(gan, train, samples, phi, s, tell, names)
     t, h = len(train), len(holdout)
     k = copying.list_length(t, h, s.samples, s.permutations)
     found = _search(samples, train, holdout, phi, k, tell, "searching")
@@ -181,6 +183,7 @@ def memorization(
         "recovered": redrawn.images[:_SHOWN],
         **_suspects(samples, train, holdout, found, ratios[0]),
     }
+    metrics |= _named(found, ratios[0], names)
     return Result("memorization", metrics, asdict(s), list(_ASSUMED), dict(gan.provenance), arrays)
 
 
@@ -260,19 +263,44 @@ def _descriptions(
     return made
 
 
+def _lowest(nearest_of: Array, score: Array) -> Array:
+    """The samples of lowest score, one for each training image that is nearest."""
+    order = np.argsort(score, kind="stable")
+    first = np.sort(np.unique(nearest_of[order], return_index=True)[1])[:_SHOWN]
+    return order[first]
+
+
+def _named(found: _Search, score: Array, names: tuple[Sequence[str], Sequence[str]]) -> dict[str, Any]:
+    """For each suspect its sample, the name of the training image nearest to it and of the held-out one."""
+    train, holdout = names
+    if not train:
+        return {}
+    rows = _lowest(found.to_train[1][:, 0], score)
+    made = [{"sample": int(i), "train": train[found.to_train[1][i, 0]]} for i in rows]
+    for row, i in zip(made, rows, strict=True):
+        row |= {"holdout": holdout[found.to_holdout[1][i, 0]]} if holdout else {}
+    return {"suspects": made}
+
+
 def _suspects(samples: Array, train: Array, holdout: Array | None, found: _Search, score: Array) -> dict[str, Array]:
     """The samples of lowest score, one for each training image that is nearest, with their nearest images."""
     nearest_of = found.to_train[1][:, 0]
-    order = np.argsort(score, kind="stable")
-    first = np.sort(np.unique(nearest_of[order], return_index=True)[1])[:_SHOWN]
-    rows = order[first]
+    rows = _lowest(nearest_of, score)
     made = {"suspects": samples[rows], "suspects_train": train[nearest_of[rows]], "suspects_ratio": score[rows]}
     if holdout is not None:
         made["suspects_holdout"] = holdout[found.to_holdout[1][rows, 0]]
     return made
 
 
-def _scores(gan: GAN, train: Array, samples: Array, phi: Feature, s: Settings, tell: Report) -> Result:
+def _scores(
+    gan: GAN,
+    train: Array,
+    samples: Array,
+    phi: Feature,
+    s: Settings,
+    tell: Report,
+    names: tuple[Sequence[str], Sequence[str]],
+) -> Result:
     """Without held-out images: nearest training images and authenticity, and no verdict."""
     to_train = nearest(Rows(samples, phi), Rows(train, phi), 1, lambda i, n: tell("searching", i, n))
     nothing = {"p_value": None, "statistic": None, "copy_share": None, "copy_share_ci": None, "floor": None}
@@ -289,5 +317,6 @@ def _scores(gan: GAN, train: Array, samples: Array, phi: Feature, s: Settings, t
         **_descriptions(to_train, train, None, phi, s.samples),
     }
     distances = to_train[0][:, 0]
+    metrics |= _named(_Search(to_train, to_train), distances, (names[0], ()))
     arrays = {"ratio": distances, **_suspects(samples, train, None, _Search(to_train, to_train), distances)}
     return Result("memorization", metrics, asdict(s), list(_ASSUMED[-1:]), dict(gan.provenance), arrays)

@@ -20,6 +20,8 @@ def summary(m: Metrics) -> Summary:
         f"authenticity {m['authenticity']:.2f}; {m['samples']} samples, {m['train_images']} training and "
         f"{m['holdout_images']} held-out images, distance in {m['distance']}. No guarantee of privacy."
     )
+    near = [f"sample {s['sample']} to {s['train']}" for s in m.get("suspects", [])[:3]]
+    lines += [f"nearest to training images: {', '.join(near)}"] if near else []
     rows += [("authenticity", interval(m["authenticity"], m.get("authenticity_ci"))), ("samples", str(m["samples"]))]
     rows += [("training images", str(m["train_images"])), ("held-out images", str(m["holdout_images"]))]
     holds = {"detected": False, "not detected": True}.get(m["verdict"])

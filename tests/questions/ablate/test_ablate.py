@@ -231,7 +231,10 @@ BAD = {
     "samples": (["--layer", "layer2", "--units", "3", "--indices", "all"], "--indices 'all': expected numbers"),
     "scale": (["--layer", "layer2", "--units", "3", "--scale", "nan"], "--scale nan: expected a finite number"),
     "box": (["--layer", "layer2", "--units", "3", "--where", "20,4,40,9"], "no box within images of 32x32"),
-    "empty box": (["--layer", "layer2", "--units", "3", "--where", "20,4,20,9"], "no box within images of 32x32"),
+    "empty box": (
+        ["--layer", "layer2", "--units", "3", "--where", "20,4,20,9"],
+        "an empty box; expected x0,y0,x1,y1 with x0 < x1",
+    ),
     "no box": (["--layer", "layer2", "--units", "3", "--where", "1.2.3,4,20,9"], "expected a box x0,y0,x1,y1"),
     "no mask": (
         ["--layer", "layer2", "--units", "3", "--where", "none.png"],

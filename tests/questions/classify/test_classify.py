@@ -285,7 +285,7 @@ DATA = ["--data", "npz:train.npz", "--test", "npz:test.npz", "--validation", "60
 
 def test_command(run) -> None:
     code, out, err = run(*DATA, "--baselines", "pixels", "--costs", "1,0.1", "--means")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "npz:train.npz: 240 images read\nnpz:test.npz: 90 images read\n")
     assert out.startswith("discriminator: ")
     assert "table: out/classify/table.csv" in out
     names = {p.name for p in Path("out/classify").iterdir()}

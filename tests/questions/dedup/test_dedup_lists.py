@@ -51,6 +51,26 @@ def test_a_list_knows_its_source(tmp_path: Path) -> None:
         exclusion.load(tmp_path / "none.json")
 
 
+def test_a_list_knows_its_source_by_its_contents(tmp_path: Path) -> None:
+    exclusion.save(tmp_path / "list.json", "folder:x", 20, np.array([7, 3]), "12ab", [f"{i}.png" for i in range(20)])
+    assert json.loads((tmp_path / "list.json").read_text()) == {
+        "source": "folder:x", "images": 20, "exclude": [3, 7], "contents": "12ab", "names": ["3.png", "7.png"],
+    }  # fmt: skip
+    found = exclusion.load(tmp_path / "list.json")
+    assert len(found.kept(20, "folder:moved", "12ab")) == 18
+    with pytest.raises(
+        ProbeError, match=r"made for 20 images of folder:x with other contents than these 20 of folder:x"
+    ):
+        found.kept(20, "folder:x", "34cd")
+    with pytest.raises(ProbeError, match=r"made for 20 images of folder:x, not for 20 of folder:y"):
+        found.kept(20, "folder:y", "34cd")
+    assert found.doubt("folder:x") == ""
+    old = listed(tmp_path, [7, 3], "folder:x")
+    assert len(old.kept(20, "folder:x", "34cd")) == 18
+    assert old.doubt("folder:x").startswith("list.json: knows folder:x by name and count only")
+    assert old.doubt("rooms:20") == ""
+
+
 def test_training_never_sees_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.repeat(np.arange(20, dtype=np.uint8)[:, None, None, None], 28 * 28, axis=1).reshape(20, 1, 28, 28)
     seen: set[int] = set()
@@ -104,6 +124,9 @@ def test_the_commands_hand_the_list_on(
     assert metrics["images"] == document["images"] == 44
     assert set(document["exclude"]) >= {1, 3, 5, 7}
     assert document["source"] == "folder:pictures"
+    assert set(document["names"]) >= {f"{i:03d}b.png" for i in range(4)}
+    shown = json.loads((out / "result.json").read_text())["metrics"]["doubtful"]
+    assert {tuple(pair) for pair in shown} >= {(f"{i:03d}a.png", f"{i:03d}b.png") for i in range(4)}
     assert (out / "figure.png").exists()
     assert json.loads((out / "result.json").read_text())["provenance"]["source"] == "folder:pictures"
     words = ["--exclude", str(out / "exclude.json"), "--size", "28", "--width", "4", "--steps", "2", "--batch", "8"]
@@ -115,6 +138,12 @@ def test_the_commands_hand_the_list_on(
     assert "made for 44 images of folder:pictures, not for 44 of rooms:44" in capsys.readouterr().err
     assert run(monkeypatch, "train", "--data", str(folder), "--limit", "3", "--out", str(tmp_path / "no"), *words) == 2
     assert not (tmp_path / "no").exists()
+    assert run(monkeypatch, "train", "--data", str(folder), "--out", str(tmp_path / "again"), *words) == 0
+    (folder / "000a.png").rename(folder / "z.png")
+    capsys.readouterr()
+    assert run(monkeypatch, "train", "--data", str(folder), "--out", str(tmp_path / "no"), *words) == 2
+    assert "with other contents than these 44 of folder:pictures" in capsys.readouterr().err
+    (folder / "z.png").rename(folder / "000a.png")
     checkpoint = ["memorization", "--ckpt", str(made / "checkpoint.safetensors"), "--data", str(folder)]
     assert run(monkeypatch, *checkpoint, "--out", str(tmp_path / "m")) == 2
     assert "pass the same list" in capsys.readouterr().err

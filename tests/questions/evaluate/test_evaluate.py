@@ -22,6 +22,7 @@ from probe import cli
 from probe.base.errors import ProbeError
 from probe.checkpoints import save
 from probe.concepts.segmenters import load_rooms
+from probe.data import loading
 from probe.data.rooms import scenes as rooms
 from probe.measures.distances import compare, frechet, jackknife, kernel_distance, precision_recall
 from probe.measures.features import Feature
@@ -280,6 +281,25 @@ def test_held_out_images_are_the_reference(
     text = capsys.readouterr().out
     assert text.startswith("Fréchet distance in features of a random-weights network, seed 0 (not FID); 200 images")
     assert "half of rooms:400@3" in text
+
+
+def test_the_training_images_are_known_by_their_contents(
+    tiny_gan: GAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    made = {}
+    for place, seed in (("a/images", 0), ("b/images", 1), ("c/moved", 0)):
+        (tmp_path / place).mkdir(parents=True)
+        for i, image in enumerate(np.random.default_rng(seed).integers(0, 256, (8, 32, 32, 3), np.uint8)):
+            Image.fromarray(image).save(tmp_path / place / f"{i}.png")
+        made[place] = str(tmp_path / place)
+    known = loading.load(made["a/images"], 32).sha256
+    tiny_gan.provenance = {"training": {"source": "folder:images", "contents": known}}
+    notes = [compared.reals(tiny_gan, source, None, 0, lambda *_: None)[2] for source in made.values()]
+    assert ["TRAINED on" in note for note in notes] == [True, False, True]
+    assert "other images than the folder:images that the checkpoint was trained on" in notes[1]
+    del tiny_gan.provenance["training"]["contents"]  # as an earlier version noted it
+    assert "by name and count only" in compared.reals(tiny_gan, made["b/images"], None, 0, lambda *_: None)[2]
 
 
 @pytest.mark.parametrize(

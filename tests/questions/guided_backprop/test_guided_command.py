@@ -67,7 +67,7 @@ def _tiny() -> GAN:
 
 def test_images_of_another_size_are_resized_and_it_is_said(run) -> None:
     code, out, err = run("--ckpt", "tiny.safetensors", "--data", "large", "--units", "1,3")
-    note = "folder:large: 24 of 24 images were of another size and were resized to 32x32"
+    note = "folder:large: 24 images read; 24 of another size resized to 32x32"
     assert (code, err) == (0, note + " (shorter side, centre crop)\n")
     assert note not in out
     assert note in " ".join(load("out/guided-backprop").assumptions)

@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.distance import cdist
 from scipy.stats import mannwhitneyu, norm
 from torch import Tensor, nn
 
+import probe
 from probe import cli
 from probe.base.errors import ProbeError
+from probe.base.progress import silent
+from probe.data import loading
 from probe.data.rooms import scenes as rooms
 from probe.measures import neighbours
 from probe.measures.features import feature
@@ -33,6 +37,7 @@ from probe.questions.memorization.copying import (
     statistic,
     thresholds,
 )
+from probe.questions.memorization.images import held_out
 from probe.questions.memorization.recovery import recover
 from probe.questions.memorization.run import Settings, _Search, _verdict, memorization
 from probe.results.drawing import draw
@@ -300,6 +305,46 @@ def test_a_checkpoint_knows_its_split(pool: np.ndarray) -> None:
         gan.provenance["training"]["split"] = wrong
         with pytest.raises(ProbeError, match=r"copier: says that .* held out with seed 4, which cannot be"):
             own_split(gan, pool, "x")
+
+
+def test_a_checkpoint_knows_its_images_by_their_contents(
+    pool: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(name: str, images: np.ndarray) -> str:
+        (tmp_path / name).mkdir(parents=True)
+        for i, image in enumerate(images):
+            Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / name / f"{i:03d}.png")
+        return str(tmp_path / name)
+
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    own, other = written("a/images", pool[:60]), written("b/images", pool[60:120])
+    moved = written("c/moved", pool[:60])
+    gan = copier(pool[:60])
+    run = {"source": "folder:images", "settings": {"seed": 4}, "split": {"holdout": 20, "of": 60}}
+    gan.provenance["training"] = run | {"contents": loading.load(own, 16).sha256}
+    train, held = split(60, 20, 4)
+    for source in (own, moved):
+        found = held_out(gan, source, None, None, None, silent)
+        np.testing.assert_array_equal(found.train, pool[train])
+        assert found.train_names == [f"{i:03d}.png" for i in train]
+        assert found.holdout_names == [f"{i:03d}.png" for i in held]
+        assert len(found.notes) == 1
+    with pytest.raises(
+        ProbeError, match=r"folder:images: other images than the folder:images that copier was trained on"
+    ):
+        held_out(gan, other, None, None, None, silent)
+    gan.provenance["training"] = run  # as an earlier version noted it
+    assert "by name and count only" in held_out(gan, own, None, None, None, silent).notes[1]
+    with pytest.raises(
+        ProbeError, match=r"folder:moved given; expected folder:images, which the checkpoint knows by name"
+    ):
+        held_out(gan, moved, None, None, None, silent)
+    result = probe.memorization(gan, own, samples=40, permutations=199, targets=2)
+    names = {f"{i:03d}.png" for i in train}
+    assert result.metrics["suspects"]
+    for suspect, image in zip(result.metrics["suspects"], result.arrays["suspects_train"], strict=True):
+        assert suspect["train"] in names
+        np.testing.assert_array_equal(image, pool[int(suspect["train"][:3])])
 
 
 # --- the command
