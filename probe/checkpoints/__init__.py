@@ -41,7 +41,7 @@ from probe.models.gan import GAN, NoGenerator, Prior, recalibrate, takes_batch_s
 
 __all__ = ["BUILTIN", "Statistics", "describe", "evidence", "load", "save", "warnings"]
 
-BUILTIN = {"rooms": "rooms.safetensors"}
+BUILTIN = {"rooms": "rooms.safetensors", "rooms@2": "rooms-2.safetensors"}
 SUFFIXES = (
     *(".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".model", ".pkl", ".pickle"),
     *(".h5", ".hdf5", ".keras", ".onnx", ".t7"),

@@ -170,7 +170,8 @@ def normed_weight(length: Tensor, direction: Tensor) -> Tensor:
     ):
         raise ValueError(f"weight_g {tuple(length.shape)} does not belong to weight_v {tuple(direction.shape)}")
     shared = [d for d in range(direction.dim()) if length.shape[d] == 1]
-    return length * direction / torch.linalg.vector_norm(direction, dim=shared, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(direction, dim=shared, keepdim=True)
+    return length * direction / norm
 
 
 def _parts(state: dict[str, Tensor]) -> _Parts:

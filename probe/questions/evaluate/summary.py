@@ -9,7 +9,10 @@ def summary(m: Metrics) -> Summary:
     """Distances to real images in words."""
     named = "FID" if m["measure"] == "FID" else "Fréchet distance"
     columns, rows = ("samples", "floor", "ceiling"), []
-    for key, name in (("fid", named), ("kid", "KID"), ("precision", "precision"), ("recall", "recall")):
+    measures = [("fid", named), ("kid", "KID"), ("precision", "precision"), ("recall", "recall")]
+    if m["backbone"].startswith("a random-weights network"):  # in which nearness says little of what an image shows
+        measures = measures[:2]
+    for key, name in measures:
         parts = [m, m["floor"], m["ceiling"]]
         rows.append((name, *(f"{p[key]:.3g} [{p[f'{key}_ci'][0]:.3g}, {p[f'{key}_ci'][1]:.3g}]" for p in parts)))
     wide = 2 + max(len(cell) for row in rows for cell in row[1:])

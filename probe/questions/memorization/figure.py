@@ -98,9 +98,14 @@ def _caption(result: Result) -> str:
         return f"{m['samples']} samples, {m['train_images']} training images, distance in {m['distance']}. Scores only: {m['reason']}. Authenticity {m['authenticity']:.2f}."
     floor = f" at ≥ {m['floor']:.0%}" if m["floor"] else ""
     low, high = m["copy_share_ci"]
+    hits = ""
+    if "most_hits" in m:  # older results have none
+        most = m["most_hits"]
+        hits = f"Most near-copies of one training image {most['train']}, of one held-out image {most['holdout']} (p = {m['p_hits']:.2g}). "
     return (
         f"Verdict: {m['verdict']}{floor} ({m['reason']}).\n{m['samples']} samples, {m['train_images']} training and {m['holdout_images']} held-out images, distance in {m['distance']}; "
         f"share of copies {m['copy_share']:.1%} [{low:.1%}, {high:.1%}] (left of the dashed line, beyond chance); C_T {m['ct']:.1f}, authenticity {m['authenticity']:.2f}.\n"
+        f"{hits}"
         f"Planted copies are the generator's own best drawings of training images; their distance from them {m['recovery']['train']:.2f}, "
         f"from held-out ones drawn alike {m['recovery']['holdout']:.2f}. No guarantee of privacy."
     )

@@ -52,8 +52,11 @@ def memorization(
     `probe train --exclude`, where there was one. For any other checkpoint name `train` and `holdout_data`. `distance` is
     a name or a function of images (N, C, S, S) in [-1, 1] that gives rows (N, D). `targets` training images are drawn by
     the generator itself, as copies planted for the power. Metrics: `verdict` (`detected`, `not detected`, `inconclusive`,
-    or `scores only` without held-out images), `p_value`, `copy_share` (0 to 1) with its interval, `floor`, `ct` (Meehan
-    et al. 2020), `authenticity`.
+    or `scores only` without held-out images), `p_value` (labels shuffled), `p_hits` (near-copies of
+    one training image against those of one held-out image, `most_hits`), `p_combined`, `copy_share` (0 to 1) with its
+    interval, `floor`, `floor_sources` (the fewest copied images for which `not detected` holds, and at what share),
+    `power`, `power_by_sources` (rates by how well copies are drawn, copied images, share in %), `ct` (Meehan et al.
+    2020), `authenticity`.
 
     Raises:
         ProbeError: no images named; images of another shape; held-out images that were trained on.

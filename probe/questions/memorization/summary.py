@@ -16,6 +16,10 @@ def summary(m: Metrics) -> Summary:
         lines.append(f"p = {m['p_value']:.3g}; share of copies {share}; C_T {m['ct']:.1f}")
         rows += [("p", f"{m['p_value']:.3g}"), ("share of copies", share), ("C_T", f"{m['ct']:.1f}")]
         numbers = {"share of copies": share, "p": f"{m['p_value']:.3g}"}
+    if m.get("most_hits"):  # older results have none
+        hits = f"{m['most_hits']['train']} of one training image, {m['most_hits']['holdout']} of one held-out image"
+        lines.append(f"near-copies, at most: {hits} (p = {m['p_hits']:.3g}); both criteria p = {m['p_combined']:.3g}")
+        rows += [("most near-copies", hits), ("p of near-copies", f"{m['p_hits']:.3g}")]
     lines.append(
         f"authenticity {m['authenticity']:.2f}; {m['samples']} samples, {m['train_images']} training and "
         f"{m['holdout_images']} held-out images, distance in {m['distance']}. No guarantee of privacy."

@@ -32,6 +32,7 @@ from probe.questions.evaluate import images as compared
 from probe.questions.evaluate.backbones import Backbone, backbone
 from probe.questions.evaluate.inception import load_inception
 from probe.questions.evaluate.run import Settings, evaluate, untrained_generator
+from probe.questions.evaluate.summary import summary
 from probe.results.drawing import draw
 from probe.training.loop import split
 
@@ -382,3 +383,12 @@ def test_a_model_is_compared_with_rooms_of_its_edition(
     with pytest.raises(EnoughError):
         probe.evaluate(tiny_gan, data)
     assert seen == [features, source]
+
+
+def test_no_precision_or_recall_is_said_in_random_features() -> None:
+    numbers = {
+        k: v for key in ("fid", "kid", "precision", "recall") for k, v in ((key, 0.5), (f"{key}_ci", [0.4, 0.6]))
+    }
+    m = {**numbers, "floor": numbers, "ceiling": numbers, "measure": "x", "n": 200, "reference": "y"}
+    assert "precision" not in summary({**m, "backbone": "a random-weights network, seed 0"}).text
+    assert "recall" in summary({**m, "backbone": "the built-in rooms judge"}).text

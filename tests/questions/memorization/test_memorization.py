@@ -38,6 +38,7 @@ from probe.questions.memorization.copying import (
     thresholds,
 )
 from probe.questions.memorization.images import held_out
+from probe.questions.memorization.hits import combined, hits, p_of_counts
 from probe.questions.memorization.recovery import recover
 from probe.questions.memorization.run import Settings, _Search, _verdict, memorization
 from probe.results.drawing import draw
@@ -209,6 +210,62 @@ def test_a_copier_is_detected_and_one_of_fresh_images_is_not(pool: np.ndarray, t
     draw(result, tmp_path)
 
 
+class Regurgitator(nn.Module):
+    """Draws one of `copied` in `share` of the samples, else a fresh image."""
+
+    def __init__(self, copied: np.ndarray, fresh: np.ndarray, share: float = 0.2) -> None:
+        super().__init__()
+        self.copied, self.fresh, self.share = Copier(copied), Copier(fresh), share
+
+    def forward(self, z: Tensor) -> Tensor:
+        copies = ((z[:, 2] + 1) / 2 < self.share)[:, None, None, None]
+        return torch.where(copies, self.copied(z), self.fresh(z))
+
+
+def made_of(network: nn.Module) -> GAN:
+    return GAN(network.eval(), None, 4, 16, 3, "uniform", {}, {"checkpoint": "planted"})
+
+
+@pytest.mark.parametrize("sources", [1, 3, 10])
+def test_copies_of_few_images_are_detected(sources: int) -> None:
+    images = rooms.render(1300, 17, 16).images
+    train, holdout, fresh = images[:300], images[300:400], images[400:]
+    settings = Settings(samples=1000, permutations=199, targets=12, draws=10)
+    m = memorization(made_of(Regurgitator(train[:sources], fresh)), train, holdout, PIXELS, settings).metrics
+    assert m["verdict"] == "detected"
+    if sources == 1:
+        assert m["p_value"] > 0.01  # the permutation alone does not see it
+        assert m["most_hits"]["train"] == pytest.approx(200, abs=50)
+
+
+class Constant(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return 0 * z[:, :1, None, None].expand(-1, 3, 16, 16)
+
+
+def test_trivial_twins_are_not_detected(pool: np.ndarray) -> None:
+    for network in (Constant(), Copier(pool[300:301]), Copier(pool[300:])):
+        m = memorization(made_of(network), pool[:150], pool[150:300], PIXELS, QUICK).metrics
+        assert m["verdict"] != "detected"
+        assert m["p_hits"] > 0.01
+
+
+def test_hits_by_hand() -> None:
+    assert p_of_counts(0, 0, 100) == 1
+    assert p_of_counts(10, 0, 100) == pytest.approx(100 / 1024)
+    assert p_of_counts(3, 1, 1) == pytest.approx(5 / 16)
+    assert combined(0.009, 1.0) == pytest.approx(0.01)
+    assert combined(1.0, 0.0005) == pytest.approx(0.005)
+    grey = np.array([0, 80, 160, 240], np.uint8)[:, None, None, None] * np.ones((1, 3, 4, 4), np.uint8)
+    train, holdout, drawn = grey[:2], grey[2:], grey[:3].copy()
+    drawn[0] += 39  # within half of the 80 to the next image
+    drawn[1] += 41  # beyond it, and within that of the held-out image
+    search = [nearest(Rows(drawn, PIXELS), Rows(x, PIXELS), 1) for x in (train, holdout)]
+    found = hits(*search, train, holdout, PIXELS)
+    assert found.train.tolist() == [0, -1, -1]
+    assert found.holdout.tolist() == [-1, 0, 0]
+
+
 def test_descriptions_equal_their_definitions(pool: np.ndarray) -> None:
     train, holdout, gan = pool[:80], pool[80:200], copier(pool[200:400])
     m = memorization(gan, train, holdout, PIXELS, QUICK).metrics
@@ -265,10 +322,16 @@ CURVE = [[0.01, 0.1, 0, 0.2], [0.05, 0.5, 0.4, 0.6], [0.1, 0.85, 0.8, 0.9], [0.2
     ],
 )
 def test_verdicts(p: float, interval: list[float], curve: list[list[float]], verdict: str, floor: float | None) -> None:
-    made = _verdict(p, interval, curve, 1.6, 500, 500)
+    by_sources = {"1": {"20": 0.2}, "10": {"10": 0.3, "20": 0.9}, "all": {"10": 0.9, "20": 1.0}}
+    made = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, by_sources)
     assert (made["verdict"], made["floor"]) == (verdict, floor)
     if len(curve) == 2:
         assert made["images_needed"] == 4000  # four times as many for twice the z
+    if floor:
+        assert made["floor_sources"] == {"sources": "10", "share": 0.2}
+        assert "20% of the samples been copies of 10 training images or more" in made["reason"]
+    missed = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, {"1": {"20": 0.9}, "all": {"20": 0.2}})
+    assert missed["verdict"] == ("detected" if verdict == "detected" else "inconclusive")
 
 
 def test_images_that_the_generator_can_draw_are_recovered(tiny_gan: GAN) -> None:
