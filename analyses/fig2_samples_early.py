@@ -1,6 +1,6 @@
-"""Figs. 2 and 3 of the paper: samples after one and after five passes over the data, from the built-in model's own run.
+"""Figs. 2 and 3 of the paper: samples after one and after five passes over the data, from the run of `rooms@2`.
 
-Run: python -m analyses.fig2_samples_early --run out/train-rooms, of train_rooms; where there is none, its first five passes
+Run: python -m analyses.fig2_samples_early --run out/train-rooms-2, of train_rooms_2; where there is none, its first five passes
 are trained there (about 35 minutes on one core).
 Paper: bedrooms after one and five passes through 3M images. Here a pass is 469 steps of 64 images, against the paper's
 23,000 of 128; the figures show how early that is, not that one or five suffice. They are samples of the generator in
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from analyses.common import arguments, publish
-from analyses.train_rooms import EDITION, PHASES, RENDERS, SOURCE, settings
+from analyses.train_rooms_2 import EDITION, PHASES, RENDERS, SOURCE, settings
 from probe.data.rooms import scenes as rooms
 from probe.results.result import Result
 from probe.training.loop import passed, stored, train
@@ -36,7 +36,7 @@ def images_of(picture: Path, channels: int = 3) -> np.ndarray[Any, Any]:
 
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
-    parser.add_argument("--run", type=Path, default=Path("out/train-rooms"), help="folder of the run")
+    parser.add_argument("--run", type=Path, default=Path("out/train-rooms-2"), help="folder of the run")
     args = parser.parse_args()
     first = settings(*PHASES[0])
     steps = {passes: passed(passes, RENDERS, first.batch) for passes in FOLDERS}

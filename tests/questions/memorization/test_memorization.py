@@ -37,8 +37,8 @@ from probe.questions.memorization.copying import (
     statistic,
     thresholds,
 )
-from probe.questions.memorization.images import held_out
 from probe.questions.memorization.hits import combined, hits, p_of_counts
+from probe.questions.memorization.images import held_out
 from probe.questions.memorization.recovery import recover
 from probe.questions.memorization.run import Settings, _Search, _verdict, memorization
 from probe.results.drawing import draw
