@@ -21,8 +21,9 @@ def arguments(doc: str | None, ckpt: str | None = "rooms") -> argparse.ArgumentP
     return parser
 
 
-def publish(result: Result, gan: GAN, recipe: str, out: Path, seed: int) -> None:
+def publish(result: Result, gan: GAN | None, recipe: str, out: Path, seed: int) -> None:
     """Write figures/<recipe>/ and say so; the command recorded is the module that runs, which may write several."""
     command = f"python -m analyses.{Path(sys.argv[0]).stem}"
-    result.provenance = {**provenance.provenance(gan, seed), "command": command}
+    about = provenance.about(gan, seed) if gan else {"versions": provenance.versions(), "seed": seed}
+    result.provenance = {**about, "command": command}
     print(f"figure: {result.save(out / recipe)}")

@@ -34,6 +34,15 @@ def images_of(picture: Path, channels: int = 3) -> np.ndarray[Any, Any]:
     return tiles.transpose(0, 2, 4, 1, 3).reshape(-1, channels, size, size)
 
 
+def animate(samples: Path, path: Path) -> None:
+    """The training of the averaged generator, seen on its first four samples of two rows; the last picture stays for 3 s."""
+    frames = [Image.open(picture).convert("RGB") for picture in sorted(samples.glob("step-*.png"))]
+    side = frames[0].width // SIDE
+    frames = [frame.crop((0, 0, 4 * side, 2 * side)).quantize(96) for frame in frames]
+    times = [150] * (len(frames) - 1) + [3000]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
+
+
 def main() -> None:
     parser = arguments(__doc__, ckpt=None)
     parser.add_argument("--run", type=Path, default=Path("out/train-rooms-2"), help="folder of the run")
@@ -48,6 +57,7 @@ def main() -> None:
         metrics = {"images": SHOWN, "passes": passes, "steps": steps[passes], "training_images": RENDERS}
         result = Result("sample", metrics, {"samples": SHOWN, "seed": first.seed}, [], {}, {"images": images})
         publish(result, None, folder, args.out, first.seed)
+    animate(args.run / "samples", args.out / FOLDERS[1] / "training.gif")
 
 
 if __name__ == "__main__":

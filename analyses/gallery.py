@@ -10,8 +10,9 @@ from probe.results.result import load
 
 Metrics = dict[str, Any]
 LONG = {  # recipes that take long and are run on request: what they make, how long, when they were last run
-    "train_rooms": ("the built-in checkpoint", "over an hour", "2026-11-23"),
-    "train_segmenters": ("the segmenters of rooms, figures/segmenters", "20 minutes", "2026-11-23"),
+    "train_rooms": ("the built-in checkpoint rooms", "over an hour", "2026-11-23"),
+    "train_rooms_2": ("the built-in checkpoint rooms@2", "about four hours", "2026-12-01"),
+    "train_segmenters": ("the segmenters of an edition of rooms", "20 minutes", "2026-12-01"),
     "train_discriminators": (
         "the discriminators of table1_cifar10 and table1_fashion",
         "40 minutes each",
@@ -105,12 +106,18 @@ def samples(m: Metrics) -> str:
     return f"precision {number(m, 'precision')}, recall {number(m, 'recall')}, in features of {m['backbone']}"
 
 
+def early(m: Metrics) -> str:
+    return f"after {m['passes']} of {m['training_images']:,} images each ({m['steps']:,} steps), of rooms@2"
+
+
 TABLE1 = "Table 1: 82.8 %, D trained on ImageNet; K-means 80.6 %"
 FIG6 = "200 maps dropped, by 52 boxes; judged by eye"
 FIG7 = "two examples; judged by eye"
 FIG8 = "five rows of faces; judged by eye"
 NONE = "not in the paper"
 FIGURE: dict[str, tuple[str, str, Callable[[Metrics], str]]] = {  # start of a folder's name: recipe, the paper, ours
+    "fig2": ("fig2_samples_early", "Fig. 2: after one pass over 3M images", early),
+    "fig3_samples_early": ("fig2_samples_early", "Fig. 3: after five passes over 3M images", early),
     "fig3": ("fig3_samples", "Fig. 3: samples; judged by eye", lambda m: f"{m['images']} samples, not chosen"),
     "fig4_walk": ("fig4_walk", "Fig. 4: smooth; judged by eye", walk),
     "fig5_guided": ("fig5_guided_backprop", "Fig. 5: beds and windows; judged by eye", guided),
