@@ -1,4 +1,4 @@
-"""Fig. 3: samples of the built-in model, the first 60 of seed 0, not chosen (seconds)."""
+"""Fig. 3: samples of the built-in models, the first 60 of seed 0, not chosen (seconds)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from probe.checkpoints import load
 from probe.questions.sample.run import sample
 
 SEED, SHOWN = 0, 60
+FOLDERS = {"rooms": "fig3_samples", "rooms@2": "fig3_samples_2"}
 
 
 def main() -> None:
-    args = arguments(__doc__).parse_args()
-    gan = load(args.ckpt)
-    publish(sample([gan], SHOWN, SEED), gan, "fig3_samples", args.out, SEED)
+    args = arguments(__doc__, ckpt=None).parse_args()
+    for name, folder in FOLDERS.items():
+        gan = load(name)
+        publish(sample([gan], SHOWN, SEED), gan, folder, args.out, SEED)
 
 
 if __name__ == "__main__":
