@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from probe.base import reads
 from probe.base.errors import ProbeError
 from probe.data.ranges import SIXTEEN, Levels, Range
-from probe.data.reading import Array, Drawn, Picture, Reading
+from probe.data.reading import Array, Drawn, LeftOutError, Picture, Reading
 from probe.data.rooms import scenes as rooms
 from probe.data.sources import ROOMS, SOURCES
 
@@ -303,4 +303,5 @@ def _reason(error: Exception) -> str:
         return "missing" if isinstance(error, FileNotFoundError) else "not allowed to be read"
     if isinstance(error, PIL.UnidentifiedImageError):
         return "unreadable, no picture that is known"
-    return str(error) if type(error) is ValueError and "range" in str(error) else "unreadable, broken"
+    told = isinstance(error, LeftOutError) or (type(error) is ValueError and "range" in str(error))
+    return str(error) if told else "unreadable, broken"

@@ -23,6 +23,10 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 """What PIL may open: it knows others that start foreign programs, and leaves out those it was built without."""
 
 
+class LeftOutError(ValueError):
+    """Why a picture is left out, in words that hold for others, too."""
+
+
 class Picture(Protocol):
     """One picture of a source, not opened yet."""
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from probe.base.errors import ProbeError
 from probe.data import array_files
+from probe.data.faces import faces
 from probe.data.reading import FORMATS, Encoded, Fetched, Items, Reading, drawn, existing, extra, reading, sound
 from probe.data.rooms import scenes as rooms
 
@@ -133,6 +134,11 @@ def _folder(text: str, *_: object) -> Reading:
     named = () if numbered else tuple(map(_text, tops))
     left_out = tuple((_text(name), why) for name, why in left)
     return reading("folder", root, (files[name] for name in order), len(order), items, named, left_out)
+
+
+def _faces(text: str, size: int, _limit: int | None) -> Reading:
+    """PATH: the faces in a folder's pictures, found by OpenCV, each cropped and kept where it has `size` pixels."""
+    return faces(_folder(text), size)
 
 
 def _text(name: str) -> str:
@@ -253,6 +259,7 @@ SOURCES: dict[str, Callable[[str, int, int | None], Reading]] = {
     "rooms": _rooms,
     "rooms@2": partial(_rooms, edition=2),
     "folder": _folder,
+    "faces": _faces,
     "parquet": _parquet,
     "idx": array_files.idx,
     "npz": array_files.npz,

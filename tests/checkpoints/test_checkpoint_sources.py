@@ -219,8 +219,8 @@ def test_refused_arguments(tmp_path: Path) -> None:
     good, other = tmp_path / "g.pt", tmp_path / "g2.pt"
     torch.save(main_g().state_dict(), good)
     torch.save(main_g().state_dict(), other)
-    refused(tmp_path / "absent.pt", r"no such file or folder, and not a built-in checkpoint \(rooms\)")
-    refused("bedrooms", r"bedrooms: no such file or folder, and not a built-in checkpoint \(rooms\)")
+    refused(tmp_path / "absent.pt", r"no such file or folder, and not a built-in checkpoint \(rooms, rooms@2\)")
+    refused("bedrooms", r"bedrooms: no such file or folder, and not a built-in checkpoint \(rooms, rooms@2\)")
     for options, message in (
         ({"disc": other}, r"g2.pt: holds a generator; `disc` takes the discriminator's file"),
         ({"disc": tmp_path / "absent.pt"}, r"absent.pt: no such file; `disc`"),
