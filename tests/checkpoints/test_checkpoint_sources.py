@@ -229,7 +229,7 @@ def test_refused_arguments(tmp_path: Path) -> None:
     ):
         with pytest.raises(ProbeError, match=message):
             checkpoints.load(good, **options)
-    with pytest.raises(ProbeError, match=r"no checkpoint: pass a file, a folder or a built-in name \(rooms\)"):
+    with pytest.raises(ProbeError, match=r"no checkpoint: pass a file, a folder or a built-in name \(rooms, rooms@2\)"):
         checkpoints.load(None)
 
 
