@@ -4,7 +4,8 @@ Run: python -m analyses.train_rooms_2 --run out/train-rooms-2, again to go on af
 The paper's recipe (section 4): Adam with beta1 0.5, z from U(-1, 1), N(0, 0.02) weights. Not the paper's: width 48,
 batches of 64, a gradient penalty on real images, an averaged generator, and a rate that rises and falls in phases (see
 PHASES). The shipped file is the averaged generator and the discriminator, in half precision. One thread: on a
-machine that others use, too, two wait for each other.
+machine that others use, too, two wait for each other. The shipped file was made in several stretches, by resuming; the
+whole has not been repeated from the start.
 """
 
 from __future__ import annotations

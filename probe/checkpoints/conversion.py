@@ -160,7 +160,8 @@ def discriminator(
             network, default, measure, candidates, limits, lambda r: identify.alternatives(network, r, [])
         )
         if young and verdict["verdict"] == "inconsistent":  # which says nothing yet
-            chosen, verdict = default, said("consistent", *_total(measure(default)))
+            distances = measure(default)
+            chosen, verdict = default, said("consistent", identify.score(distances), distances)
         verdict |= {"sigmoid": True} if sigmoid else {}
     verdict |= {"layers": _evidence(network, chosen, default, verdict), "score": verdict.get("score")}
     verdict |= _of_youth(verdict) if young else {}
@@ -415,10 +416,6 @@ def _with_eps(reading: Reading, default: Reading) -> Reading:
     """A reading with the usual eps, which drifted statistics cannot tell."""
     choices = [replace(c, eps=d.eps) for c, d in zip(reading.choices, default.choices, strict=True)]
     return replace(reading, choices=choices)
-
-
-def _total(distances: list[Distance]) -> tuple[float, list[Distance]]:
-    return identify.score(distances), distances
 
 
 def said(verdict: str, total: float, distances: Sequence[Distance]) -> dict[str, Any]:

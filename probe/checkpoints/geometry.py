@@ -54,13 +54,11 @@ class Way:
         return self.resize or self.side
 
 
-# Well-known generators whose strides the usual rule would get wrong, by channels and kernels: the image's side, and of each
-# layer stride, padding and output padding.
-_KNOWN: dict[tuple[int, tuple[int, ...]], tuple[int, list[tuple[int, int, int]]]] = {
-    (1, (3, 4, 3, 4)): (28, [(1, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 0)]),
-    (1, (4, 3, 4, 4)): (28, [(1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0)]),
-    (1, (4, 4, 4, 4, 1)): (28, [(1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (1, 2, 0)]),
-    (3, (4, 4, 4, 4, 5)): (96, [(1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (3, 1, 0)]),
+# Generators of 28 px whose strides the usual rule would get wrong, by their kernels: stride, padding, output padding.
+GENERATORS_28: dict[tuple[int, ...], list[tuple[int, int, int]]] = {
+    (3, 4, 3, 4): [(1, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 0)],
+    (4, 3, 4, 4): [(1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0)],
+    (4, 4, 4, 4, 1): [(1, 0, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (1, 2, 0)],
 }
 _SIZES = {
     16: 1.0,
@@ -135,10 +133,10 @@ def generator_routes(network: Network, size: int | None = None) -> Routes:
     def reach(i: int, side: int, form: Geometry) -> int:
         return form.side(side, links[i].kernel, links[i].grid)
 
-    known = _KNOWN.get((network.channels, tuple(link.kernel for link in links)))
+    known = GENERATORS_28.get(tuple(link.kernel for link in links))
     first = None
-    if known and all(link.transposed for link in links) and size in (None, known[0]):
-        first = Way(tuple(Geometry("deconv", *numbers) for numbers in known[1]), known[0], 0, 0.0)
+    if known and network.channels == 1 and all(link.transposed for link in links) and size in (None, 28):
+        first = Way(tuple(Geometry("deconv", *numbers) for numbers in known), 28, 0, 0.0)
     return Routes(links, 1, forms, reach, ends, first)
 
 
@@ -182,7 +180,9 @@ def _generator_forms(
             forms += [Geometry("deconv", 4, 0, 0, price=extra + 2.0)] if k == 4 else []
         else:
             forms += [Geometry("deconv", *_doubling(k), price=extra + 1.5 * mixed)]
-            forms += [Geometry("deconv", 1, k // 2, 0, price=extra + (0.5 if last else 1.0))]
+            tripling = last and mixed and k == 5  # to 48 or 96 px
+            forms += [Geometry("deconv", 3, 1, 0, price=extra + 0.2)] if tripling else []
+            forms += [Geometry("deconv", 1, k // 2, 0, price=extra + (1.5 if tripling else 0.5 if last else 1.0))]
             forms += [
                 Geometry("deconv", 2, k // 2, 0, price=extra + 1.5),
                 Geometry("deconv", 2, 0, 0, price=extra + 2.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ def faces(folder: Reading, size: int) -> Reading:
     def items() -> Items:
         for name, picture, label in folder.items():
             try:
-                colours = _colours(picture.open())
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of huge pictures, which are left out
+                    colours = _colours(picture.open())
             except Exception:  # PIL's decoders raise whatever they stumble over: the loader opens it again, and says so
                 yield name, picture, label
                 continue
