@@ -101,7 +101,7 @@ def _caption(result: Result) -> str:
     hits = ""
     if "most_hits" in m:  # older results have none
         most = m["most_hits"]
-        hits = f"Most near-copies of one training image {most['train']}, of one held-out image {most['holdout']} (p = {m['p_hits']:.2g}). "
+        hits = f"Most near-copies of one training image {most['train']}, of one held-out image {most['holdout']} (p = {m['p_hits']:.2g}).\n"
     return (
         f"Verdict: {m['verdict']}{floor} ({m['reason']}).\n{m['samples']} samples, {m['train_images']} training and {m['holdout_images']} held-out images, distance in {m['distance']}; "
         f"share of copies {m['copy_share']:.1%} [{low:.1%}, {high:.1%}] (left of the dashed line, beyond chance); C_T {m['ct']:.1f}, authenticity {m['authenticity']:.2f}.\n"
@@ -120,7 +120,7 @@ def draw(result: Result) -> Figure:
     )
     placed = flow([(0.1, 0.3, 2.05, 2.4), (2.5, 2.65, 1.75, 4.45), (4.5, 4.9, 2.0, 6.95)])
     under = 1.65 * placed[-1][2] if tested else 0.0
-    height = rows * side + 0.5 + (2.05 if tested else 0.2) + under
+    height = rows * side + 0.5 + (2.05 if tested else 0.2) + under + 0.1 * ("most_hits" in result.metrics)
     figure = Figure(figsize=(page(), height))
     low = _pictures(figure, result, height, side)
     if tested:

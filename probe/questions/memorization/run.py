@@ -171,7 +171,8 @@ def memorization(
     by_sources = _power_by_sources(ratios, hit, planted, below, (t, h), s, tell)
     most = hit.counts()
     p_hits = p_of_counts(*most, t)
-    metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h, p_hits, by_sources["drawn"])
+    crowded = most[0] > s.samples / 2
+    metrics = _verdict(copying.p_of(ratios), interval, curve, z, t, h, p_hits, by_sources["drawn"], crowded)
     metrics |= {
         "p_hits": p_hits,
         "most_hits": {"train": most[0], "holdout": most[1]},
@@ -288,12 +289,20 @@ def _verdict(
     h: int,
     p_hits: float,
     by_sources: dict[str, dict[str, float]],
+    crowded: bool,
 ) -> dict[str, Any]:
-    """The verdict, the p-values, the share that would be caught, the reason in words, images needed if too few."""
+    """The verdict, the p-values, the share that would be caught, the reason in words, images needed if too few.
+
+    `crowded` says that one training image has most samples near it: a generator that draws one picture whatever the latent,
+    trained or not, lies near some image, and no count of hits tells that from a copy.
+    """
     floor, fewest = next((row[0] for row in curve if row[1] >= CAUGHT), None), _fewest(by_sources)
     made: dict[str, Any] = {"verdict": "inconclusive", "p_value": p, "floor": None, "reason": "", "images_needed": None}
     made |= {"p_combined": combined(p, p_hits), "floor_sources": None}
-    if combined(1.0, p_hits) < 0.01:
+    if crowded:
+        reason = "most samples are near one training image: a generator that draws one picture only, copied or not"
+        made |= {"reason": reason}
+    elif combined(1.0, p_hits) < 0.01:
         reason = "one training image at least is drawn again and again, far more often than any held-out image"
         made |= {"verdict": "detected", "reason": reason}
     elif math.comb(t + h, t) < 1000:

@@ -208,6 +208,8 @@ def test_a_copier_is_detected_and_one_of_fresh_images_is_not(pool: np.ndarray, t
     assert result.metrics["copy_share_ci"][0] == 0
     assert result.arrays["suspects"].shape == (10, 3, 16, 16)
     draw(result, tmp_path)
+    picture = np.asarray(Image.open(tmp_path / "figure.png").convert("L"))
+    assert (picture[-picture.shape[0] // 8 :, -4:] == 255).all()  # the caption ends on the page
 
 
 class Regurgitator(nn.Module):
@@ -248,6 +250,17 @@ def test_trivial_twins_are_not_detected(pool: np.ndarray) -> None:
         m = memorization(made_of(network), pool[:150], pool[150:300], PIXELS, QUICK).metrics
         assert m["verdict"] != "detected"
         assert m["p_hits"] > 0.01
+
+
+def test_a_grey_generator_beside_a_grey_training_image_is_not_detected(pool: np.ndarray) -> None:
+    """As an untrained one draws: near one image by chance, with all that it draws."""
+    train = pool[:150].copy()
+    train[7] = 120
+    m = memorization(made_of(Constant()), train, pool[150:300], PIXELS, QUICK).metrics
+    assert m["most_hits"]["train"] == QUICK.samples
+    assert m["p_hits"] < 0.001  # so that hits alone would call it copies
+    assert m["verdict"] == "inconclusive"
+    assert "one picture only" in m["reason"]
 
 
 def test_hits_by_hand() -> None:
@@ -323,14 +336,14 @@ CURVE = [[0.01, 0.1, 0, 0.2], [0.05, 0.5, 0.4, 0.6], [0.1, 0.85, 0.8, 0.9], [0.2
 )
 def test_verdicts(p: float, interval: list[float], curve: list[list[float]], verdict: str, floor: float | None) -> None:
     by_sources = {"1": {"20": 0.2}, "10": {"10": 0.3, "20": 0.9}, "all": {"10": 0.9, "20": 1.0}}
-    made = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, by_sources)
+    made = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, by_sources, False)
     assert (made["verdict"], made["floor"]) == (verdict, floor)
     if len(curve) == 2:
         assert made["images_needed"] == 4000  # four times as many for twice the z
     if floor:
         assert made["floor_sources"] == {"sources": "10", "share": 0.2}
         assert "20% of the samples been copies of 10 training images or more" in made["reason"]
-    missed = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, {"1": {"20": 0.9}, "all": {"20": 0.2}})
+    missed = _verdict(p, interval, curve, 1.6, 500, 500, 1.0, {"1": {"20": 0.9}, "all": {"20": 0.2}}, False)
     assert missed["verdict"] == ("detected" if verdict == "detected" else "inconclusive")
 
 
