@@ -18,11 +18,12 @@ from analyses import (
     gallery,
     insert_rooms,
     rivals,
+    spectrum_rooms,
 )
 
 RECIPES = (
     fig3_samples, fig4_walk, fig5_guided_backprop, fig6_forget_windows, fig7_arithmetic, fig8_turn, fig2_samples_early,
-    evaluate_rooms, dissect_rooms, ablate_rooms, insert_rooms, rivals,
+    evaluate_rooms, dissect_rooms, ablate_rooms, insert_rooms, rivals, spectrum_rooms,
 )  # fmt: skip
 
 

@@ -26,12 +26,12 @@ FOLDERS = {1: "fig2_samples_early", 5: "fig3_samples_early"}
 SHOWN, SIDE = 50, 8  # of the run's 64 samples, 8 in a row
 
 
-def images_of(picture: Path, channels: int = 3) -> np.ndarray[Any, Any]:
-    """The samples (64, channels, S, S) of a picture that a training run drew on the way."""
+def images_of(picture: Path) -> np.ndarray[Any, Any]:
+    """The samples (64, 3, S, S) of a picture that a training run drew on the way."""
     grid = np.asarray(Image.open(picture))
     size = len(grid) // SIDE
-    tiles = grid.reshape(SIDE, size, SIDE, size, channels)
-    return tiles.transpose(0, 2, 4, 1, 3).reshape(-1, channels, size, size)
+    tiles = grid.reshape(SIDE, size, SIDE, size, 3)
+    return tiles.transpose(0, 2, 4, 1, 3).reshape(-1, 3, size, size)
 
 
 def animate(samples: Path, path: Path) -> None:

@@ -110,6 +110,10 @@ def early(m: Metrics) -> str:
     return f"after {m['passes']} of {m['training_images']:,} images each ({m['steps']:,} steps), of rooms@2"
 
 
+def grid(m: Metrics) -> str:
+    return f"corner {number(m, 'corner')}, renders {number(m['real'], 'corner')}"
+
+
 TABLE1 = "Table 1: 82.8 %, D trained on ImageNet; K-means 80.6 %"
 FIG6 = "200 maps dropped, by 52 boxes; judged by eye"
 FIG7 = "two examples; judged by eye"
@@ -129,6 +133,7 @@ FIGURE: dict[str, tuple[str, str, Callable[[Metrics], str]]] = {  # start of a f
     "table1_cifar10": ("table1_cifar10", TABLE1, classes),
     "table1_fashion": ("table1_fashion", NONE, classes),
     "dedup": ("dedup_cifar10", "about 275,000 of 3 million removed, wrong below 1 in 100", duplicates),
+    "spectrum": ("spectrum_rooms", NONE, grid),
     "evaluate": ("evaluate_rooms", NONE, samples),
     "rivals": ("rivals", NONE, forgetting),
     "faces_arithmetic": ("faces_arithmetic", f"Fig. 7: {FIG7}", arithmetic),
