@@ -221,7 +221,7 @@ def test_folder_errors(folder, tmp_path):
         *[(f"{prefix}:nowhere", f"{prefix}:nowhere: no such") for prefix in ("folder", "idx", "npz")],
         (
             "flickr:cats",
-            "flickr:cats: unknown source 'flickr'; expected a folder or one of rooms, rooms@2, folder, parquet, idx",
+            "flickr:cats: unknown source 'flickr'; expected a folder or one of rooms, rooms@2, folder, faces, parquet, idx",
         ),
         ("rooms:many", "rooms:many of 64 px asked for; expected rooms:N or rooms:N@SEED"),
         ("rooms:0", "expected rooms:N or rooms:N@SEED, N of 1 to 10,000,000"),
