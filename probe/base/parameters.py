@@ -355,7 +355,7 @@ LabelSeed = Annotated[
 ]
 _LAYER = "A layer by name (layer2), by rank from the latent (2) or from the pixels (-2), or by grid (8x8)"
 Layer = Annotated[str | int | None, Param(f"{_LAYER}; without it, the question's own choice, which the result names.")]
-Data = "rooms[:N], rooms@2[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:"
+Data = "rooms[:N], rooms@2[:N], a folder, faces:FOLDER, parquet:, idx:, npz:, mat:, lmdb: or hf:"
 Limit = Annotated[int | None, Param("Use only the first images of the source.", least=1, metavar="N")]
 Exclude = Annotated[File | None, Param("The list that `probe train --exclude` took, where it did.")]
 Labels = Annotated[

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from probe.base.errors import ProbeError
+from probe.base.parameters import Data
 from probe.cli.options import AsJson, Device, Quiet, Seed, print_json, say
 
 
@@ -23,7 +24,7 @@ def train(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="rooms[:N], rooms@2[:N], a folder, parquet:, idx:, npz:, mat:, lmdb: or hf:",
+            help=Data,
         ),
     ] = "rooms",
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run.")] = Path("out/train"),
